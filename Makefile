@@ -1,0 +1,41 @@
+# make demo: train, sample and sweep a tiny cascade on this machine.   make test: ruff and all tests.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: help demo test format assets benchmark clean
+help: ## show this
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11 to 3.13 is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]' -c constraints.txt
+	touch $@
+
+demo: $(INSTALLED) ## train a small cascade, sample it, sweep the guidance weight (13 minutes on 2 cores)
+	$(BIN)/python -m imagen.app.demo
+
+test: $(INSTALLED) ## ruff and the whole test suite
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+format: $(INSTALLED) ## let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+assets: $(INSTALLED) ## train everything in assets/ again (hours)
+	$(BIN)/python -m imagen.app.pretrain_t5 --out assets/shapes_t5
+	$(BIN)/python -m imagen.app.train_judge --name a --out assets/judge_a
+	$(BIN)/python -m imagen.app.train_judge --name b --out assets/judge_b
+	$(BIN)/python train.py experiment=shipped_base
+	$(BIN)/python train.py experiment=shipped_sr1
+	$(BIN)/python -m imagen.app.ship runs/base/shipped runs/sr1/shipped
+
+benchmark: $(INSTALLED) ## speed against imagen-pytorch, which it installs into .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[benchmark]' -c constraints.txt
+	$(BIN)/python benchmarks/speed.py
+
+clean: ## remove runs, caches and outputs; keeps .venv
+	rm -rf runs cache outputs multirun

@@ -1,0 +1,31 @@
+"""imagen-pytorch 2.1.0 (the optional extra `benchmark`), importable without a network.
+
+Its U-Net's signature has a default that asks the hub for the configuration of T5-base at import time. We give it the
+answer (the width 768, overridden below anyway) instead of a connection.
+"""
+
+from unittest import mock
+
+from torch import nn
+
+
+def make_peer(text_features: int) -> nn.Module:
+    """Its U-Net in the matched configuration.
+
+    Raises:
+        ModuleNotFoundError: if imagen-pytorch is not installed.
+    """
+    from transformers import T5Config
+
+    with mock.patch.object(T5Config, "from_pretrained", return_value=T5Config(d_model=768)):
+        from imagen_pytorch import Unet
+
+    return Unet(
+        dim=64,
+        dim_mults=(1, 2, 4),
+        num_resnet_blocks=2,
+        layer_attns=(False, True, True),
+        layer_cross_attns=(False, True, True),
+        text_embed_dim=text_features,
+        cond_dim=256,
+    )

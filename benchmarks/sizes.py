@@ -1,0 +1,63 @@
+"""Parameters and arithmetic of the networks in conf/stage/unet, without allocating them: python benchmarks/sizes.py"""
+
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from imagen.diffusion.conditioning import Conditioning, LowResImage
+from imagen.diffusion.noise_level import NoiseLevel
+
+PRESETS = Path(__file__).parents[1] / "conf" / "stage" / "unet"
+SMALL_TEXT, T5_XXL = 256, 4096
+RESOLUTIONS = {
+    "base_micro": 16,
+    "base_tiny": 16,
+    "sr_micro": 64,
+    "sr_tiny": 64,
+    "base_300m": 64,
+    "base_2b": 64,
+    "sr256_600m": 256,
+    "sr1024_400m": 1024,
+}
+"""Of the images that a preset is made for."""
+PAPER = {"base_300m": 300, "base_2b": 2000, "sr256_600m": 600, "sr1024_400m": 400}
+"""Million parameters, as published."""
+
+
+def build(preset: str, device: str = "meta") -> nn.Module:
+    """The network of a preset; those of the paper read T5-XXL, the others the T5 of the shapes world."""
+    text_features = T5_XXL if preset in PAPER else SMALL_TEXT
+    config = OmegaConf.merge({"text_features": text_features}, {"unet": OmegaConf.load(PRESETS / f"{preset}.yaml")})
+    with torch.device(device):
+        return instantiate(config.unet)
+
+
+def gigaflops(network: nn.Module, resolution: int, text_features: int, tokens: int = 32) -> float:
+    """Of one forward pass with one image, a product and a sum being two."""
+    with torch.device("meta"):
+        image, log_snr = torch.empty(1, 3, resolution, resolution), torch.empty(1)
+        text, mask = torch.empty(1, tokens, text_features), torch.empty(1, tokens, dtype=torch.bool)
+        low_res = LowResImage(image, NoiseLevel(log_snr)) if network.embedding.low_res is not None else None
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(image, log_snr, Conditioning(text, mask, low_res))
+    return counter.get_total_flops() / 1e9
+
+
+def row(preset: str) -> str:
+    """One line of the table in docs/networks.md."""
+    network, resolution = build(preset), RESOLUTIONS[preset]
+    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    flops = gigaflops(network, resolution, T5_XXL if preset in PAPER else SMALL_TEXT)
+    paper = f"{PAPER[preset]:,} M" if preset in PAPER else "–"
+    size = f"{millions:,.0f} M" if preset in PAPER else f"{millions:.2f} M"
+    work = f"{flops:,.0f}" if preset in PAPER else f"{flops:.3f}"
+    return f"| `{preset}` | {resolution} × {resolution} | {size} | {paper} | {work} |"
+
+
+if __name__ == "__main__":
+    for name in RESOLUTIONS:
+        print(row(name), flush=True)

@@ -1,0 +1,1 @@
+"""An open Imagen: text-to-image diffusion cascades with PyTorch Lightning and Hydra."""

@@ -1,0 +1,98 @@
+"""What every entry point shares: Hydra's composition, errors in one line, exit codes.
+
+Imports nothing heavy, so that `--help` answers at once.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Turn `run(config)` into a command-line program that composes conf/<config_name>.yaml.
+
+    Exit codes: 0 done, 1 a defect of ours (with its traceback), 2 the user's mistake, 3 the environment's (disk full),
+    130 interrupted, 143 terminated.
+    """
+
+    def wrap(run: Callable[[DictConfig], None]) -> Callable[[], None]:
+        def main() -> None:
+            prepare_environment()
+            # Hydra's grammar reads `true` as a boolean, which cannot be the choice of a group.
+            sys.argv = ["traceback=true" if argument == "debug=true" else argument for argument in sys.argv]
+            sys.exit(run_reporting_errors(lambda: _run_hydra(config_name, run), config_name))
+
+        return main
+
+    return wrap
+
+
+def prepare_environment() -> None:
+    """Offline and without telemetry unless the user says otherwise; tracebacks are ours to decide on, not Hydra's."""
+    os.environ.setdefault("IMAGEN_ROOT", str(ROOT))
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+
+
+def run_reporting_errors(run: Callable[[], object], config_name: str = "") -> int:
+    """Call `run`; return the exit code, with one line on standard error where it failed by the user's mistake."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from imagen.errors import UserError
+
+    try:
+        run()
+    except UserError as error:
+        return _report(error, config_name, 3 if error.environment else 2)
+    except (HydraException, OmegaConfBaseException) as error:
+        return _report(error, config_name, 2)
+    except OSError as error:
+        if error.filename is None or _traceback_wanted():
+            raise
+        print(f"error: {error.filename}: {error.strerror}; check paths.* and the disk", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _report(error: Exception, config_name: str, code: int) -> int:
+    from imagen.app.config_errors import explain
+
+    if _traceback_wanted():
+        raise error
+    print(f"error: {explain(error, ROOT / 'conf', config_name)}", file=sys.stderr)
+    return code
+
+
+def _traceback_wanted() -> bool:
+    return "traceback=true" in sys.argv
+
+
+def _run_hydra(config_name: str, run: Callable[[DictConfig], None]) -> None:
+    import hydra
+    from omegaconf.errors import OmegaConfBaseException
+
+    from imagen.app.config_errors import check_configuration
+    from imagen.errors import UserError
+
+    caught: list[Exception] = []
+
+    def checked(config: DictConfig) -> None:
+        try:
+            check_configuration(config)
+            run(config)
+        except (UserError, OmegaConfBaseException) as error:  # carried past Hydra, which would announce it itself
+            caught.append(error)
+
+    hydra.main(config_path=str(ROOT / "conf"), config_name=config_name, version_base="1.3")(checked)()
+    if caught:
+        raise caught[0]

@@ -1,0 +1,69 @@
+"""Hydra's and OmegaConf's errors in one line, with the nearest key that exists."""
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from imagen.errors import UserError
+
+
+def explain(error: Exception, conf: Path, config_name: str) -> str:
+    """One line that names the thing, the value and the way out.
+
+    Args:
+        error: what was raised while composing, or a UserError.
+        conf, config_name: the configuration that was being composed, for the keys it has.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UserError):
+        return text
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return f"no such key: {found.group(1)}{_nearest_key(found.group(1), conf, config_name)}"
+    if found := re.search(r"Could not find '([^']+)'.*\n+Available options in '([^']+)':((?:\n\t\S+)*)", str(error)):
+        return _no_such_choice(found.group(1).rsplit("/", 1)[-1], found.group(2), found.group(3).split())
+    if found := re.search(r"Missing mandatory value: (\S+)", text):
+        return missing(found.group(1))
+    if override := getattr(error, "override", None):
+        return f"cannot read the override {override!r}: write key=value, and quote what has brackets or blanks"
+    key = getattr(error, "full_key", None)
+    reason = re.sub(r"(full_key|object_type|reference_type)[:=].*", "", text).strip()
+    return f"{key}: {reason}" if key and key not in reason else reason
+
+
+def _no_such_choice(wanted: str, group: str, options: list[str]) -> str:
+    near = difflib.get_close_matches(wanted, options, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{group}={wanted}: no such choice; {hint}choices: {', '.join(options)}"
+
+
+def _nearest_key(key: str, conf: Path, config_name: str) -> str:
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        known = list(_keys(OmegaConf.to_container(compose(config_name), resolve=False)))
+    same_name = [candidate for candidate in known if candidate.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    near = same_name[:1] or difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {near[0]}?" if near else "; python <entry>.py --cfg job prints every key"
+
+
+def _keys(node: object, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def check_configuration(config: DictConfig) -> None:
+    """Refuse what would otherwise fail late or far away: mandatory values that are missing."""
+    for key in sorted(OmegaConf.missing_keys(config)):
+        raise UserError(missing(key))
+
+
+def missing(key: str) -> str:
+    """The error for a mandatory value that was not given."""
+    return f"{key} has no value: give it on the command line as {key}=..."

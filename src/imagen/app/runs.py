@@ -1,0 +1,108 @@
+"""Folders of runs: where a run keeps its configuration, checkpoints and exported stage, and how to find them again."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from imagen.errors import UserError
+from imagen.stages.export import CONFIG, read_description
+
+KEPT = ("stage", "text", "resolutions", "data", "seed")
+"""What may not change when a run resumes: it decides the weights' shapes and the random numbers."""
+
+FREE_WITHIN_KEPT = ("data.num_workers", "text.encoder.path", "text.folder", "stage.lr_schedule")
+"""What may change all the same: it does neither, or the user means it."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """runs/<stage>/<name>: config.yaml, checkpoints/, export/, samples/, TensorBoard events."""
+
+    path: Path
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def export(self) -> Path:
+        return self.path / "export"
+
+    def probe(self) -> None:
+        """Fail now, not at the first checkpoint, if nothing can be written here."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".probe"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {self.path}: {error.strerror}; choose another paths.runs", environment=True
+            ) from None
+
+    def keep_configuration(self, config: DictConfig) -> None:
+        """Save the configuration of a new run; refuse to resume a run under another one.
+
+        Raises:
+            UserError: naming the first key that differs, with both values.
+        """
+        path = self.path / "config.yaml"
+        resolved = OmegaConf.to_container(config, resolve=True)
+        if path.is_file() and self.last_checkpoint.is_file():
+            saved = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+            for section in KEPT:
+                _refuse_difference(section, saved.get(section), resolved.get(section), self.path)
+        partial = path.with_name(".config.yaml.part")
+        OmegaConf.save(OmegaConf.create(resolved), partial)
+        partial.replace(path)
+
+
+def _refuse_difference(key: str, saved: object, wanted: object, folder: Path) -> None:
+    if key in FREE_WITHIN_KEPT or saved == wanted:
+        return
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        for name in sorted(saved.keys() | wanted.keys(), key=str):
+            _refuse_difference(f"{key}.{name}", saved.get(name), wanted.get(name), folder)
+        return
+    raise UserError(
+        f"{folder} was started with {key}={saved} and cannot resume with {key}={wanted}; give the new run another name"
+    )
+
+
+def find_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> list[Path]:
+    """The newest finished stages that fit together, smallest first; the shipped ones where nothing was trained.
+
+    Args:
+        runs: folder of runs.
+        shipped: folder with a sub-folder for each shipped stage.
+        names: run name to take for all stages; None takes the newest of each.
+    """
+    trained = _newest_exports(runs, names)
+    if "base" in trained:
+        return _fitting(trained)
+    return _fitting({folder.name: folder for folder in sorted(shipped.iterdir()) if (folder / CONFIG).is_file()})
+
+
+def _newest_exports(runs: Path, names: list[str] | None) -> dict[str, Path]:
+    newest: dict[str, Path] = {}
+    for config in sorted(runs.glob(f"*/*/export/{CONFIG}"), key=lambda path: path.stat().st_mtime):
+        if names is None or config.parents[1].name in names:
+            newest[json.loads(config.read_text(encoding="utf-8"))["name"]] = config.parent
+    return newest
+
+
+def _fitting(found: dict[str, Path]) -> list[Path]:
+    """The chain base, sr1, sr2, … as far as every stage takes what the one before makes."""
+    chain: list[Path] = []
+    size = None
+    for name in ("base", "sr1", "sr2"):
+        if name not in found:
+            break
+        description = read_description(found[name])
+        if description.low_resolution != size:
+            break
+        chain.append(found[name])
+        size = description.resolution
+    return chain

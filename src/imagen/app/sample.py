@@ -1,0 +1,78 @@
+"""Text to picture files."""
+
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig, ListConfig
+
+from imagen.app.sampling import Studio, open_studio, settings_for
+from imagen.errors import UserError
+from imagen.evaluation.prompts import file_prompts, list_prompts
+from imagen.pictures import labelled_grid, save_png
+
+
+def sample(config: DictConfig) -> None:
+    """Write the pictures of every stage for every prompt, and a labelled grid, into `config.out`.
+
+    Raises:
+        UserError: for prompts, weights or stages that cannot be used.
+    """
+    prompts = _prompts(config)
+    if not isinstance(config.count, int) or config.count < 1:
+        raise UserError(f"count={config.count} must be a whole number of at least 1")
+    studio = open_studio(config)
+    weights = _weights(config.guidance_weights)
+    settings = settings_for(config, len(studio.cascade.stages), weights)
+    captions = [prompt for prompt in prompts for _ in range(config.count)]
+    pictures = studio.pictures(captions, range(len(captions)), settings)
+    out = Path(config.out)
+    _save(pictures, captions, studio, weights, config, out)
+    rows = [list(pictures[-1][i : i + config.count]) for i in range(0, len(captions), config.count)]
+    columns = [f"picture {i}" for i in range(config.count)]
+    save_png(labelled_grid(rows, prompts, columns), out / "grid.png", {"prompts": prompts, "seed": config.seed})
+    print(f"{len(captions)} pictures and grid.png in {out}")
+
+
+def _save(
+    pictures: list[np.ndarray], captions: list[str], studio: Studio, weights: list[float], config: DictConfig, out: Path
+) -> None:
+    """One PNG for each picture and stage, with all that is needed to make it again."""
+    for stage, batch in zip(studio.cascade.stages, pictures, strict=True):
+        for i, (caption, picture) in enumerate(zip(captions, batch, strict=True)):
+            settings = {
+                "prompt": caption,
+                "seed": config.seed,
+                "picture": i,
+                "stage": stage.description.name,
+                "weights_sha256": stage.description.weights_sha256,
+                "guidance": weights,
+                "sampler": dict(config.sampler),
+                "sr_sampler": dict(config.sr_sampler),
+                "thresholding": dict(config.thresholding),
+                "aug_level": config.cascade.aug_level,
+            }
+            save_png(picture, out / stage.description.name / f"{i:05d}.png", _plain(settings))
+
+
+def _plain(settings: dict) -> dict:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
+
+
+def _prompts(config: DictConfig) -> list[str]:
+    if (config.prompt is None) == (config.prompts_file is None):
+        raise UserError('give either prompt="..." or prompts_file=FILE')
+    if config.prompts_file is not None:
+        return file_prompts(config.prompts_file).texts
+    prompts = list(config.prompt) if isinstance(config.prompt, ListConfig) else [config.prompt]
+    return list_prompts([str(prompt) for prompt in prompts]).texts
+
+
+def _weights(guidance: object) -> list[float]:
+    values = list(guidance) if isinstance(guidance, ListConfig) else [guidance]
+    if not values or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        raise UserError(
+            f"guidance_weights={guidance}: give a number, or one for each stage as guidance_weights=[3,1.5]"
+        )
+    return [float(value) for value in values]

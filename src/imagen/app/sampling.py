@@ -1,0 +1,137 @@
+"""Trained stages made ready to sample from captions; shared by sample.py and evaluate.py."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from imagen.app.runs import find_stages
+from imagen.app.trainer import has_fast_bfloat16
+from imagen.cascade import Cascade, SamplingSettings
+from imagen.data.pixels import to_uint8
+from imagen.errors import UserError
+from imagen.instantiation import instantiate
+from imagen.stages.export import load_stage
+from imagen.text.sources import TextSource
+
+
+@dataclass(frozen=True)
+class Studio:
+    """A cascade with the text source it was trained on."""
+
+    cascade: Cascade
+    text: TextSource
+    device: torch.device
+    autocast: bool
+    batch_size: int
+    seed: int
+
+    def pictures(
+        self, captions: Sequence[str], picture_ids: Sequence[int], settings: Sequence[SamplingSettings]
+    ) -> list[np.ndarray]:
+        """Pictures of every stage that has settings, uint8, (captions, height, width, 3) each, in batches."""
+        batches = [
+            self._batch(
+                captions[start : start + self.batch_size], picture_ids[start : start + self.batch_size], settings
+            )
+            for start in range(0, len(captions), self.batch_size)
+        ]
+        return [np.concatenate(stage) for stage in zip(*batches, strict=True)]
+
+    def _batch(
+        self, captions: Sequence[str], picture_ids: Sequence[int], settings: Sequence[SamplingSettings]
+    ) -> list[np.ndarray]:
+        text, mask = self.text.embed(list(captions)).pad()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            images = self.cascade.sample(
+                text.to(self.device), mask.to(self.device), self.seed, list(picture_ids), settings
+            )
+        return [to_uint8(image) for image in images]
+
+
+def open_studio(config: DictConfig) -> Studio:
+    """Find, load and check the stages that `config.cascade` names, and say which they are.
+
+    Raises:
+        UserError: if they do not fit together or were trained on another text encoder.
+    """
+    how = config.cascade
+    device = _device(how.device)
+    folders = _folders(config)
+    stages = [load_stage(folder, device) for folder in folders]
+    for folder, stage in zip(folders, stages, strict=True):
+        this = stage.description
+        print(f"stage {this.name}: {folder} ({this.resolution} × {this.resolution}, step {this.step})", flush=True)
+    names = [stage.description.name for stage in stages]
+    if how.stop_at is not None:
+        if how.stop_at not in names:
+            raise UserError(f"cascade.stop_at={how.stop_at}: no such stage here; choose one of {', '.join(names)}")
+        stages = stages[: names.index(how.stop_at) + 1]
+    few = {"mode": "online"} if "mode" in config.text else {}  # a few captions need no cache
+    text: TextSource = instantiate(config.text, **few)
+    _check_text(text, stages[0].description.text)
+    return Studio(
+        Cascade(stages), text, device, _autocast(how.precision, device), _positive(how, "batch_size"), how.seed
+    )
+
+
+def settings_for(
+    config: DictConfig, stages: int, weights: Sequence[float], thresholding: object | None = None
+) -> list[SamplingSettings]:
+    """Settings of each stage; the last of `weights` serves all stages after it."""
+    guidance = [weights[min(i, len(weights) - 1)] for i in range(stages)]
+    thresholding = thresholding or instantiate(config.thresholding)
+    samplers = [instantiate(config.sampler), instantiate(config.sr_sampler)]
+    guide = "imagen.diffusion.guidance.ClassifierFreeGuidance"
+    return [
+        SamplingSettings(
+            samplers[min(i, 1)],
+            instantiate({"_target_": guide, "weight": float(weight)}),
+            thresholding,
+            float(config.cascade.aug_level),
+        )
+        for i, weight in enumerate(guidance)
+    ]
+
+
+def _folders(config: DictConfig) -> list[Path]:
+    if config.cascade.stages is not None:
+        return [Path(folder) for folder in config.cascade.stages]
+    names = list(config.cascade.runs) if config.cascade.runs is not None else None
+    folders = find_stages(Path(config.paths.runs), Path(config.paths.assets) / "cascade", names)
+    if not folders:
+        raise UserError(f"no finished base stage under {config.paths.runs}; train one with python train.py stage=base")
+    return folders
+
+
+def _check_text(text: TextSource, trained_on: dict | None) -> None:
+    if text.fingerprint != trained_on:
+        raise UserError(
+            f"the stages were trained on text {trained_on}, text= names {text.fingerprint}: choose the same encoder"
+        )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"cascade.device={name}: this machine has no GPU; use cascade.device=cpu")
+    if name not in ("cpu", "cuda"):
+        raise UserError(f"cascade.device={name}: choose auto, cpu or cuda")
+    return torch.device(name)
+
+
+def _autocast(precision: str, device: torch.device) -> bool:
+    if precision not in ("auto", "32-true", "bf16-mixed"):
+        raise UserError(f"cascade.precision={precision}: choose auto, 32-true or bf16-mixed")
+    return precision == "bf16-mixed" or (precision == "auto" and has_fast_bfloat16(device.type))
+
+
+def _positive(config: DictConfig, name: str) -> int:
+    value = config[name]
+    if not isinstance(value, int) or value < 1:
+        raise UserError(f"{name}={value} must be a whole number of at least 1")
+    return value

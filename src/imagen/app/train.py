@@ -1,0 +1,153 @@
+"""Train one stage: compose the objects, fit, export."""
+
+import json
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import DictConfig, OmegaConf
+
+from imagen.app.runs import RunFolder
+from imagen.callbacks.stop_on_signal import StopOnSignal
+from imagen.errors import UserError
+from imagen.instantiation import instantiate
+from imagen.randomness import derive_seed
+from imagen.stages.checkpoint_io import AtomicCheckpointIO
+from imagen.stages.diffusion_stage import DiffusionStage
+from imagen.stages.export import StageDescription, export_stage
+
+FINAL_LOSS = "final/val_loss"
+
+
+def train(config: DictConfig) -> None:
+    """Fit the stage of `config`, or go on with it, and export its averaged weights.
+
+    Raises:
+        UserError: for any value that cannot work, before the first step where that can be known.
+    """
+    if "-m" in sys.argv or "--multirun" in sys.argv:
+        _refuse_multirun_with_processes(config)
+    quieten_libraries()
+    run = RunFolder(Path(config.run_dir))
+    run.probe()
+    stopper = StopOnSignal(str(run.last_checkpoint))
+    trainer: Trainer = instantiate(
+        config.trainer,
+        callbacks=[*_listed(config.callbacks), stopper],
+        logger=_listed(config.logger),
+        default_root_dir=str(run.path),
+    )
+    torch.manual_seed(derive_seed(config.seed, "initial weights", config.stage.name))
+    stage: DiffusionStage = instantiate(config.stage)
+    data = instantiate(config.data)
+    run.keep_configuration(config)
+    checkpoint = run.last_checkpoint if run.last_checkpoint.is_file() else None
+    if checkpoint:
+        _announce_resumption(checkpoint, trainer.max_steps)
+    if trainer.is_global_zero:
+        _log_configuration(trainer, config)
+    started = time.monotonic()
+    trainer.fit(stage, data, ckpt_path=checkpoint, weights_only=True)
+    if (number := stopper.received) is not None:
+        raise SystemExit(128 + number)
+    _finish(trainer, stage, data.text.fingerprint, config, run, time.monotonic() - started)
+
+
+def quieten_libraries() -> None:
+    """Warnings stay; Lightning's advertisements and remarks about our deliberate choices go."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for remark in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory.*exists and is not empty.*",
+        ".*in eval mode at the start.*",
+    ):
+        warnings.filterwarnings("ignore", remark)
+
+
+def _listed(node: DictConfig | None) -> list[Any]:
+    """The objects of a group of named nodes; one that was set to null has no target left and is no object."""
+    return [instantiate(child) for child in (node or {}).values() if child is not None and "_target_" in child]
+
+
+def _refuse_multirun_with_processes(config: DictConfig) -> None:
+    if config.trainer.get("devices") not in (1, "auto") or config.trainer.get("num_nodes", 1) != 1:
+        raise UserError(
+            f"--multirun with trainer.devices={config.trainer.devices}: every process would start the whole sweep; "
+            "start one run after another, or use a launcher plugin such as hydra-submitit-launcher"
+        )
+
+
+def _announce_resumption(checkpoint: Path, max_steps: int) -> None:
+    step = AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"]
+    if step >= max_steps:
+        raise UserError(
+            f"{checkpoint.parents[1]} is finished: {step} of {max_steps} steps; ask for more with "
+            f"trainer.max_steps=..., or start another run with name=..."
+        )
+    print(f"resuming {checkpoint.parents[1]} at step {step} of {max_steps}", flush=True)
+
+
+def _log_configuration(trainer: Trainer, config: DictConfig) -> None:
+    """The resolved configuration as text and as flat hyperparameters, in every logger that has them."""
+    resolved = OmegaConf.to_container(config, resolve=True)
+    text = OmegaConf.to_yaml(OmegaConf.create(resolved))
+    flat = _flat({key: resolved[key] for key in ("stage", "trainer", "data", "seed", "resolutions")})
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            # TensorBoard lists hyperparameters only beside a metric; its value comes when the run is finished.
+            logger.log_hyperparams(flat, {FINAL_LOSS: float("nan")})
+            logger.experiment.add_text("config", "    " + text.replace("\n", "\n    "))
+        else:
+            logger.log_hyperparams(flat)
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested configuration as dotted keys and plain values."""
+    if not isinstance(node, dict):
+        return {prefix: node if isinstance(node, int | float | str | bool) else json.dumps(node)}
+    return {
+        key: value for name, child in node.items() for key, value in _flat(child, f"{prefix}.{name}".strip(".")).items()
+    }
+
+
+def _finish(
+    trainer: Trainer, stage: DiffusionStage, text: dict | None, config: DictConfig, run: RunFolder, seconds: float
+) -> None:
+    """Save the last checkpoint and export the averaged weights; say where they are."""
+    trainer.save_checkpoint(run.last_checkpoint)
+    if not trainer.is_global_zero:
+        return
+    export_stage(run.export, describe(config, trainer.global_step, trainer.world_size, text), stage.ema.module)
+    loss = trainer.callback_metrics.get("val/loss", torch.tensor(float("nan")))
+    for logger in trainer.loggers:
+        logger.log_metrics({FINAL_LOSS: loss.item()}, step=trainer.global_step)
+        logger.save()
+    print(
+        f"{stage.name}: {trainer.global_step} steps in {seconds / 60:.1f} min, val/loss {loss:.4f}\n"
+        f"  exported to {run.export}\n  curves and pictures: tensorboard --logdir {run.path}",
+        flush=True,
+    )
+
+
+def describe(config: DictConfig, step: int, processes: int, text: dict | None) -> StageDescription:
+    """What the export says of a stage trained under `config` for `step` optimizer steps on so many processes."""
+    stage: dict[str, Any] = OmegaConf.to_container(config.stage, resolve=True)
+    conditioner = stage["conditioner"]
+    return StageDescription(
+        name=stage["name"],
+        resolution=stage["resolution"],
+        low_resolution=conditioner.get("low_resolution"),
+        denoiser=stage["denoiser"],
+        schedule=stage["schedule"],
+        augmentation=conditioner.get("augmentation"),
+        text=text,
+        step=step,
+        images_seen=step * config.data.batch_size * config.trainer.accumulate_grad_batches * processes,
+    )

@@ -1,0 +1,42 @@
+"""Train a judge of the shapes world: `python -m imagen.app.train_judge --name a --out assets/judge_a`.
+
+Writes a folder that transformers (and `imagen.evaluation.features.Judge`) load as a CLIPModel, with a model card.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    from imagen.evaluation.features import Judge
+    from imagen.evaluation.judge_card import measure, model_card
+    from imagen.evaluation.judge_model import RECIPES, load, make_tokenizer, save
+    from imagen.evaluation.judge_training import train
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="which recipe")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--first-phase", type=Path, help="folder of a judge that has had the first phase of training")
+    parser.add_argument("--steps", type=int, help="so many steps in each phase, for a trial")
+    chosen = parser.parse_args(arguments)
+    if chosen.steps is not None and chosen.steps < 3:
+        parser.error(f"--steps {chosen.steps}: a learning rate that rises and falls needs at least 3")
+    recipe = RECIPES[chosen.name]
+    if chosen.steps is not None:
+        recipe = replace(recipe, steps=chosen.steps, caption_steps=chosen.steps, late_steps=chosen.steps)
+    started = time.perf_counter()
+    tokenizer = make_tokenizer()
+    model = train(recipe, tokenizer, load(chosen.first_phase) if chosen.first_phase else None)
+    seconds = time.perf_counter() - started
+    save(model, tokenizer, chosen.out)
+    judge = Judge(chosen.out, f"shapes-judge-{chosen.name}", device="cpu")
+    card = model_card(chosen.name, recipe, measure(judge), judge, seconds)
+    (chosen.out / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    print(card)
+
+
+if __name__ == "__main__":
+    main()

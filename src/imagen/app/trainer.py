@@ -1,0 +1,44 @@
+"""The Lightning Trainer with what this project always needs."""
+
+import sys
+from typing import Any
+
+import torch
+from lightning import Trainer
+
+from imagen.errors import UserError
+from imagen.stages.checkpoint_io import AtomicCheckpointIO
+
+
+def has_fast_bfloat16(device_type: str) -> bool:
+    """Whether bfloat16 runs in hardware there."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device_type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def make_trainer(accelerator: str, precision: str, **options: Any) -> Trainer:
+    """A Trainer that keeps our sampler, writes checkpoints whole, and runs in bfloat16 where the hardware has it.
+
+    Raises:
+        UserError: if a GPU is asked for and there is none, or an option is out of range.
+    """
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise UserError(f"trainer.accelerator={accelerator}: this machine has no GPU; use trainer=cpu or trainer=auto")
+    for name in ("max_steps", "accumulate_grad_batches", "log_every_n_steps"):
+        if not isinstance(options.get(name, 1), int) or options.get(name, 1) < 1:
+            raise UserError(f"trainer.{name}={options[name]} must be a whole number of at least 1")
+    if precision == "auto":
+        on_gpu = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
+        precision = "bf16-mixed" if has_fast_bfloat16("cuda" if on_gpu else "cpu") else "32-true"
+    return Trainer(
+        accelerator=accelerator,
+        precision=precision,
+        max_epochs=-1,
+        check_val_every_n_epoch=None,  # one endless epoch: validation goes by batches
+        use_distributed_sampler=False,  # the DataModule shards by position
+        plugins=[AtomicCheckpointIO()],
+        enable_model_summary=False,
+        enable_progress_bar=sys.stdout.isatty(),  # elsewhere our callback prints lines
+        **options,
+    )

@@ -1,0 +1,100 @@
+"""Pictures during training: the averaged weights, fixed prompts, fixed noise, several guidance weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from imagen.cascade import SamplingSettings, sample_images
+from imagen.data.batch import Batch
+from imagen.data.pixels import to_uint8
+from imagen.diffusion.conditioning import resize
+from imagen.diffusion.guidance import ClassifierFreeGuidance
+from imagen.diffusion.samplers import Sampler
+from imagen.diffusion.thresholding import Thresholding
+from imagen.pictures import labelled_grid, save_png
+from imagen.randomness import make_generator
+from imagen.stages.diffusion_stage import DiffusionStage
+
+
+class SampleGrid(Callback):
+    """A grid of samples as a PNG and in TensorBoard: prompts down, guidance weights across.
+
+    A super-resolution stage enlarges validation images; its grid shows what it was given and the original too.
+
+    Args:
+        every_n_steps: optimizer steps between two grids; there is one at the end as well.
+        num_prompts: how many captions of the validation set.
+        weights: guidance weights.
+        folder: of the PNG files.
+        seed: of the noise.
+        aug_level: noise on the low-resolution image, in [0, 1].
+        sampler, thresholding: how to sample.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int,
+        num_prompts: int,
+        weights: Sequence[float | int],
+        folder: str,
+        seed: int,
+        aug_level: float,
+        sampler: Sampler,
+        thresholding: Thresholding,
+    ) -> None:
+        self.every_n_steps, self.num_prompts, self.weights = every_n_steps, num_prompts, list(weights)
+        self.folder, self.seed = Path(folder), seed
+        self.settings = [
+            SamplingSettings(sampler, ClassifierFreeGuidance(weight), thresholding, aug_level)
+            for weight in self.weights
+        ]
+        self._drawn_at = -1
+
+    def on_train_batch_end(
+        self, trainer: Trainer, stage: DiffusionStage, outputs: object, batch: Batch, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if (
+            step and step % self.every_n_steps == 0 and step != self._drawn_at
+        ):  # once, however many micro-batches a step
+            self._draw(trainer, stage)
+
+    def on_train_end(self, trainer: Trainer, stage: LightningModule) -> None:
+        if trainer.global_step != self._drawn_at:
+            self._draw(trainer, stage)
+
+    def _draw(self, trainer: Trainer, stage: DiffusionStage) -> None:
+        # On every rank: a sharded network needs all of them. Only the first one writes.
+        step = self._drawn_at = trainer.global_step
+        batch = next(iter(trainer.datamodule.val_dataloader())).to(stage.device)
+        columns = self._columns(stage, batch)
+        if not trainer.is_global_zero:
+            return
+        rows = list(zip(*columns.values(), strict=True))
+        grid = labelled_grid(rows, [caption or "(no text)" for caption in batch.captions[: len(rows)]], list(columns))
+        save_png(grid, self.folder / f"step_{step:07d}.png", {"step": step, "weights": self.weights, "seed": self.seed})
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("samples", np.asarray(grid), step, dataformats="HWC")
+
+    @torch.no_grad()
+    def _columns(self, stage: DiffusionStage, batch: Batch) -> dict[str, np.ndarray]:
+        """Column label -> pictures, uint8."""
+        count = min(self.num_prompts, len(batch.images))
+        images, text, mask = batch.images[:count], batch.text[:count], batch.text_mask[:count]
+        columns: dict[str, np.ndarray] = {}
+        smaller = None
+        if stage.conditioner.augmentation is not None:
+            smaller = resize(images, images.shape[-1] // stage.conditioner.factor)
+            columns = {"original": to_uint8(images), "given": to_uint8(smaller)}
+        model = stage.averaged(images.shape[-1])
+        for weight, settings in zip(self.weights, self.settings, strict=True):
+            generators = [make_generator(self.seed, "grid", i) for i in range(count)]
+            with torch.autocast(stage.device.type, torch.bfloat16, enabled="bf16" in str(stage.trainer.precision)):
+                pictures = sample_images(model, text, mask, smaller, settings, generators)
+            columns[f"w = {weight:g}"] = to_uint8(pictures)
+        return columns

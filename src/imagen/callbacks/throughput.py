@@ -1,0 +1,29 @@
+"""How fast training is."""
+
+import time
+
+from lightning import Callback, LightningModule, Trainer
+
+from imagen.data.batch import Batch
+
+
+class ImagesPerSecond(Callback):
+    """Logs train/images_per_second over all processes, validation and sampling not counted."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._images, self._seconds, self._batch_ended = 0, 0.0, None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        if self._batch_ended is not None:
+            self._images += len(batch.images) * trainer.world_size
+            self._seconds += now - self._batch_ended
+        self._batch_ended = now
+        if trainer.global_step % trainer.log_every_n_steps == 0 and self._seconds:
+            pl_module.log("train/images_per_second", self._images / self._seconds)
+            self._images, self._seconds = 0, 0.0
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._batch_ended = None  # the next batch is not timed: it waited for the validation

@@ -1,0 +1,32 @@
+"""What the DataModule delivers to every stage."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from imagen.tensors import Ids, Images, Text, TextMask
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Captioned images, embedded.
+
+    `images` float32 in [-1, 1]; `text` zero where `text_mask` is False; `ids` are indices into the source;
+    `position` counts the batches (micro-batches) of this run from 0, the same on every rank: with the
+    seed and the rank it decides every random number that is drawn for this batch.
+    """
+
+    images: Images
+    text: Text
+    text_mask: TextMask
+    ids: Ids
+    captions: tuple[str, ...]
+    position: int
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """The same batch on another device. Lightning calls this."""
+        moved = {
+            name: getattr(self, name).to(device, non_blocking=non_blocking)
+            for name in ("images", "text", "text_mask", "ids")
+        }
+        return replace(self, **moved)

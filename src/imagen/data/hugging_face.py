@@ -1,0 +1,172 @@
+"""Any captioned Hugging Face data set: saved by `datasets`, in parquet files, or on the hub."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagen.data.decode import MAX_PIXELS, UnreadableImageError, decode, image_size
+from imagen.data.source import BadExampleError, Example, Source, checked_caption
+from imagen.data.transforms import too_small
+from imagen.errors import UserError
+from imagen.progress import track
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class HuggingFaceSource(Source):
+    """A split of a data set read by `datasets`, its pictures decoded here.
+
+    Args:
+        path: a folder written by `save_to_disk`; a parquet file or a folder of them; or, with `download`, the name of
+            a data set on the hub.
+        split: of a data set that has several. A folder of parquet files has those whose names begin with `split`,
+            or is a single split "train". A file, or a data set saved without splits, is read whole.
+        image_column: of pictures: encoded bytes, or paths.
+        caption_column: of captions, which may be empty.
+        download: allow reading from the hub (the network, unless HF_HUB_OFFLINE=1 limits it to what is cached).
+        revision: of the data set on the hub; pin it for repeatable runs.
+        max_pixels: larger pictures are refused unread (decompression bombs).
+
+    Raises:
+        UserError: if the data set, split or a column is missing, or a hub name is given without `download`.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        split: str,
+        image_column: str = "image",
+        caption_column: str = "text",
+        download: bool = False,
+        revision: str | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        from datasets import Image
+
+        self.path, self.split, self.max_pixels = str(path), split, max_pixels
+        self.image_column, self.caption_column = image_column, caption_column
+        table = _load(self.path, split, download, revision)
+        for column, option in ((image_column, "image_column"), (caption_column, "caption_column")):
+            if column not in table.column_names:
+                raise UserError(
+                    f"{self.name}: no column {column!r} among {sorted(table.column_names)}; "
+                    f"name it with data.train.source.{option}"
+                )
+        if image_column == caption_column:
+            raise UserError(f"{self.name}: {image_column!r} is given as the column of pictures and of captions")
+        if len(table) == 0:
+            raise UserError(f"{self.name} has no rows; choose another split")
+        try:
+            table = table.select_columns([image_column, caption_column]).cast_column(image_column, Image(decode=False))
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.name}: column {image_column!r} holds {table.features[image_column]}, not pictures; "
+                "name another with data.train.source.image_column"
+            ) from error
+        self.table = table
+
+    @property
+    def name(self) -> str:
+        return f"{self.path} ({self.split})"
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> Example:
+        row = self.table[index]
+        caption = checked_caption(row[self.caption_column], self.where(index))
+        try:
+            return Example(decode(_file(row[self.image_column]), self.max_pixels), caption, index)
+        except UnreadableImageError as error:
+            raise BadExampleError(f"{self.where(index)}: {error}") from error
+
+    def captions(self) -> Iterator[str]:
+        index = 0
+        for batch in self.table.select_columns([self.caption_column]).iter(batch_size=1000):
+            for value in batch[self.caption_column]:
+                yield checked_caption(value, self.where(index))
+                index += 1
+
+    def problems(self, min_side: int) -> Iterator[str]:
+        for index in track(range(len(self)), f"Checking the pictures in {self.name}"):
+            cell = self.table[index][self.image_column]
+            try:
+                width, height = image_size(_file(cell), self.max_pixels)
+            except UnreadableImageError as error:
+                yield f"{self.where(index)}: {error}"
+            else:
+                if min(width, height) < min_side:
+                    yield f"{self.where(index)}: {too_small(width, height, min_side)}"
+
+
+def _file(cell: dict[str, Any] | None) -> bytes | Path:
+    """What `datasets` holds of a picture that it does not decode."""
+    if cell and cell.get("bytes") is not None:
+        return cell["bytes"]
+    if cell and cell.get("path"):
+        return Path(cell["path"])
+    raise UnreadableImageError("no picture")
+
+
+def _load(path: str, split: str, download: bool, revision: str | None) -> "Dataset":
+    local = Path(path).expanduser()
+    if local.is_dir() and ((local / "dataset_dict.json").is_file() or (local / "state.json").is_file()):
+        return _load_saved(local, split)
+    if local.exists():
+        return _load_parquet(local, split)
+    if not download:
+        raise UserError(
+            f"there is no file or folder {path}; if it is the name of a data set on the hub, allow the network with "
+            "data.train.source.download=true"
+        )
+    return _load_from_hub(path, split, revision)
+
+
+def _load_saved(folder: Path, split: str) -> "Dataset":
+    from datasets import DatasetDict, load_from_disk
+
+    try:
+        saved = load_from_disk(str(folder))
+    except Exception as error:
+        raise UserError(f"{folder} cannot be read by datasets.load_from_disk ({_one_line(error)})") from error
+    if not isinstance(saved, DatasetDict):
+        return saved
+    if split not in saved:
+        raise UserError(f"{folder} has no split {split!r}, but {sorted(saved)}")
+    return saved[split]
+
+
+def _load_parquet(path: Path, split: str) -> "Dataset":
+    # Not `load_dataset("parquet")`, which reports its use over the network.
+    from datasets import Dataset
+
+    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+    if not files or files[0].suffix != ".parquet":
+        raise UserError(f"{path} holds no parquet files; a folder with metadata.jsonl is read by data=image_folder")
+    if path.is_dir():
+        named = [file for file in files if split in (file.name[: len(split)], *file.relative_to(path).parts[:-1])]
+        if not named and split != "train":
+            raise UserError(f"{path}: none of its {len(files)} parquet files is named after the split {split!r}")
+        files = named or files
+    try:
+        return Dataset.from_parquet([str(file) for file in files])
+    except Exception as error:
+        raise UserError(f"{path} cannot be read as parquet ({_one_line(error)})") from error
+
+
+def _load_from_hub(name: str, split: str, revision: str | None) -> "Dataset":
+    from datasets import config, load_dataset
+
+    config.HF_UPDATE_DOWNLOAD_COUNTS = False  # nothing is reported about this run
+    try:
+        return load_dataset(name, split=split, revision=revision)
+    except Exception as error:
+        raise UserError(
+            f"{name} (split {split!r}) cannot be read from the hub ({_one_line(error)}); check name, split and network",
+            environment=True,
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

@@ -1,0 +1,171 @@
+"""One DataModule for all stages."""
+
+import logging
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Sampler
+
+from imagen.data.loading import Assembler, BatchLoader, Sizes, too_many_bad
+from imagen.data.sampler import BatchPlan, FixedOrderBatchSampler, PositionKeyedBatchSampler, Share, check_batch_size
+from imagen.data.source import Source
+from imagen.data.transforms import Geometry
+from imagen.errors import UserError
+from imagen.randomness import make_generator
+from imagen.text.sources import TextSource
+
+log = logging.getLogger(__name__)
+
+MAX_SHARE_OF_BAD_PICTURES = 0.001
+
+
+@dataclass(frozen=True)
+class BadPictures:
+    """What to do about rows that cannot be used: missing, unreadable, too small.
+
+    `max_share` of the rows may be bad, at most 0.001: each is logged and the next row takes its place. `check_first`
+    looks at every header before training, so that most of them are known at once and not on the third day.
+    """
+
+    max_share: float = 0.0
+    check_first: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_share <= MAX_SHARE_OF_BAD_PICTURES:
+            raise UserError(
+                f"data.bad_pictures.max_share={self.max_share} must lie between 0 and {MAX_SHARE_OF_BAD_PICTURES}: "
+                "beyond that, mend the data"
+            )
+
+    def allowed(self, source: Source) -> int:
+        """How many rows of `source` may be bad."""
+        return int(self.max_share * len(source))
+
+
+class ImagenDataModule(LightningDataModule):
+    """Embedded, captioned pictures for training and validation, as `Batch`.
+
+    Training batch k is a function of (seed, k, rank, world size) alone. Whoever trains on them sets
+    `next_position = batch.position + 1` when a batch has been trained on and before a checkpoint can be written; it is
+    all the state there is, so that what workers have prefetched does not count. A resumed run goes on with that batch.
+
+    Args:
+        train, validation: where pictures come from.
+        text: embeds the captions.
+        resolution: of the stage, pixels per side.
+        source_resolution: pictures are drawn, or cut and reduced, to this many pixels per side, or to `resolution` if
+            that is more, and only then reduced to `resolution` (see `Sizes`).
+        crop_size: train on windows of so many pixels per side; None: on whole pictures.
+        batch_size: pictures per batch and process.
+        num_workers: processes that read and decode; 0: none but this one.
+        seed: of the order and of augmentation.
+        geometry: how squares are cut; validation takes its fixed form.
+        bad_pictures: what to do about rows that cannot be used.
+        path: of the data, for whoever reads the configuration; conf/data hands it to the sources.
+
+    Raises:
+        UserError: if a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        train: Source,
+        validation: Source,
+        text: TextSource,
+        resolution: int,
+        source_resolution: int,
+        crop_size: int | None,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
+        geometry: Geometry | None = None,
+        bad_pictures: BadPictures | None = None,
+        path: str | None = None,
+    ) -> None:
+        super().__init__()
+        if num_workers < 0:
+            raise UserError(f"data.num_workers={num_workers}: 0 or more are needed")
+        self.sizes = Sizes(max(source_resolution, resolution), resolution, crop_size)
+        self.train, self.validation = train.at(self.sizes.source), validation.at(self.sizes.source)
+        self.text, self.batch_size, self.num_workers, self.seed = text, batch_size, num_workers, seed
+        self.geometry, self.bad_pictures, self.path = geometry or Geometry(), bad_pictures or BadPictures(), path
+        check_batch_size(batch_size)
+        self.next_position = 0
+
+    def prepare_data(self) -> None:
+        """Check the pictures and fill the cache of embeddings. Lightning calls this on one process of each machine."""
+        if self.bad_pictures.check_first:
+            self._check_pictures()
+        self.text.prepare(chain(self.train.captions(), self.validation.captions()))
+
+    def train_dataloader(self) -> BatchLoader:
+        """Batches without end, from `next_position` on."""
+        sampler = PositionKeyedBatchSampler(
+            len(self.train), self.batch_size, self.seed, self._share(), self.next_position
+        )
+        return self._loader(self.train, self.geometry, sampler)
+
+    def val_dataloader(self) -> BatchLoader:
+        """Every picture of this rank's share once, always in the same order and cut the same way."""
+        sampler = FixedOrderBatchSampler(len(self.validation), self.batch_size, self.seed, self._share())
+        return self._loader(self.validation, self.geometry.fixed(), sampler)
+
+    def state_dict(self) -> dict[str, int]:
+        """The position of the next training batch, with what gives it its meaning."""
+        return {
+            "next_position": self.next_position,
+            "global_batch_size": self._global_batch_size(),
+            "train_size": len(self.train),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after the last batch trained on.
+
+        Raises:
+            UserError: if another batch size leaves that place within a batch.
+        """
+        seen = state_dict["next_position"] * state_dict["global_batch_size"]
+        position, rest = divmod(seen, self._global_batch_size())
+        if rest:
+            raise UserError(
+                f"the run to resume has seen {seen} pictures, which is no multiple of the batch size of all processes, "
+                f"now {self._global_batch_size()}; keep it at {state_dict['global_batch_size']}"
+            )
+        if state_dict["train_size"] != len(self.train):
+            log.warning(
+                "%s has %d rows now and had %d when the run began: the order of the pictures changes",
+                self.train.name, len(self.train), state_dict["train_size"],
+            )  # fmt: skip
+        self.next_position = position
+
+    def _share(self) -> Share:
+        return Share() if self.trainer is None else Share(self.trainer.global_rank, self.trainer.world_size)
+
+    def _global_batch_size(self) -> int:
+        return self.batch_size * self._share().world_size
+
+    def _loader(self, source: Source, geometry: Geometry, sampler: Sampler[BatchPlan]) -> BatchLoader:
+        assembler = Assembler(source, geometry, self.sizes, self.bad_pictures.allowed(source))
+        loader = DataLoader(
+            assembler,
+            batch_size=None,  # the sampler yields plans of whole batches
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=_as_it_is,
+            # Its own, or every new loader would advance the global one.
+            generator=make_generator(self.seed, "loader"),
+        )
+        return BatchLoader(loader, assembler, self.text)
+
+    def _check_pictures(self) -> None:
+        # By name: usually both are parts of one folder, and `problems` looks at the whole of it.
+        for source in {source.name: source for source in (self.validation, self.train)}.values():
+            problems = list(source.problems(min_side=1 if self.geometry.upscale else self.sizes.source))
+            if len(problems) > self.bad_pictures.allowed(source):
+                raise UserError(too_many_bad(source, problems, self.bad_pictures.allowed(source)))
+
+
+def _as_it_is(assembled: Any) -> Any:
+    return assembled

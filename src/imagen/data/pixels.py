@@ -1,0 +1,37 @@
+"""Between float images and uint8 pixels: the only two conversions in the project.
+
+Every file, picture and metric goes through `to_uint8`, every picture that is read through `from_uint8`.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from imagen.errors import UserError
+from imagen.tensors import Images
+
+Pixels = UInt8[np.ndarray, "batch height width channels"]
+"""Pictures as files hold them."""
+
+
+def to_uint8(images: Images) -> Pixels:
+    """Pixels of `images`, in [-1, 1]: clamp, scale to [0, 255], round.
+
+    Raises:
+        UserError: if a value is not a number or infinite, which would become an innocent-looking black pixel.
+    """
+    images = images.detach().float().cpu()
+    if not torch.isfinite(images).all():
+        broken = (~torch.isfinite(images)).flatten(1).any(dim=1).nonzero().flatten().tolist()
+        raise UserError(
+            f"pictures {broken[:8]} of a batch of {len(images)} hold NaN or infinity: the model that made them has "
+            "diverged; take an earlier checkpoint or a lower learning rate"
+        )
+    scaled = (images.clamp(-1, 1) + 1) * 127.5
+    return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def from_uint8(pixels: Pixels) -> Images:
+    """Images, float32 in [-1, 1]: 0 becomes -1 and 255 becomes 1. `to_uint8` brings back the same pixels."""
+    channels_first = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+    return channels_first.contiguous().float().div_(127.5).sub_(1.0)

@@ -1,0 +1,115 @@
+"""Which examples make up batch k: a function of (seed, k, rank, world size), never of what was served before."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from imagen.errors import UserError
+from imagen.randomness import derive_seed, make_generator
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One example of a batch: its row in the source, and the key of all randomness in its augmentation."""
+
+    index: int
+    key: int
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """What batch `position` is made of on one rank."""
+
+    position: int
+    draws: tuple[Draw, ...]
+
+
+@dataclass(frozen=True)
+class Share:
+    """This process among those that train together."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+class PositionKeyedBatchSampler(Sampler[BatchPlan]):
+    """Batches without end, from `start` on.
+
+    The training set is laid out as a line of samples, one random permutation after another, each keyed by
+    (seed, epoch). Batch k covers samples k·G to (k+1)·G of it, G = batch_size × world size, and each rank takes its
+    part of them. Hence batches span epochs and none is partial, a set smaller than a batch works, and the same G
+    means the same batches for any world size. One permutation is held, 8 bytes per row.
+
+    Raises:
+        UserError: if there are no rows, or `batch_size` is below 1.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, share: Share, start: int = 0) -> None:
+        if size < 1:
+            raise UserError("the training set is empty")
+        self.size, self.batch_size, self.seed, self.share, self.start = (
+            size,
+            check_batch_size(batch_size),
+            seed,
+            share,
+            start,
+        )
+        self._epoch, self._permutation = -1, torch.empty(0, dtype=torch.int64)
+
+    def plan(self, position: int) -> BatchPlan:
+        """Batch `position`."""
+        first = (position * self.share.world_size + self.share.rank) * self.batch_size
+        return BatchPlan(position, tuple(self._draw(sample) for sample in range(first, first + self.batch_size)))
+
+    def __iter__(self) -> Iterator[BatchPlan]:
+        position = self.start
+        while True:
+            yield self.plan(position)
+            position += 1
+
+    def _draw(self, sample: int) -> Draw:
+        epoch, offset = divmod(sample, self.size)
+        return Draw(int(self._order(epoch)[offset]), derive_seed(self.seed, "sample", sample))
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._permutation = torch.randperm(self.size, generator=make_generator(self.seed, "epoch", epoch))
+        return self._permutation
+
+
+class FixedOrderBatchSampler(Sampler[BatchPlan]):
+    """Every row once, in order, for validation: rank r takes rows r, r + world size, …; the last batch may be short.
+
+    Nothing is padded with duplicates, so a strategy whose forward pass needs all ranks (FSDP) wants a number of rows
+    that is a multiple of the world size.
+
+    Raises:
+        UserError: if `batch_size` is below 1.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, share: Share) -> None:
+        self.rows = range(share.rank, size, share.world_size)
+        self.batch_size, self.seed = check_batch_size(batch_size), seed
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[BatchPlan]:
+        for position in range(len(self)):
+            rows = self.rows[position * self.batch_size : (position + 1) * self.batch_size]
+            yield BatchPlan(position, tuple(Draw(row, derive_seed(self.seed, "validation", row)) for row in rows))
+
+
+def check_batch_size(batch_size: int) -> int:
+    """`batch_size`, if there can be such batches.
+
+    Raises:
+        UserError: if it is below 1.
+    """
+    if batch_size < 1:
+        raise UserError(f"data.batch_size={batch_size}: at least 1 is needed")
+    return batch_size

@@ -1,0 +1,48 @@
+"""The shapes world as a source."""
+
+from collections.abc import Iterable
+
+from imagen.data.shapes import all_captions, draw, sample_scene
+from imagen.data.source import Example, Source
+from imagen.errors import UserError
+
+
+class ShapesSource(Source):
+    """Pictures of the shapes world, drawn when asked for: row i is a function of (seed, split, i) alone.
+
+    Args:
+        seed: of the scenes.
+        size: how many rows.
+        split: of the shapes world; its compositions are disjoint from those of the other splits.
+        resolution: pixels per side.
+
+    Raises:
+        UserError: if `size` or `resolution` is below 1.
+    """
+
+    def __init__(self, seed: int, size: int, split: str, resolution: int) -> None:
+        if size < 1:
+            raise UserError(f"size={size} of the shapes world ({split}): at least 1 is needed")
+        if resolution < 1:
+            raise UserError(f"resolution={resolution} of the shapes world ({split}): at least 1 is needed")
+        self.seed, self.size, self.split, self.resolution = seed, size, split, resolution
+
+    @property
+    def name(self) -> str:
+        return f"the shapes world ({self.split})"
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < self.size:
+            raise IndexError(f"row {index} of {self.name}, which has {self.size}")
+        scene = sample_scene(self.seed, index, self.split)
+        return Example(draw(scene, self.resolution), scene.caption, index)
+
+    def captions(self) -> Iterable[str]:
+        """Every caption of the split, whether a row shows it or not: one cache serves every seed and size."""
+        return all_captions(self.split)
+
+    def at(self, resolution: int) -> "ShapesSource":
+        return ShapesSource(self.seed, self.size, self.split, resolution)

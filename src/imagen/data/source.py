@@ -1,0 +1,199 @@
+"""Where captioned pictures come from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from copy import copy
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from jaxtyping import UInt8
+
+from imagen.errors import UserError
+
+Picture = UInt8[np.ndarray, "height width 3"]
+"""One picture, RGB."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A captioned picture. `id` is its row in the source it was read from; the caption may be empty."""
+
+    image: Picture
+    caption: str
+    id: int
+
+
+class BadExampleError(UserError):
+    """One row of a source that cannot be used: unreadable, missing or too small. May be skipped within a limit."""
+
+
+class Source(ABC):
+    """Captioned pictures with random access. `source[i]` depends on i alone, so that any process may read any row.
+
+    A source may be copied to worker processes: it holds no open files or locks.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What error messages call it."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Example:
+        """The picture, RGB of any size, with its caption.
+
+        Raises:
+            BadExampleError: if this row cannot be read.
+        """
+
+    @abstractmethod
+    def captions(self) -> Iterable[str]:
+        """Every caption, repeated or not, without reading a picture."""
+
+    def where(self, index: int) -> str:
+        """What error messages call a row."""
+        return f"{self.name} row {index}"
+
+    def at(self, resolution: int) -> "Source":
+        """This source, its pictures `resolution` pixels wide if they are made and not read."""
+        del resolution
+        return self
+
+    def problems(self, min_side: int) -> Iterator[str]:
+        """One line for each row that cannot be read or is smaller than `min_side` pixels, found without decoding.
+
+        What only decoding reveals (a truncated file) is left to `__getitem__`. Sources that make their pictures
+        have no problems.
+        """
+        del min_side
+        return iter(())
+
+
+class _Selection(Source):
+    """Some rows of another source, chosen by arithmetic on their index."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def where(self, index: int) -> str:
+        return self.source.where(self.row(index))
+
+    @abstractmethod
+    def row(self, index: int) -> int:
+        """Row in the other source."""
+
+    @abstractmethod
+    def select(self, rows: Iterable[str]) -> Iterator[str]:
+        """What belongs to the selection of something that there is one of for every row."""
+
+    def __getitem__(self, index: int) -> Example:
+        return self.source[self.row(index)]
+
+    def captions(self) -> Iterator[str]:
+        return self.select(self.source.captions())
+
+    def at(self, resolution: int) -> "Source":
+        other = copy(self)
+        other.source = self.source.at(resolution)
+        return other
+
+    def problems(self, min_side: int) -> Iterator[str]:
+        # Of the whole source: the other part is about to be read as well.
+        return self.source.problems(min_side)
+
+
+class EveryNth(_Selection):
+    """Rows 0, n, 2n, …: held out for validation. The same rows stay held out when rows are appended.
+
+    Raises:
+        UserError: if `n` is below 2.
+    """
+
+    def __init__(self, source: Source, n: int) -> None:
+        super().__init__(source)
+        self.n = _checked_n(n)
+
+    def __len__(self) -> int:
+        return -(-len(self.source) // self.n)
+
+    def row(self, index: int) -> int:
+        return index * self.n
+
+    def select(self, rows: Iterable[str]) -> Iterator[str]:
+        return islice(rows, 0, None, self.n)
+
+
+class AllButEveryNth(_Selection):
+    """The rows that `EveryNth` leaves for training.
+
+    Raises:
+        UserError: if `n` is below 2, or the source has a single row.
+    """
+
+    def __init__(self, source: Source, n: int) -> None:
+        super().__init__(source)
+        self.n = _checked_n(n)
+        if len(source) < 2:
+            raise UserError(f"{source.name} has {len(source)} row: nothing is left to train on after holding out one")
+
+    def __len__(self) -> int:
+        return len(self.source) - -(-len(self.source) // self.n)
+
+    def row(self, index: int) -> int:
+        return index + index // (self.n - 1) + 1
+
+    def select(self, rows: Iterable[str]) -> Iterator[str]:
+        return (row for index, row in enumerate(rows) if index % self.n)
+
+
+class First(_Selection):
+    """The first `count` rows: with `batch_size=count` every batch holds the same pictures (`debug=overfit`).
+
+    Raises:
+        UserError: if the source does not have as many.
+    """
+
+    def __init__(self, source: Source, count: int) -> None:
+        super().__init__(source)
+        if not 1 <= count <= len(source):
+            raise UserError(f"cannot take the first {count} rows of {source.name}: it has {len(source)}")
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def row(self, index: int) -> int:
+        return index
+
+    def select(self, rows: Iterable[str]) -> Iterator[str]:
+        return islice(rows, self.count)
+
+
+def _checked_n(n: int) -> int:
+    if n < 2:
+        raise UserError(f"data.train.n={n}: every n-th row is held out for validation, so n must be at least 2")
+    return n
+
+
+def checked_caption(value: object, where: str) -> str:
+    """`value` if it is a caption that can be encoded; it may be empty.
+
+    Raises:
+        UserError: if it is not text, or holds a NUL or half a surrogate pair, which tokenizers choke on.
+    """
+    if not isinstance(value, str):
+        found = "null" if value is None else f"a {type(value).__name__}"
+        raise UserError(f'{where}: the caption is {found}, not text; for no caption write ""')
+    if "\0" in value:
+        raise UserError(f"{where}: the caption holds a NUL character at position {value.index(chr(0))}; remove it")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise UserError(f"{where}: the caption holds half a surrogate pair (broken UTF-16); remove or repair it")
+    return value

@@ -1,0 +1,40 @@
+"""A network together with the meaning of its output."""
+
+from torch import nn
+
+from imagen.diffusion.conditioning import Conditioning
+from imagen.diffusion.noise_level import NoiseLevel
+from imagen.diffusion.parameterisations import Parameterisation
+from imagen.diffusion.weightings import LossWeighting
+from imagen.tensors import Images, PerImage
+
+
+class Denoiser(nn.Module):
+    """Estimates the clean image: (z, level, conditioning) -> x0.
+
+    Only `network` may run in low precision (autocast): its prediction is cast to float32, and everything that happens
+    to it afterwards is elementwise arithmetic on float32 tensors, which autocast leaves alone.
+
+    Args:
+        network: called as network(z, log_snr, conditioning), gives a prediction of the shape of z.
+        parameterisation: what that prediction is.
+        weighting: how much each noise level counts in `loss`.
+    """
+
+    def __init__(self, network: nn.Module, parameterisation: Parameterisation, weighting: LossWeighting) -> None:
+        super().__init__()
+        self.network = network
+        self.parameterisation = parameterisation
+        self.weighting = weighting
+
+    def forward(self, z: Images, level: NoiseLevel, conditioning: Conditioning) -> Images:
+        """The estimate of x0 given z, float32, not thresholded."""
+        prediction = self.network(z, level.log_snr, conditioning).float()
+        return self.parameterisation.to_x0(prediction, z, level)
+
+    def loss(self, x0: Images, eps: Images, level: NoiseLevel, conditioning: Conditioning) -> PerImage:
+        """The weighted mean squared error of the network's prediction for z = level.add_noise(x0, eps)."""
+        prediction = self.network(level.add_noise(x0, eps), level.log_snr, conditioning).float()
+        target = self.parameterisation.target(x0, eps, level)
+        error = (prediction - target).square().mean(dim=(1, 2, 3))
+        return self.weighting(level, self.parameterisation) * error

@@ -1,0 +1,78 @@
+"""Spacings: at which noise levels a sampler with so many steps asks for the clean image."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from imagen.diffusion.schedules import NoiseSchedule
+from imagen.errors import UserError
+
+LogSNRs = Float[Tensor, "steps"]
+"""One log-SNR for each step of a sampler, strictly increasing, float64 on the CPU."""
+
+
+class Spacing(ABC):
+    @abstractmethod
+    def __call__(self, schedule: NoiseSchedule, num_steps: int) -> LogSNRs:
+        """The log-SNRs, noisiest first, at which the denoiser is asked.
+
+        There are `num_steps`; the last step goes from the last of them to the clean image and has no level of its own.
+        """
+
+
+@dataclass(frozen=True)
+class UniformTime(Spacing):
+    """Evenly spaced in the schedule's time, from 1 (included) to 0 (not included), as in the paper."""
+
+    def __call__(self, schedule: NoiseSchedule, num_steps: int) -> LogSNRs:
+        time = 1 - torch.arange(num_steps, dtype=torch.float64) / num_steps
+        return schedule(time).log_snr
+
+
+@dataclass(frozen=True)
+class UniformLogSNR(Spacing):
+    """Evenly spaced in log-SNR over the range of the schedule, its noisy end included, its clean end not."""
+
+    def __call__(self, schedule: NoiseSchedule, num_steps: int) -> LogSNRs:
+        lowest, highest = schedule.log_snr_range
+        return lowest + (highest - lowest) * torch.arange(num_steps, dtype=torch.float64) / num_steps
+
+
+@dataclass(frozen=True)
+class RhoSpacing(Spacing):
+    """EDM's spacing (Karras et al. 2022, eq. 5): s^(1/rho) evenly spaced, where s = sigma / alpha = exp(-log_snr / 2).
+
+    Both ends are included. They are `sigma_max` and `sigma_min`, or the ends of the schedule where it does not reach
+    as far.
+
+    Raises:
+        UserError: unless rho > 0 and 0 < sigma_min < sigma_max, all finite, and they meet the range of the schedule.
+    """
+
+    rho: float = 7.0
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.rho < math.inf and 0 < self.sigma_min < self.sigma_max < math.inf):
+            raise UserError(
+                f"rho spacing has rho={self.rho}, sigma_min={self.sigma_min}, sigma_max={self.sigma_max}; "
+                "they must be finite, rho > 0 and 0 < sigma_min < sigma_max"
+            )
+
+    def __call__(self, schedule: NoiseSchedule, num_steps: int) -> LogSNRs:
+        lowest, highest = schedule.log_snr_range
+        first = max(lowest, -2 * math.log(self.sigma_max))
+        last = min(highest, -2 * math.log(self.sigma_min))
+        if first >= last:
+            raise UserError(
+                f"rho spacing has sigma_min={self.sigma_min}, sigma_max={self.sigma_max}, outside of the schedule's "
+                f"[{math.exp(-highest / 2):.3g}, {math.exp(-lowest / 2):.3g}]; choose them inside it"
+            )
+        position = torch.arange(num_steps, dtype=torch.float64) / max(num_steps - 1, 1)
+        root_max, root_min = math.exp(-first / 2 / self.rho), math.exp(-last / 2 / self.rho)
+        return -2 * self.rho * (root_max + position * (root_min - root_max)).log()

@@ -1,0 +1,156 @@
+"""From pictures and captions to feature vectors: the contract of an extractor, and CLIP models as judges.
+
+A judge is a folder with a CLIPModel, its tokenizer and its image processor's configuration. The two small ones in
+assets/ and openai/clip-vit-large-patch14 load through the same lines.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imagen.errors import UserError
+from imagen.evaluation.arrays import Features, Pixels, sha256_of_file
+from imagen.evaluation.names import clip_names
+from imagen.evaluation.preprocessing import ClipPreprocessing
+from imagen.tensors import PerImage
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+class Extractor(ABC):
+    """Turns pictures into feature vectors whose Fréchet distance means something.
+
+    `name` labels it in file names and plots, `fidelity_key` names its Fréchet distance in the results, `identity` is
+    everything its numbers depend on: weights, preprocessing, layer, precision.
+    """
+
+    name: str
+    fidelity_key: str
+    identity: dict[str, Any]
+
+    @abstractmethod
+    def image_features(self, pixels: Pixels) -> Features:
+        """One float32 feature vector for each picture, on the CPU."""
+
+
+class AlignmentJudge(Extractor):
+    """An extractor that can also say how well a picture fits a caption: `alignment_key` names that number."""
+
+    alignment_key: str
+    alignment_scale: float
+
+    @abstractmethod
+    def text_features(self, captions: Sequence[str]) -> Features:
+        """One float32 feature vector for each caption, comparable with `image_features` by cosine."""
+
+    @abstractmethod
+    def truncated_share(self, captions: Sequence[str]) -> float:
+        """The share of the captions that were too long to be read whole, 0 to 1."""
+
+
+def cosines(image_features: Features, text_features: Features) -> PerImage:
+    """Cosine of each picture with its own caption, float64 in [-1, 1]: the raw cosine of the Imagen paper's plots."""
+    return torch.nn.functional.cosine_similarity(image_features.double(), text_features.double())
+
+
+class Judge(AlignmentJudge):
+    """A CLIPModel folder, float32, in evaluation mode, never trained and never part of a training module.
+
+    Features are the *projected, unnormalised* image embeddings (`image_embeds` before the division by their norm), as
+    torch-fidelity's CLIP extractors give them: low-dimensional, so that few pictures suffice, and the norm, which
+    carries some of the sharpness of a picture, is kept. Cosines use the same vectors.
+
+    Raises UserError when the folder is missing or holds no CLIPModel.
+    """
+
+    def __init__(self, path: str | Path, name: str, device: str = "auto", batch_size: int = 64) -> None:
+        from transformers import AutoTokenizer, CLIPModel
+
+        self.folder = Path(path)
+        weights = _weights_of(self.folder)
+        self.device = torch.device(pick_device(device))
+        self.batch_size = batch_size
+        try:
+            model = CLIPModel.from_pretrained(self.folder, local_files_only=True, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"judge {self.folder}: not a CLIPModel folder ({str(error).splitlines()[0]})") from error
+        self.model = model.eval().requires_grad_(False).to(self.device)
+        self.tokenizer = tokenizer
+        self.max_tokens: int = model.config.text_config.max_position_embeddings
+        self.preprocessing = ClipPreprocessing.from_folder(self.folder)
+        digest = sha256_of_file(weights)
+        names = clip_names(name, digest, self.preprocessing)
+        self.name, self.fidelity_key, self.alignment_key, self.alignment_scale = names
+        self.identity = {
+            "class": "transformers.CLIPModel",
+            "weights_sha256": digest,
+            "tokenizer_sha256": sha256_of_file(_tokenizer_of(self.folder)),
+            "preprocessing": self.preprocessing.as_dict(),
+            "layer": "image_embeds, projected, not normalised",
+            "dtype": "float32",
+        }
+        self._texts: dict[str, Tensor] = {}
+
+    @torch.inference_mode()
+    def image_features(self, pixels: Pixels) -> Features:
+        """See the class. `pixels` may have any size; they are resized as the model's own processor does."""
+        batches = [
+            pooled(self.model.get_image_features(pixel_values=self.preprocessing(batch.to(self.device)))).cpu()
+            for batch in pixels.split(self.batch_size)
+        ]
+        return torch.cat(batches).clone()
+
+    def text_features(self, captions: Sequence[str]) -> Features:
+        """Captions longer than the model's positions are cut before the end-of-text token, which is always kept:
+        CLIP reads its vector there, so cutting it off gives all long captions the same features."""
+        missing = [caption for caption in dict.fromkeys(captions) if caption not in self._texts]
+        for start in range(0, len(missing), self.batch_size):
+            some = missing[start : start + self.batch_size]
+            self._texts.update(zip(some, self._encode(some), strict=True))
+        return torch.stack([self._texts[caption] for caption in captions])
+
+    def truncated_share(self, captions: Sequence[str]) -> float:
+        lengths = [len(ids) for ids in self.tokenizer(list(captions), truncation=False)["input_ids"]]
+        return sum(length > self.max_tokens for length in lengths) / max(len(lengths), 1)
+
+    @torch.inference_mode()
+    def _encode(self, captions: list[str]) -> Features:
+        tokens = self.tokenizer(
+            captions, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+        ).to(self.device)
+        output = self.model.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"])
+        return pooled(output).cpu().clone()
+
+
+def pooled(output: Any) -> Tensor:
+    """The projected features: transformers 5 wraps them in an output object, transformers 4 returned the tensor."""
+    return getattr(output, "pooler_output", output)
+
+
+def pick_device(device: str) -> str:
+    """`auto` is the GPU when there is one."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def _weights_of(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise UserError(
+            f"judge folder {folder} does not exist; give the path of a CLIPModel folder "
+            "(hf download openai/clip-vit-large-patch14 --local-dir PATH makes one)"
+        )
+    for name in WEIGHT_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"judge folder {folder} holds none of {', '.join(WEIGHT_FILES)}")
+
+
+def _tokenizer_of(folder: Path) -> Path:
+    for name in ("tokenizer.json", "vocab.json"):
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"judge folder {folder} holds no tokenizer.json and no vocab.json")

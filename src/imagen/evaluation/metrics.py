@@ -1,0 +1,146 @@
+"""Three calculators over the same stored features: ours, torchmetrics and torch-fidelity.
+
+Ours gives the number; the libraries audit it. They share nothing but the features, so a disagreement is a defect of one
+of them, and the report says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from imagen.evaluation.arrays import Features, ReferenceFeatures
+from imagen.evaluation.frechet import Gaussian, frechet_distance
+
+TOLERANCE = 1e-5
+"""Largest relative difference between two calculators over the same features."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One number from each calculator. `agrees` when they are within `TOLERANCE` of ours, relative."""
+
+    key: str
+    ours: float
+    torchmetrics: float
+    torch_fidelity: float | None = None
+
+    @property
+    def relative_difference(self) -> float:
+        """Largest |other - ours| / |ours|; numbers below 1e-6 are compared as if they were 1e-6."""
+        others = [other for other in (self.torchmetrics, self.torch_fidelity) if other is not None]
+        return max(abs(other - self.ours) for other in others) / max(abs(self.ours), 1e-6)
+
+    @property
+    def agrees(self) -> bool:
+        return self.relative_difference <= TOLERANCE
+
+
+def audit_frechet(key: str, generated: Features, reference: ReferenceFeatures) -> Audit:
+    """The Fréchet distance of stored features by three routes, all in float64."""
+    ours = frechet_distance(Gaussian.fit(reference), Gaussian.fit(generated))
+    return Audit(
+        key, ours, frechet_by_torchmetrics(generated, reference), frechet_by_torch_fidelity(generated, reference)
+    )
+
+
+def audit_alignment(key: str, image_features: Features, text_features: Features, scale: float, ours: float) -> Audit:
+    """The mean cosine (times `scale`) against torchmetrics' CLIPScore. A negative mean is 0 in torchmetrics, so in
+    `ours`."""
+    theirs = clip_score_by_torchmetrics(image_features, text_features) / 100 * scale
+    return Audit(key, max(ours, 0.0), theirs)
+
+
+class _Identity(nn.Module):
+    """Features in, features out: makes torchmetrics a calculator over stored features."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def frechet_by_torchmetrics(generated: Features, reference: ReferenceFeatures) -> float:
+    """torchmetrics casts its result to the features' type, so they go in as float64."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = FrechetInceptionDistance(feature=_Identity(generated.shape[1]))
+    metric.update(reference.double(), real=True)
+    metric.update(generated.double(), real=False)
+    return float(metric.compute())
+
+
+def frechet_by_torch_fidelity(generated: Features, reference: ReferenceFeatures) -> float:
+    """torch-fidelity's statistics and formula, without its cache, which does not see the weights of an extractor."""
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+
+    one, other = (fid_features_to_statistics(features.double()) for features in (generated, reference))
+    return float(fid_statistics_to_metric(one, other, verbose=False)[KEY_METRIC_FID])
+
+
+class _StoredClip:
+    """Poses as a CLIP model and its processor for torchmetrics: the "captions" are row numbers of stored features."""
+
+    def __init__(self, text_features: Features) -> None:
+        self.text = text_features
+        self.config = None
+
+    def to(self, device: Any) -> "_StoredClip":
+        return self
+
+    def __call__(
+        self, images: list[Tensor] | None = None, text: list[str] | None = None, **options: Any
+    ) -> dict[str, Tensor]:
+        if images is not None:
+            return {"pixel_values": torch.stack(images)}
+        rows = torch.tensor([int(row) for row in text])
+        return {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
+
+    def get_image_features(self, pixel_values: Tensor) -> Tensor:
+        return pixel_values.flatten(1)
+
+    def get_text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.text[input_ids]
+
+
+def clip_score_by_torchmetrics(image_features: Features, text_features: Features) -> float:
+    """torchmetrics' CLIPScore, max(100 · mean cosine, 0), of stored features."""
+    stored = _StoredClip(text_features.double())
+    score = clip_score_metric(stored, stored)
+    score.update(list(image_features.double()[:, :, None, None]), [str(row) for row in range(len(image_features))])
+    return float(score.compute())
+
+
+def clip_score_metric(model: Any, processor: Any) -> Any:
+    """torchmetrics' CLIPScore with a given model, float64 sums. A CLIPModel of transformers 5 goes in as
+    `Unwrapped`."""
+    from torchmetrics.multimodal.clip_score import CLIPScore
+
+    return CLIPScore(model_name_or_path=lambda: (model, processor)).set_dtype(torch.float64)
+
+
+class Unwrapped:
+    """A CLIPModel whose feature methods return tensors again, as torchmetrics 1.9 expects (Lightning-AI #3407)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.config = model.config
+
+    def to(self, device: Any) -> "Unwrapped":
+        self.model.to(device)
+        return self
+
+    def get_image_features(self, pixel_values: Tensor) -> Tensor:
+        return self.model.get_image_features(pixel_values=pixel_values).pooler_output
+
+    def get_text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.model.get_text_features(input_ids, attention_mask=attention_mask).pooler_output
+
+
+def worst(audits: Sequence[Audit]) -> Audit | None:
+    """The audit with the largest disagreement."""
+    return max(audits, key=lambda audit: audit.relative_difference, default=None)

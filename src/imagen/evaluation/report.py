@@ -1,0 +1,179 @@
+"""What a sweep leaves behind: results.json, sweep.csv, plots, grids, report.md and a TensorBoard log."""
+
+import csv
+import io
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from imagen.evaluation.plots import plot_metrics, plot_pareto
+from imagen.evaluation.results import GROUND_TRUTH, Results
+from imagen.evaluation.tensorboard import write_tensorboard
+from imagen.pictures import labelled_grid, save_png
+
+FORMAT = 1
+PACKAGES = ("torch", "torchvision", "transformers", "torchmetrics", "torch-fidelity", "numpy")
+WHY_NOT_COMPARABLE = (
+    "numbers of few pictures and, unless named fid or clip_score, of the judges they are named after; "
+    "compare them within this file only"
+)
+
+
+def write_report(results: Results, out: Path) -> None:
+    """Write everything to the folder `out`; a second call with equal results writes equal files (but the TensorBoard
+    log)."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(as_json(results), out / "results.json")
+    write_text(as_csv(results), out / "sweep.csv")
+    plot_pareto(results, out / "pareto.png")
+    plot_metrics(results, out / "metrics.png")
+    for label in results.thresholdings:
+        _write_grid(results, label, out / f"grid-{label}.png")
+    write_text(as_markdown(results), out / "report.md")
+    write_tensorboard(results, out / "tensorboard")
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """The content of results.json."""
+    return {
+        "format": FORMAT,
+        "comparable_to_published": False,
+        "why_not_comparable": WHY_NOT_COMPARABLE,
+        "cells": [
+            {
+                "thresholding": result.cell.thresholding,
+                "guidance_weight": result.cell.guidance_weight,
+                "pictures": result.count,
+                "metrics": dict(result.metrics),
+            }
+            for result in results.cells
+        ],
+        "controls": {name: dict(metrics) for name, metrics in results.controls.items()},
+        "audit": {
+            "tolerance": "1e-5 relative, float64, same features",
+            "agrees": all(audit.agrees for audit in results.audits),
+            "largest_relative_difference": max((audit.relative_difference for audit in results.audits), default=0.0),
+            "numbers": len(results.audits),
+        },
+        **results.facts,
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def as_csv(results: Results) -> str:
+    """Tidy: one number a line. `guidance_weight` is empty for controls."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["kind", "name", "guidance_weight", "metric", "value", "pictures"])
+    for result in results.cells:
+        cell = result.cell
+        for metric, value in result.metrics.items():
+            writer.writerow(["cell", cell.thresholding, repr(cell.guidance_weight), metric, repr(value), result.count])
+    for name, metrics in results.controls.items():
+        for metric, value in metrics.items():
+            writer.writerow(["control", name, "", metric, repr(value), results.facts["pictures_per_cell"]])
+    return text.getvalue()
+
+
+def as_markdown(results: Results) -> str:
+    """report.md: the plots, one table for each curve, controls, audit, and what the numbers depend on."""
+    names = table_metrics(results)
+    lines = ["# Alignment against fidelity", "", f"{_headline(results)}", "", "![Pareto](pareto.png)", ""]
+    for label in results.thresholdings:
+        lines += [f"## {label} thresholding", "", *_table(results, label, names), ""]
+        lines += [f"![pictures](grid-{label}.png)", ""]
+    lines += ["![metrics](metrics.png)", "", "## Controls", "", *_control_table(results, names), ""]
+    lines += ["## Audit", "", *_audit_lines(results), "", "## What the numbers depend on", ""]
+    lines += ["```json", json.dumps(results.facts, indent=2, sort_keys=True), "```", ""]
+    return "\n".join(lines)
+
+
+def table_metrics(results: Results) -> list[str]:
+    """The metrics of the tables: distances, alignments, the checker's total and GenEval's categories."""
+    wanted = [name for name in results.metric_names if not name.startswith("checker")]
+    return wanted + [n for n in ("checker[all]", *results.facts.get("categories", [])) if n in results.metric_names]
+
+
+def best(results: Results, metric: str, lowest: bool) -> tuple[str, float, float] | None:
+    """(thresholding, weight, value) of the best cell by a metric, None when no cell has it."""
+    known = [result for result in results.cells if metric in result.metrics]
+    if not known:
+        return None
+    chosen = (min if lowest else max)(known, key=lambda result: result.metrics[metric])
+    return chosen.cell.thresholding, chosen.cell.guidance_weight, chosen.metrics[metric]
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Indented, whole or not at all. NaN is refused: it is not JSON."""
+    write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def write_text(text: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _headline(results: Results) -> str:
+    facts = results.facts
+    said = [
+        f"{facts['pictures_per_cell']} pictures of {facts['resolution']} × {facts['resolution']} for each point, on "
+        f"the same noise; {facts['reference']['count']} real pictures. {WHY_NOT_COMPARABLE.capitalize()}.",
+        "",
+    ]
+    for metric in table_metrics(results):
+        if (found := best(results, metric, lowest=metric.startswith(("fd", "fid")))) and "[" in metric:
+            said.append(f"- best `{metric}`: {found[2]:.4g} at w = {found[1]:g}, {found[0]} thresholding")
+    for key, ratio in facts["samples_per_dimension"].items():
+        if ratio < 4:
+            said.append(f"- `{key}`: N / d = {ratio:.2g} is below 4: biased upwards, comparable at equal N only")
+    for judge, share in facts["truncated_captions"].items():
+        if share:
+            said.append(f"- {share:.1%} of the captions are longer than {judge} reads and were cut")
+    return "\n".join(said)
+
+
+def _table(results: Results, label: str, names: list[str]) -> list[str]:
+    lines = ["| w | " + " | ".join(names) + " |", "|--:|" + "--:|" * len(names)]
+    for result in results.curve(label):
+        values = [f"{result.metrics[name]:.4g}" if name in result.metrics else "" for name in names]
+        lines.append(f"| {result.cell.guidance_weight:g} | " + " | ".join(values) + " |")
+    return lines
+
+
+def _control_table(results: Results, names: list[str]) -> list[str]:
+    lines = ["| control | " + " | ".join(names) + " |", "|:--|" + "--:|" * len(names)]
+    for control, metrics in results.controls.items():
+        values = [f"{metrics[name]:.4g}" if name in metrics else "" for name in names]
+        lines.append(f"| {control} | " + " | ".join(values) + " |")
+    return lines
+
+
+def _audit_lines(results: Results) -> list[str]:
+    """The worst disagreement, and every number that is over the tolerance."""
+    wrong = [audit for audit in results.audits if not audit.agrees]
+    largest = max((audit.relative_difference for audit in results.audits), default=0.0)
+    verdict = "DISAGREEMENT" if wrong else "agreement"
+    lines = [
+        f"{verdict}: {len(results.audits)} numbers computed again by torchmetrics (and, for distances, torch-fidelity) "
+        f"from the same features; largest relative difference {largest:.1e} (allowed 1e-5)."
+    ]
+    for audit in wrong:
+        others = f"torchmetrics {audit.torchmetrics!r}, torch-fidelity {audit.torch_fidelity!r}"
+        lines.append(f"- {audit.key}: ours {audit.ours!r}, {others}")
+    return lines
+
+
+def _write_grid(results: Results, label: str, path: Path) -> None:
+    """Prompts down, weights across, the same noise in a row; the real picture first where there is one."""
+    cells = [result.cell for result in results.curve(label)]
+    columns = [(f"w = {cell.guidance_weight:g}", results.pictures[cell.name]) for cell in cells]
+    if GROUND_TRUTH in results.pictures:
+        columns.insert(0, ("real", results.pictures[GROUND_TRUTH]))
+    count = len(columns[0][1])
+    if count:
+        rows = [[pictures[row].numpy() for _, pictures in columns] for row in range(count)]
+        grid = labelled_grid(rows, results.texts[:count], [name for name, _ in columns])
+        save_png(grid, path, {"thresholding": label, "fingerprint": results.facts["fingerprint"]})

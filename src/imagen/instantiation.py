@@ -1,0 +1,119 @@
+"""Objects from configuration, through one gate.
+
+Hydra's `instantiate` calls whatever `_target_` names. Here a target is either defined in this package or stands in a
+short list of exact names; everything else is refused before anything is imported or called. Configuration read from a
+checkpoint or an exported stage passes the narrower gate `instantiate_stage_part`.
+"""
+
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from imagen.errors import UserError
+
+ALLOWED_TARGETS = frozenset(
+    {
+        "lightning.Trainer",
+        "lightning.pytorch.callbacks.LearningRateMonitor",
+        "lightning.pytorch.callbacks.ModelCheckpoint",
+        "lightning.pytorch.callbacks.ThroughputMonitor",
+        "lightning.pytorch.loggers.CSVLogger",
+        "lightning.pytorch.loggers.TensorBoardLogger",
+        "lightning.pytorch.plugins.environments.SLURMEnvironment",
+        "lightning.pytorch.profilers.PyTorchProfiler",
+        "lightning.pytorch.profilers.SimpleProfiler",
+        "lightning.pytorch.strategies.DDPStrategy",
+        "lightning.pytorch.strategies.ModelParallelStrategy",
+        "torch.optim.Adafactor",
+        "torch.optim.Adam",
+        "torch.optim.AdamW",
+        "torch.optim.SGD",
+    }
+)
+
+STAGE_PART_PACKAGES = ("imagen.diffusion.", "imagen.networks.", "imagen.stages.")
+"""Where the parts of an exported stage may come from."""
+
+
+def instantiate(config: Any, **kwargs: Any) -> Any:
+    """The object that `config` describes, with every `_target_` in it checked first.
+
+    Raises:
+        UserError: if a target is not allowed, does not exist, or cannot be built from its arguments.
+    """
+    return _checked_instantiate(config, ("imagen.",), ALLOWED_TARGETS, kwargs)
+
+
+def instantiate_stage_part(config: Any, **kwargs: Any) -> Any:
+    """Like `instantiate`, for configuration that came with somebody's weights: mathematics and networks only."""
+    return _checked_instantiate(config, STAGE_PART_PACKAGES, frozenset(), kwargs)
+
+
+def _checked_instantiate(config: Any, packages: tuple[str, ...], names: frozenset[str], kwargs: dict) -> Any:
+    import hydra.utils
+    from hydra.errors import InstantiationException
+
+    plain = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+    for where, target in _targets(plain, "config"):
+        _check_target(target, where, packages, names)
+    try:
+        return hydra.utils.instantiate(plain, _convert_="all", **kwargs)  # plain lists and dicts, not OmegaConf's
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, TypeError | ValueError):
+            raise UserError(f"{' '.join(str(cause).split())} (while building {_first_target(plain)})") from error
+        raise
+
+
+def _targets(node: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Every `_target_` below `node` with the dotted place where it stands."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield where, node["_target_"]
+        for key, value in node.items():
+            yield from _targets(value, f"{where}.{key}")
+    elif isinstance(node, Sequence) and not isinstance(node, str | bytes):
+        for index, value in enumerate(node):
+            yield from _targets(value, f"{where}.{index}")
+
+
+def _first_target(plain: Any) -> str:
+    return next((str(target) for _, target in _targets(plain, "")), "the configuration")
+
+
+def _check_target(target: Any, where: str, packages: tuple[str, ...], names: frozenset[str]) -> None:
+    if isinstance(target, str) and target in names:
+        return
+    if not isinstance(target, str) or not target.startswith(packages):
+        raise UserError(
+            f"{where}._target_={target!r} is not allowed: name something from "
+            f"{' or '.join(package + '*' for package in packages)}, or add it to imagen/instantiation.py"
+        )
+    found = _resolve(target, where)
+    # `imagen.x.os.system` starts like ours and is not: what counts is where the object was defined.
+    defined_in = getattr(found, "__module__", None) or ""
+    if not (inspect.isclass(found) or inspect.isroutine(found)) or not defined_in.startswith(packages):
+        raise UserError(f"{where}._target_={target!r} is not a class or function of this package")
+
+
+def _resolve(target: str, where: str) -> Any:
+    """Import the longest module prefix of `target`, then take attributes that are public."""
+    parts = target.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError as error:
+            if error.name and not target.startswith(error.name):
+                raise UserError(f"{where}._target_={target!r} needs the package {error.name!r}: install it") from error
+            continue
+        for part in parts[end:]:
+            if part.startswith("_") or not hasattr(found, part):
+                raise UserError(f"{where}._target_={target!r}: {found.__name__!r} has no public {part!r}")
+            found = getattr(found, part)
+        return found
+    raise UserError(f"{where}._target_={target!r} does not exist")

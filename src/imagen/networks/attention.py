@@ -1,0 +1,133 @@
+"""Attention between pixels, and from pixels to text."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from imagen.errors import UserError
+from imagen.networks.layers import GroupNorm, zero_init
+from imagen.networks.text_context import TextContext
+from imagen.tensors import Images
+
+
+def attend(
+    query: Float[Tensor, "batch queries width"],
+    key: Float[Tensor, "batch keys width"],
+    value: Float[Tensor, "batch keys width"],
+    bias: Float[Tensor, "batch 1 1 keys"],
+    heads: int,
+) -> Float[Tensor, "batch queries width"]:
+    """Multi-head attention; `bias` is added to the logits.
+
+    On the CPU it is two matrix products and a softmax: the backward pass of scaled_dot_product_attention in bfloat16
+    is slower there (docs/networks.md).
+    """
+    q, k, v = (tensor.unflatten(-1, (heads, -1)).transpose(1, 2) for tensor in (query, key, value))
+    if query.device.type == "cpu":
+        logits = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).add_(bias)
+        out = logits.softmax(dim=-1) @ v
+    else:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    return out.transpose(1, 2).flatten(-2)
+
+
+def as_tokens(images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch pixels channels"]:
+    """Pixels as a sequence; no copy in channels_last."""
+    return images.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def as_images(
+    tokens: Float[Tensor, "batch pixels channels"], height: int, width: int
+) -> Float[Tensor, "batch channels {height} {width}"]:
+    """The inverse of `as_tokens`; the result is channels_last."""
+    return tokens.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+
+class SelfAttention(nn.Module):
+    """Self-attention whose keys and values also hold the text tokens (Imagen, appendix D.3.1).
+
+    Without text (all of it masked, or no tokens at all) it is plain self-attention.
+    """
+
+    def __init__(self, channels: int, text_features: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.hidden = hidden
+        self.norm = GroupNorm(channels)
+        self.to_qkv = nn.Linear(channels, 3 * hidden)
+        self.text_to_kv = nn.Linear(text_features, 2 * hidden)
+        self.to_out = zero_init(nn.Linear(hidden, channels))
+
+    def forward(self, x: Images, text: TextContext) -> Images:
+        height, width = x.shape[-2:]
+        query, pixels = self.to_qkv(as_tokens(self.norm(x))).split([self.hidden, 2 * self.hidden], dim=-1)
+        key, value = torch.cat([pixels, self.text_to_kv(text.tokens)], dim=1).chunk(2, dim=-1)
+        out = attend(query, key, value, F.pad(text.bias, (height * width, 0)), self.heads)
+        return x + as_images(self.to_out(out), height, width)
+
+
+class CrossAttention(nn.Module):
+    """Pixels attend to the text only (Imagen's 256→1024 network).
+
+    One more key, always visible and with the value zero, takes all the attention of an image without text: its
+    result is then zero and not NaN.
+    """
+
+    def __init__(self, channels: int, text_features: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = GroupNorm(channels)
+        self.to_q = nn.Linear(channels, hidden)
+        self.text_to_kv = nn.Linear(text_features, 2 * hidden)
+        self.null_key = nn.Parameter(torch.zeros(hidden))
+        self.to_out = zero_init(nn.Linear(hidden, channels, bias=False))
+
+    def forward(self, x: Images, text: TextContext) -> Images:
+        height, width = x.shape[-2:]
+        query = self.to_q(as_tokens(self.norm(x)))
+        key, value = self.text_to_kv(text.tokens).chunk(2, dim=-1)
+        null = self.null_key.to(key.dtype).expand(key.shape[0], 1, -1)
+        key, value = torch.cat([key, null], dim=1), F.pad(value, (0, 0, 0, 1))
+        out = attend(query, key, value, F.pad(text.bias, (0, 1)), self.heads)
+        return x + as_images(self.to_out(out), height, width)
+
+
+@dataclass(frozen=True)
+class AttentionSpec(ABC):
+    """Which attention follows the residual blocks of a level.
+
+    Args:
+        head_channels: width of a head.
+        expansion: hidden width of the attention, in units of the level's channels.
+    """
+
+    head_channels: int = 64
+    expansion: int = 1
+
+    def _heads(self, channels: int) -> tuple[int, int]:
+        hidden = self.expansion * channels
+        if self.head_channels < 1 or hidden % self.head_channels:
+            raise UserError(f"head_channels={self.head_channels} must divide the attention's width, {hidden}")
+        return hidden // self.head_channels, hidden
+
+    @abstractmethod
+    def build(self, channels: int, text_features: int) -> nn.Module:
+        """A module called with (x, text)."""
+
+
+class SelfAttentionSpec(AttentionSpec):
+    """Self-attention with the text in its keys and values."""
+
+    def build(self, channels: int, text_features: int) -> nn.Module:
+        return SelfAttention(channels, text_features, *self._heads(channels))
+
+
+class CrossAttentionSpec(AttentionSpec):
+    """Attention to the text only."""
+
+    def build(self, channels: int, text_features: int) -> nn.Module:
+        return CrossAttention(channels, text_features, *self._heads(channels))

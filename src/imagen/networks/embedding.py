@@ -1,0 +1,76 @@
+"""The vector that tells every block how noisy the image is and, in short, what the caption says."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from imagen.diffusion.conditioning import Conditioning
+from imagen.networks.attention import attend
+from imagen.networks.text_context import TextContext
+from imagen.tensors import PerImage
+
+NUM_FREQUENCIES = 64
+LONGEST_PERIOD, SHORTEST_PERIOD = 80.0, 0.5
+"""In units of log-SNR: the longest is twice the range [-20, 20], so no two levels look alike."""
+
+
+def fourier_features(log_snr: PerImage) -> Float[Tensor, "batch features"]:
+    """Sines and cosines of log-SNR at geometrically spaced periods, float32."""
+    exponents = torch.linspace(0, 1, NUM_FREQUENCIES, device=log_snr.device)
+    frequencies = 2 * math.pi / LONGEST_PERIOD * (LONGEST_PERIOD / SHORTEST_PERIOD) ** exponents
+    angles = log_snr.float()[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class LogSNREmbedding(nn.Sequential):
+    """An MLP on the Fourier features of log-SNR: (batch,) → (batch, features)."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__(nn.Linear(2 * NUM_FREQUENCIES, features), nn.SiLU(), nn.Linear(features, features))
+
+    def forward(self, log_snr: PerImage) -> Float[Tensor, "batch features"]:
+        return super().forward(fourier_features(log_snr))
+
+
+class TextPooling(nn.Module):
+    """Attention pooling of the text to one vector; exactly zero for an image without text.
+
+    The query is made from the mean token, which is also one of the keys (as in DeepFloyd IF).
+    """
+
+    def __init__(self, text_features: int, features: int, head_channels: int = 64) -> None:
+        super().__init__()
+        self.heads = max(1, features // head_channels)
+        self.to_q = nn.Linear(text_features, features)
+        self.to_kv = nn.Linear(text_features, 2 * features)
+        self.norm = nn.LayerNorm(features)
+        self.to_out = nn.Linear(features, features)
+
+    def forward(self, text: TextContext) -> Float[Tensor, "batch features"]:
+        visible = torch.isfinite(text.bias[:, 0]).to(text.tokens.dtype)  # (batch, 1, tokens)
+        mean = visible @ text.tokens / visible.sum(dim=2, keepdim=True).clamp(min=1)  # (batch, 1, features)
+        key, value = self.to_kv(torch.cat([mean, text.tokens], dim=1)).chunk(2, dim=-1)
+        pooled = attend(self.to_q(mean), key, value, F.pad(text.bias, (1, 0)), self.heads)[:, 0]
+        return self.to_out(self.norm(pooled)) * text.present
+
+
+class ConditioningEmbedding(nn.Module):
+    """Noise level, pooled text and noise level of the low-resolution image, added, after all blocks' activation."""
+
+    def __init__(self, features: int, text_features: int, low_res: bool) -> None:
+        super().__init__()
+        self.log_snr = LogSNREmbedding(features)
+        self.text = TextPooling(text_features, features)
+        self.low_res = LogSNREmbedding(features) if low_res else None
+
+    def forward(
+        self, log_snr: PerImage, text: TextContext, conditioning: Conditioning
+    ) -> Float[Tensor, "batch features"]:
+        embedding = self.log_snr(log_snr) + self.text(text)
+        if self.low_res is not None:
+            assert conditioning.low_res is not None
+            embedding = embedding + self.low_res(conditioning.low_res.level.log_snr)
+        return F.silu(embedding)

@@ -1,0 +1,31 @@
+"""The caption as the networks read it: normalised once, its padding hidden from every attention."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+
+from imagen.tensors import Text, TextMask
+
+
+@dataclass(frozen=True)
+class TextContext:
+    """Text tokens ready for attention.
+
+    `tokens` (batch, tokens, features) went through a LayerNorm (Imagen, section 2.5), whose gain and offset are left
+    to the linear layers that follow: one normalisation serves every attention and the pooling. `bias`
+    (batch, 1, 1, tokens) is added to attention logits: 0 at a token, -inf at padding, so padding gets exactly nothing.
+    `present` (batch, 1) is 1 for an image with text and 0 for one without.
+    """
+
+    tokens: Text
+    bias: Float[torch.Tensor, "batch 1 1 tokens"]
+    present: Float[torch.Tensor, "batch 1"]
+
+    @classmethod
+    def of(cls, text: Text, mask: TextMask, dtype: torch.dtype) -> "TextContext":
+        """From `Conditioning.text` and `Conditioning.text_mask`, in the `dtype` that the network computes in."""
+        tokens = F.layer_norm(text.float(), text.shape[-1:]).to(dtype)
+        bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, -torch.inf)
+        return cls(tokens, bias[:, None, None, :], mask.any(dim=1, keepdim=True).to(dtype))

@@ -1,0 +1,29 @@
+"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yield `items`, showing how many of `total` are done on standard error."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import track as bar
+
+        yield from bar(items, description, total=total, console=Console(stderr=True))
+        return
+    started = shown = time.monotonic()
+    for done, item in enumerate(items):
+        yield item
+        now = time.monotonic()
+        if now - shown >= SECONDS_BETWEEN_LINES or done + 1 == total:
+            shown = now
+            print(f"{description}: {done + 1}/{total or '?'} in {now - started:.0f} s", file=sys.stderr, flush=True)

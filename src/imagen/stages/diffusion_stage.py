@@ -1,0 +1,125 @@
+"""The LightningModule that trains one stage of the cascade."""
+
+from collections.abc import Callable
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from imagen.data.batch import Batch
+from imagen.diffusion.denoiser import Denoiser
+from imagen.diffusion.schedules import NoiseSchedule
+from imagen.errors import UserError
+from imagen.randomness import make_generator
+from imagen.stages.conditioners import Conditioner
+from imagen.stages.ema import WeightAverage
+from imagen.stages.model import StageModel
+from imagen.stages.noise_bands import BandedMean
+from imagen.tensors import PerImage
+
+
+class DiffusionStage(LightningModule):
+    """Trains a denoiser; base and super-resolution stages differ only in their `conditioner` and their configuration.
+
+    Every random number of batch k on rank r is a function of (seed, k, r): a resumed run repeats an uninterrupted one.
+
+    Args:
+        name: role in the cascade: base, sr1, sr2.
+        denoiser: the network with the meaning of its output.
+        conditioner: what the network is told besides the noisy image.
+        schedule: noise levels to train on.
+        optimizer: parameters -> optimizer.
+        lr_schedule: optimizer -> learning-rate scheduler, stepped after every optimizer step.
+        resolution: side of the images that this stage makes, in pixels.
+        text_dropout: share of the captions that are dropped, in [0, 1], for classifier-free guidance.
+        ema_decay: of the averaged weights, which are the ones that sample.
+        seed: of noise, noise levels and dropout.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        denoiser: Denoiser,
+        conditioner: Conditioner,
+        schedule: NoiseSchedule,
+        optimizer: Callable[..., Optimizer],
+        lr_schedule: Callable[[Optimizer], LRScheduler],
+        resolution: int,
+        text_dropout: float,
+        ema_decay: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        if not 0 <= text_dropout <= 1:
+            raise UserError(f"stage.text_dropout={text_dropout} must be in [0, 1]")
+        self.name, self.resolution, self.text_dropout, self.seed = name, resolution, text_dropout, seed
+        self.denoiser = denoiser.to(memory_format=torch.channels_last)
+        self.ema = WeightAverage(self.denoiser, ema_decay)
+        self.conditioner, self.schedule = conditioner, schedule
+        self.make_optimizer, self.make_lr_schedule = optimizer, lr_schedule
+        self.bands = BandedMean()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        generator = make_generator(self.seed, "train", batch.position, self.global_rank)
+        losses, log_snr = self._losses(self.denoiser, batch, generator, self.text_dropout)
+        self.bands.update(losses, log_snr)
+        loss = losses.mean()
+        self.log("train/loss", loss, prog_bar=True)
+        self._last = batch
+        # Now, not in on_train_batch_end: callbacks that write checkpoints run before that hook.
+        self.trainer.datamodule.next_position = batch.position + 1
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        # The same noise and the same levels every time, so that two validations differ by the weights alone.
+        generator = make_generator(self.seed, "validate", batch.position, self.global_rank)
+        losses, _ = self._losses(self.ema.module, batch, generator, text_dropout=0.0)
+        self.log("val/loss", losses.mean(), batch_size=len(losses), sync_dist=True, prog_bar=True)
+
+    def _losses(
+        self, denoiser: Denoiser, batch: Batch, generator: torch.Generator, text_dropout: float
+    ) -> tuple[PerImage, PerImage]:
+        """Loss and log-SNR of each image, for noise drawn from `generator`."""
+        x0 = batch.images  # the DataModule delivers the stage's resolution, or crops of it
+        level = self.schedule.sample(len(x0), generator, x0.device)
+        eps = torch.randn(x0.shape, generator=generator).to(x0.device)
+        drop = (torch.rand(len(x0), generator=generator) < text_dropout).to(x0.device)
+        conditioning = self.conditioner(batch, x0, generator).drop_text(drop)
+        return denoiser.loss(x0, eps, level, conditioning), level.log_snr
+
+    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
+        if self.trainer.global_step and self.trainer.global_step % self.trainer.log_every_n_steps == 0:
+            self.log_dict({f"train/loss_log_snr/{name}": mean for name, mean in self.bands.pop().items()})
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        norm = torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), gradient_clip_val or float("inf"))
+        if not torch.isfinite(norm):  # before the optimizer and the average can take it in
+            raise UserError(
+                f"the gradient is {norm.item()} at batch {self._last.position} (examples {self._last.ids.tolist()}): "
+                "nothing was updated; "
+                f"resume from the last checkpoint with a smaller stage.optimizer.lr or trainer.precision=32-true"
+            )
+        self.log("train/gradient_norm", norm)
+
+    def optimizer_step(self, *args: object, **kwargs: object) -> None:
+        step = self.trainer.global_step + 1
+        super().optimizer_step(*args, **kwargs)
+        self.ema.update(self.denoiser, step)
+
+    def averaged(self, resolution: int | None = None) -> StageModel:
+        """The averaged weights, ready to sample; at another resolution if the stage was trained on crops."""
+        return StageModel(
+            self.name, resolution or self.resolution, self.ema.module, self.schedule, self.conditioner.augmentation
+        )
+
+    def configure_optimizers(self) -> dict[str, object]:
+        try:
+            optimizer = self.make_optimizer(self.denoiser.parameters())
+        except (TypeError, ValueError) as error:
+            raise UserError(f"stage.optimizer cannot be built: {error}") from error
+        scheduler = self.make_lr_schedule(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

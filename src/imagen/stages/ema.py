@@ -1,0 +1,40 @@
+"""Exponential moving average of weights, held as a frozen copy by the stage itself.
+
+So it is sharded, moved and saved with the module. Always float32: in bfloat16 an average with decay 0.9999 never moves.
+"""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class WeightAverage(nn.Module):
+    """A float32 copy of `module` that follows its weights.
+
+    Args:
+        module: the module to average; not kept.
+        decay: in [0, 1). The decay in use rises as (1 + step) / (10 + step) until it reaches this, so that a young
+            average is not made of the initialisation.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ValueError(f"ema_decay must be in [0, 1), got {decay}")
+        self.decay = decay
+        self.module = copy.deepcopy(module).float().requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "WeightAverage":
+        """Stays in evaluation mode, whatever the stage does."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move towards the weights of `module` after optimizer step number `step`, counted from 1."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        averages = list(self.module.parameters())
+        weights = [weight.detach().float() for weight in module.parameters()]
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+        for average, buffer in zip(self.module.buffers(), module.buffers(), strict=True):
+            average.copy_(buffer)

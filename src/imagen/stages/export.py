@@ -1,0 +1,156 @@
+"""Finished stages as safetensors + config.json + model card: what samples, and nothing else.
+
+The configuration in an exported stage is data. It is instantiated through `instantiate_stage_part`, which allows the
+mathematics and the networks of this package and refuses everything else.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from imagen.diffusion.denoiser import Denoiser
+from imagen.errors import UserError
+from imagen.instantiation import instantiate_stage_part
+from imagen.stages.model import StageModel
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class StageDescription:
+    """Everything about a trained stage but its weights; plain JSON.
+
+    `denoiser`, `schedule` and `augmentation` are configurations; a base stage has no `augmentation` and no
+    `low_resolution`. `text` is the fingerprint of the text source that the stage was trained on.
+    """
+
+    name: str
+    resolution: int
+    low_resolution: int | None
+    denoiser: dict[str, Any]
+    schedule: dict[str, Any]
+    augmentation: dict[str, Any] | None
+    text: dict[str, Any] | None
+    step: int
+    images_seen: int
+    weights_sha256: str = ""
+    format_version: int = FORMAT_VERSION
+
+
+@dataclass(frozen=True)
+class TrainedStage:
+    """A stage ready to sample, and how it was trained."""
+
+    description: StageDescription
+    model: StageModel
+
+
+def export_stage(
+    folder: Path,
+    description: StageDescription,
+    denoiser: Denoiser,
+    card: str = "",
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a stage into `folder`; the configuration comes last, so that a folder with one is whole.
+
+    Weights are stored as `dtype`, and computed with in float32 whatever they were stored as.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in denoiser.state_dict().items()}
+    partial = folder / f".{WEIGHTS}.part"
+    save_file(state, partial)
+    fields = asdict(description) | {"weights_sha256": file_sha256(partial)}
+    partial.replace(folder / WEIGHTS)
+    (folder / CARD).write_text(card or default_card(description), encoding="utf-8")
+    partial = folder / f".{CONFIG}.part"
+    partial.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / CONFIG)
+
+
+def read_description(folder: Path) -> StageDescription:
+    """What `folder` says of its stage.
+
+    Raises:
+        UserError: if there is no exported stage, or one of a newer format.
+    """
+    path = folder / CONFIG
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        found = fields.get("format_version")
+        if found != FORMAT_VERSION:
+            raise UserError(f"{path}: format_version {found}, this version reads {FORMAT_VERSION}: update the project")
+        return StageDescription(**fields)
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no exported stage ({CONFIG} is missing); train one with python train.py") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a stage's description ({error}); export the stage again") from None
+
+
+def load_stage(folder: Path, device: torch.device | str = "cpu") -> TrainedStage:
+    """The stage in `folder`, in evaluation mode.
+
+    Raises:
+        UserError: if the description or the weights are missing, damaged, or do not fit each other.
+    """
+    description = read_description(folder)
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise UserError(f"{weights} is missing; export the stage again")
+    if (found := file_sha256(weights)) != description.weights_sha256:
+        raise UserError(
+            f"{weights}: sha256 {found[:12]}…, expected {description.weights_sha256[:12]}…: the file was changed or "
+            "damaged; export the stage again"
+        )
+    denoiser: Denoiser = instantiate_stage_part(description.denoiser)
+    try:
+        state = load_file(weights)
+    except SafetensorError as error:
+        raise UserError(f"{weights}: {error}; export the stage again") from None
+    _load_state(denoiser, state, weights)
+    denoiser = denoiser.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    augmentation = instantiate_stage_part(description.augmentation) if description.augmentation else None
+    schedule = instantiate_stage_part(description.schedule)
+    return TrainedStage(
+        description, StageModel(description.name, description.resolution, denoiser, schedule, augmentation)
+    )
+
+
+def _load_state(denoiser: Denoiser, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Load `state`, or say which tensors do not fit."""
+    expected = {name: tuple(tensor.shape) for name, tensor in denoiser.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
+    if wrong:
+        listed = ", ".join(f"{name}: expected {expected.get(name)}, found {found.get(name)}" for name in wrong[:3])
+        raise UserError(f"{path}: {len(wrong)} tensors do not fit the network that {CONFIG} describes ({listed})")
+    denoiser.load_state_dict(state)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def default_card(description: StageDescription) -> str:
+    """A model card with what is known without evaluating."""
+    task = (
+        f"{description.low_resolution} → {description.resolution} super-resolution"
+        if description.low_resolution
+        else f"text → {description.resolution} × {description.resolution} images"
+    )
+    encoder = json.dumps(description.text)
+    return (
+        f"# Imagen stage `{description.name}`\n\n"
+        f"{task}; {description.step} optimizer steps, {description.images_seen} images seen; averaged weights.\n\n"
+        f"- Text encoder: `{encoder}`\n- Network: `{description.denoiser['network']['_target_']}`\n"
+        f"- Load: `python sample.py cascade.stages=[path/to/this/folder]`\n"
+    )

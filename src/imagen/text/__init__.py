@@ -1,0 +1,1 @@
+"""Text: frozen encoders, and the cache of what they say."""

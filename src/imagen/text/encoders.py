@@ -1,0 +1,232 @@
+"""Frozen text encoders: captions to token vectors."""
+
+import os
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from imagen.errors import UserError
+from imagen.text.assets import hash_files, read_json, resolve_folder, tokenizer_files, weights_files
+from imagen.text.embeddings import TextEmbeddings
+from imagen.text.tokens import EncodingCounts, tokenise
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+# Where the encoder is a part of a larger model. Every other family is what AutoModel makes of it (BERT, MiniLM, ...).
+ENCODER_CLASSES = {
+    "t5": "T5EncoderModel",
+    "mt5": "MT5EncoderModel",
+    "umt5": "UMT5EncoderModel",
+    "clip": "CLIPTextModel",
+    "clip_text_model": "CLIPTextModel",
+}
+
+
+class TextEncoder(ABC):
+    """What turns captions into vectors. Cheap to make: weights are read when the first caption comes."""
+
+    @property
+    @abstractmethod
+    def features(self) -> int:
+        """Width of a token vector."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, str | int]:
+        """The part of `fingerprint` that is known without the encoder's files."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> dict[str, str | int]:
+        """All that decides which vectors come out, and nothing else: no path, no device, no batch size.
+
+        Raises `MissingAssetError` when the encoder's files are not on this machine.
+        """
+
+    @abstractmethod
+    def __call__(self, captions: list[str]) -> TextEmbeddings:
+        """One entry for each caption, in order."""
+
+    @abstractmethod
+    def take_warnings(self) -> list[str]:
+        """What should be said about the captions encoded since the last call; then forgets it."""
+
+
+class HuggingFaceEncoder(TextEncoder):
+    """An encoder of the transformers library: T5, flan-T5, BERT, MiniLM, the text half of CLIP, what AutoModel knows.
+
+    Frozen, in evaluation mode, without gradients. The constructor touches no file; weights are read with the first
+    caption. Only safetensors are read, and no code that came with a model is run.
+
+    Args:
+        path: a folder with config.json, safetensors weights and tokenizer, or the name of a model on the hub.
+        revision: of the hub model; for a folder, a label that enters the fingerprint.
+        dtype: "float32" or "bfloat16". float16 is refused: T5 overflows in it.
+        max_length: longest caption in tokens; what is beyond is cut, and counted.
+        layer: -1 for the encoder's output, -2 for the penultimate layer (Imagen's choice for CLIP), and so on.
+        batch_size: captions per pass.
+        device: "auto" (a GPU if there is one), "cpu", "cuda", ...
+        local_files_only: never open a connection. False lets the hub's client fetch what is missing.
+
+    Raises:
+        UserError: for a dtype, length or layer out of range; on first use when files are absent or damaged.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        revision: str | None = None,
+        dtype: str = "float32",
+        max_length: int = 128,
+        layer: int = -1,
+        batch_size: int = 64,
+        device: str = "auto",
+        local_files_only: bool = True,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise UserError(f"text encoder dtype '{dtype}': use float32 or bfloat16 (T5 overflows in float16)")
+        for name, value in (("max_length", max_length), ("batch_size", batch_size)):
+            if value < 1:
+                raise UserError(f"text encoder {name} {value}: must be at least 1")
+        if layer >= 0:
+            raise UserError(f"text encoder layer {layer}: layers are counted from the end, -1 is the output")
+        self.path, self.revision, self.local_files_only = str(path), revision, local_files_only
+        self.dtype, self.max_length, self.layer = dtype, max_length, layer
+        self.batch_size, self._device = batch_size, device
+        self.counts = EncodingCounts()
+
+    @property
+    def settings(self) -> dict[str, str | int]:
+        return {
+            "revision": self.revision or "none",
+            "max_length": self.max_length,
+            "dtype": self.dtype,
+            "layer": self.layer,
+        }
+
+    @cached_property
+    def fingerprint(self) -> dict[str, str | int]:
+        """`settings`, sha256 of config and weights, sha256 of the tokenizer. Reads the files but makes no model."""
+        model = hash_files([self.folder / "config.json", *weights_files(self.folder)])
+        return self.settings | {"model": model, "tokenizer": hash_files(tokenizer_files(self.folder))}
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the files are on this machine."""
+        return resolve_folder(self.path, self.revision, self.local_files_only)
+
+    @cached_property
+    def features(self) -> int:
+        width = self._config.get("d_model") or self._config.get("hidden_size")
+        if not isinstance(width, int):
+            raise UserError(f"{self.folder}/config.json: no 'd_model' or 'hidden_size' tells the width of a vector")
+        return width
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoder runs."""
+        if self._device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self._device)
+
+    def __call__(self, captions: list[str]) -> TextEmbeddings:
+        """Values in the encoder's dtype, on the CPU; no tokens for an empty caption.
+
+        Batches are sorted by length, so that little is padded. What else is in a batch changes a vector by rounding
+        only.
+
+        Raises:
+            UserError: for text that is not Unicode, absent or damaged files, vectors that are not finite.
+        """
+        tokens = tokenise(self._tokenizer, captions, self.max_length, self.counts)
+        order = sorted((row for row, ids in enumerate(tokens) if ids), key=lambda row: len(tokens[row]))
+        nothing = torch.zeros(0, self.features, dtype=DTYPES[self.dtype])
+        rows = [nothing] * len(tokens)
+        for start in range(0, len(order), self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            for row, vectors in zip(chosen, self._encode([tokens[row] for row in chosen]), strict=True):
+                rows[row] = vectors
+        values = torch.cat([nothing, *rows])
+        if not values.isfinite().all():
+            raise UserError(f"text encoder {self.path}: vectors are not finite in {self.dtype}; use dtype=float32")
+        return TextEmbeddings(values, tuple(map(len, tokens)))
+
+    def take_warnings(self) -> list[str]:
+        counts, self.counts = self.counts, EncodingCounts()
+        return counts.warnings(self.max_length)
+
+    @torch.no_grad()
+    def _encode(self, tokens: list[list[int]]) -> list[Tensor]:
+        """The vectors of each caption, (its tokens, features), on the CPU."""
+        ids = torch.full((len(tokens), max(map(len, tokens))), self._tokenizer.pad_token_id or 0)
+        mask = torch.zeros_like(ids)
+        for row, caption in enumerate(tokens):
+            ids[row, : len(caption)] = torch.tensor(caption)
+            mask[row, : len(caption)] = 1
+        inputs = {"input_ids": ids.to(self._model.device), "attention_mask": mask.to(self._model.device)}
+        if self.layer == -1:
+            vectors = self._model(**inputs).last_hidden_state
+        else:
+            vectors = self._model(**inputs, output_hidden_states=True).hidden_states[self.layer]
+        return [row[: len(caption)] for row, caption in zip(vectors.cpu(), tokens, strict=True)]
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        """config.json, of the text half where there are two."""
+        config = read_json(self.folder / "config.json")
+        text = config.get("text_config")
+        return config | text if isinstance(text, dict) else config
+
+    @cached_property
+    def _tokenizer(self) -> "PreTrainedTokenizerFast":
+        from transformers import AutoTokenizer
+
+        # Encoding may be followed by loader workers being forked; the tokenizer's threads would not survive that.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        tokenizer_files(self.folder)
+        longest = self._config.get("max_position_embeddings")
+        if isinstance(longest, int) and self.max_length > longest:
+            raise UserError(
+                f"text encoder max_length {self.max_length}: {self.path} reads at most {longest} tokens; "
+                f"set text.encoder.max_length={longest}"
+            )
+        try:
+            return AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.folder}: the tokenizer does not load ({_first_line(error)}); restore it") from error
+
+    @cached_property
+    def _model(self) -> "PreTrainedModel":
+        import transformers
+        from safetensors import SafetensorError
+
+        weights_files(self.folder)
+        kind = read_json(self.folder / "config.json").get("model_type", "")
+        leaf = getattr(transformers, ENCODER_CLASSES.get(kind, "AutoModel"))
+        try:
+            model, report = leaf.from_pretrained(
+                self.folder,
+                dtype=DTYPES[self.dtype],
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+            raise UserError(f"{self.folder}: the weights do not load ({_first_line(error)}); restore them") from error
+        # transformers would fill what is missing with random numbers. A pooler is not used here.
+        absent = sorted(name for name in report["missing_keys"] if "pooler" not in name)
+        if absent:
+            raise UserError(f"{self.folder}: {len(absent)} weights are missing, first {absent[0]}; restore the file")
+        return model.eval().requires_grad_(False).to(self.device)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

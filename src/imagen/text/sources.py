@@ -1,0 +1,181 @@
+"""Where the embeddings of captions come from: the cache, the encoder, or nowhere."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import get_worker_info
+
+from imagen.errors import UserError
+from imagen.text.assets import MissingAssetError
+from imagen.text.cache import EmbeddingCache, stored
+from imagen.text.embeddings import TextEmbeddings
+from imagen.text.encoders import TextEncoder
+from imagen.text.store import Reader
+from imagen.text.tokens import check_unicode, is_empty
+
+log = logging.getLogger(__name__)
+
+
+class TextSource(ABC):
+    """What the DataModule and the cascade ask for embeddings. An empty caption is the null text: zero tokens."""
+
+    @property
+    @abstractmethod
+    def features(self) -> int:
+        """Width of a token vector."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> dict[str, str | int]:
+        """What decides the vectors; two sources with the same fingerprint give the same ones."""
+
+    @abstractmethod
+    def prepare(self, captions: Iterable[str]) -> None:
+        """Make sure that `captions` can be embedded, showing the progress. Call it in one process per machine."""
+
+    @abstractmethod
+    def embed(self, captions: Sequence[str]) -> TextEmbeddings:
+        """One entry for each caption, in order; float32 values, on the CPU, that bfloat16 can hold."""
+
+
+class CachedText(TextSource):
+    """Embeddings from the cache in `folder`; `prepare` encodes what it lacks, `embed` only reads.
+
+    Open it (by `prepare` or `embed`) before loader workers are forked and they share its memory. The encoder's weights
+    are read only when there is something to encode.
+    """
+
+    def __init__(self, encoder: TextEncoder, folder: str | Path) -> None:
+        self._encoder = encoder
+        self._cache = EmbeddingCache(Path(folder), encoder)
+
+    @cached_property
+    def features(self) -> int:
+        manifest = self._cache.manifest()
+        return manifest.features if manifest else self._encoder.features
+
+    @cached_property
+    def fingerprint(self) -> dict[str, str | int]:
+        manifest = self._cache.manifest()
+        return manifest.fingerprint if manifest else self._encoder.fingerprint
+
+    def prepare(self, captions: Iterable[str]) -> None:
+        """Encode what is missing into the cache.
+
+        Raises:
+            UserError: for captions that are not Unicode text; a cache that does not fit, is damaged or is being built
+                by another process; an encoder whose files are absent; a disk that does not take it.
+        """
+        given = list(captions)
+        check_unicode(given)
+        said = list(dict.fromkeys(caption for caption in given if not is_empty(caption)))
+        empty = sum(map(is_empty, given))
+        if empty:
+            log.warning("%d of %d captions are empty: they are embedded as no text at all", empty, len(given))
+        self._reader = self._cache.add(said)
+
+    def embed(self, captions: Sequence[str]) -> TextEmbeddings:
+        """As `TextSource.embed`.
+
+        Raises:
+            UserError: for a caption that is not in the cache, or a cache that does not fit or is damaged.
+        """
+        check_unicode(captions)
+        rows = self._reader.find(captions)
+        for caption, row in zip(captions, rows.tolist(), strict=True):
+            if row < 0 and not is_empty(caption):
+                raise UserError(
+                    f"caption {caption[:80]!r} is not in the embedding cache {self._cache.folder}: run "
+                    "`python -m imagen.app.cache` with this data, or set text.mode=online"
+                )
+        found = self._reader.read(rows)
+        return TextEmbeddings(found.values.float(), found.lengths)
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return self._cache.open()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A process that is spawned opens the files again instead of being sent them.
+        return {name: value for name, value in self.__dict__.items() if name != "_reader"}
+
+
+class OnlineText(TextSource):
+    """Embeddings from the encoder itself, rounded as the cache would round them."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self._encoder = encoder
+
+    @property
+    def features(self) -> int:
+        return self._encoder.features
+
+    @property
+    def fingerprint(self) -> dict[str, str | int]:
+        return self._encoder.fingerprint
+
+    def prepare(self, captions: Iterable[str]) -> None:
+        """Nothing to do."""
+
+    def embed(self, captions: Sequence[str]) -> TextEmbeddings:
+        """As `TextSource.embed`; each distinct caption is encoded once. Cuts and unknown words are warned about.
+
+        Raises:
+            UserError: in a loader worker, each of which would hold an encoder of its own; when the encoder's files are
+                absent.
+        """
+        if get_worker_info() is not None:
+            raise UserError(
+                "text.mode=online does not work in loader workers: set data.num_workers=0 or text.mode=cached"
+            )
+        distinct = list(dict.fromkeys(captions))
+        rows = {caption: row for row, caption in enumerate(distinct)}
+        found = stored(self._encoder(distinct)).select([rows[caption] for caption in captions])
+        for warning in self._encoder.take_warnings():
+            log.warning(warning)
+        return TextEmbeddings(found.values.float(), found.lengths)
+
+
+class NoText(TextSource):
+    """Every caption is the null text: unconditional generation."""
+
+    def __init__(self, features: int) -> None:
+        self._features = features
+
+    @property
+    def features(self) -> int:
+        return self._features
+
+    @property
+    def fingerprint(self) -> dict[str, str | int]:
+        return {"model": "none", "features": self._features}
+
+    def prepare(self, captions: Iterable[str]) -> None:
+        """Nothing to do."""
+
+    def embed(self, captions: Sequence[str]) -> TextEmbeddings:
+        return TextEmbeddings.null(len(captions), self._features)
+
+
+def make_text_source(mode: str, encoder: TextEncoder, folder: str | Path, features: int) -> TextSource:
+    """The source for `text.mode`: "cached" in `folder`, or "online".
+
+    Raises:
+        UserError: for another mode; when `features`, which sizes the networks, is not the width of the vectors.
+    """
+    if mode not in ("cached", "online"):
+        raise UserError(f"text.mode={mode}: choose cached or online")
+    source = CachedText(encoder, folder) if mode == "cached" else OnlineText(encoder)
+    try:
+        found = source.features
+    except MissingAssetError:
+        return source  # said when a caption must be encoded, with the way out
+    if found != features:
+        raise UserError(
+            f"text.features={features}, but the vectors of the encoder have {found}: set text.features={found}"
+        )
+    return source

@@ -1,0 +1,240 @@
+"""Embedded captions on disk: safetensors shards and a manifest.
+
+    manifest.json               fingerprint of the encoder; name, sha256 and size of every shard
+    shard-00000.safetensors     values (tokens, features) bfloat16; lengths (captions,) int32;
+                                digests (captions, 16) uint8: the first half of the sha256 of each caption
+
+A shard is written to a temporary file in the same folder, synced, hashed and renamed; only then is the manifest that
+names it replaced in the same way. So the manifest is the journal: whatever it names is whole, and what it does not name
+does not exist. It holds no clock and no path: made twice, or moved, a store is the same.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from imagen.errors import UserError
+from imagen.text.assets import read_json
+from imagen.text.embeddings import TextEmbeddings
+from imagen.text.files import hash_file, write_atomically
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+DIGEST_BYTES = 16
+VERIFY_AT_ONCE = 16 << 30  # bytes: half a minute of hashing
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """What the manifest says of a shard."""
+
+    name: str
+    sha256: str
+    bytes: int
+    captions: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a store holds and which encoder made it."""
+
+    fingerprint: dict[str, str | int]
+    features: int
+    shards: tuple[ShardRecord, ...] = ()
+    format: int = FORMAT
+
+    def with_shard(self, record: ShardRecord) -> "Manifest":
+        """With one more shard."""
+        return type(self)(self.fingerprint, self.features, (*self.shards, record), self.format)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest | None":
+        """The manifest in `folder`, None when there is none.
+
+        Raises:
+            UserError: when it is damaged, or of a newer format.
+        """
+        path = folder / MANIFEST
+        if not path.exists():
+            return None
+        values = read_json(path)
+        found = values.get("format")
+        if found != FORMAT:
+            raise UserError(
+                f"{path}: format {found}, this version reads {FORMAT}; update imagen, or set text.folder to another one"
+            )
+        try:
+            shards = tuple(ShardRecord(**record) for record in values["shards"])
+            assert all(Path(record.name).name == record.name for record in shards)
+            return cls(dict(values["fingerprint"]), int(values["features"]), shards)
+        except (KeyError, TypeError, ValueError, AssertionError) as error:
+            raise UserError(f"{path}: damaged ({error!r}); restore it, or delete {folder} to encode again") from None
+
+    def write(self, folder: Path) -> None:
+        """Replace the manifest in `folder`, atomically."""
+        content = json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        write_atomically(folder / MANIFEST, content.encode())
+
+
+def digests(captions: Sequence[str]) -> np.ndarray:
+    """uint8 (captions, 16): by these a caption is found. Different captions with one digest do not happen (2^-128)."""
+    joined = b"".join(hashlib.sha256(caption.encode()).digest()[:DIGEST_BYTES] for caption in captions)
+    return np.frombuffer(bytearray(joined), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+
+
+def write_shard(folder: Path, number: int, captions: Sequence[str], embeddings: TextEmbeddings) -> ShardRecord:
+    """Write shard `number`: the captions with their vectors in bfloat16.
+
+    Raises:
+        UserError: when the disk does not take it.
+    """
+    from safetensors.torch import save
+
+    assert len(captions) == len(embeddings)
+    content = save(
+        {
+            "values": embeddings.values.to(torch.bfloat16).contiguous(),
+            "lengths": torch.tensor(embeddings.lengths, dtype=torch.int32),
+            "digests": torch.from_numpy(digests(captions)),
+        }
+    )
+    name = f"shard-{number:05d}.safetensors"
+    write_atomically(folder / name, content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return ShardRecord(name, sha256, len(content), len(captions), len(embeddings.values))
+
+
+def map_shard(folder: Path, record: ShardRecord) -> dict[str, torch.Tensor]:
+    """The tensors of a shard, mapped from the file: nothing is read before it is used.
+
+    Raises:
+        UserError: when the file is absent, cut, or holds other captions than the manifest says.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / record.name
+    try:
+        size = path.stat().st_size
+        if size != record.bytes:
+            raise ValueError(f"{record.bytes} bytes expected, {size} found")
+        tensors = load_file(path)
+        counts = len(tensors["lengths"]), len(tensors["digests"]), len(tensors["values"]), int(tensors["lengths"].sum())
+        if counts != (record.captions, record.captions, record.tokens, record.tokens):
+            raise ValueError(f"{record.captions} captions and {record.tokens} tokens expected, {counts} found")
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise UserError(f"{path}: {error}; {_way_out(folder)}") from None
+    return tensors
+
+
+def verify_shard(folder: Path, record: ShardRecord, values: torch.Tensor) -> None:
+    """Raises UserError when the file is not the one that was written, or its vectors are not finite."""
+    path = folder / record.name
+    found = hash_file(path)
+    if found != record.sha256:
+        raise UserError(
+            f"{path}: sha256 mismatch (manifest {record.sha256[:12]}…, file {found[:12]}…); {_way_out(folder)}"
+        )
+    if not values.isfinite().all():
+        raise UserError(f"{path}: holds vectors that are not finite; {_way_out(folder)}")
+
+
+def _way_out(folder: Path) -> str:
+    return f"restore it from a copy, or delete {folder} and encode again"
+
+
+def sweep(folder: Path, manifest: Manifest | None) -> None:
+    """Remove what a killed builder left: temporary files, and shards that the manifest does not name."""
+    known = {record.name for record in manifest.shards} if manifest else set()
+    for path in [*folder.glob(".*.partial"), *folder.glob("shard-*.safetensors")]:
+        if path.name not in known:
+            path.unlink(missing_ok=True)
+
+
+class Reader:
+    """Random access to the captions of a store.
+
+    The vectors are mapped from the files, so loader workers share them. A shard is verified before the first vector is
+    taken from it: all of them here, unless they are so large (`VERIFY_AT_ONCE`) that it must wait until one is used.
+
+    Raises:
+        UserError: for a shard that is absent or damaged.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.features = manifest.features
+        self._folder, self._records = folder, manifest.shards
+        shards = [map_shard(folder, record) for record in manifest.shards]
+        self._mapped = [shard["values"] for shard in shards]
+        self._verified = [False] * len(shards)
+        if sum(record.bytes for record in manifest.shards) <= VERIFY_AT_ONCE:
+            for shard in range(len(shards)):
+                self._values(shard)
+        lengths = [shard["lengths"].numpy().astype(np.int64) for shard in shards]
+        self._shard = np.repeat(np.arange(len(shards)), [len(shard) for shard in lengths])
+        self._stop = np.concatenate([np.zeros(0, np.int64), *(np.cumsum(shard) for shard in lengths)])
+        self._start = self._stop - np.concatenate([np.zeros(0, np.int64), *lengths])
+        words = [shard["digests"].numpy().reshape(-1, DIGEST_BYTES) for shard in shards]
+        keys = _as_keys(np.concatenate([np.zeros((0, DIGEST_BYTES), np.uint8), *words]))
+        self._row = np.lexsort((keys[:, 1], keys[:, 0]))
+        self._keys = keys[self._row]
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def find(self, captions: Sequence[str]) -> np.ndarray:
+        """int64 (captions,): the row of each, -1 where it is not here."""
+        wanted = _as_keys(digests(captions))
+        rows = np.full(len(wanted), -1, dtype=np.int64)
+        places = np.searchsorted(self._keys[:, 0], wanted[:, 0])
+        open_ = np.arange(len(wanted))
+        while True:  # once, but for captions whose digests begin with the same 64 bits
+            open_ = open_[places[open_] < len(self)]
+            open_ = open_[self._keys[places[open_], 0] == wanted[open_, 0]]
+            if not len(open_):
+                return rows
+            same = self._keys[places[open_], 1] == wanted[open_, 1]
+            rows[open_[same]] = self._row[places[open_[same]]]
+            open_ = open_[~same]
+            places[open_] += 1
+
+    def read(self, rows: np.ndarray) -> TextEmbeddings:
+        """The captions `rows`, values in bfloat16. A row of -1 is the null text."""
+        assert not len(self) or rows.max(initial=-1) < len(self)
+        known = rows[rows >= 0]
+        places = zip(self._shard[known].tolist(), self._start[known].tolist(), self._stop[known].tolist(), strict=True)
+        parts, lengths = [torch.zeros(0, self.features, dtype=torch.bfloat16)], []
+        for row in rows.tolist():
+            shard, start, stop = next(places) if row >= 0 else (-1, 0, 0)
+            lengths.append(stop - start)
+            if stop > start:
+                parts.append(self._values(shard)[start:stop])
+        return TextEmbeddings(torch.cat(parts), tuple(lengths))
+
+    def _values(self, shard: int) -> torch.Tensor:
+        if not self._verified[shard]:
+            verify_shard(self._folder, self._records[shard], self._mapped[shard])
+            self._verified[shard] = True
+        return self._mapped[shard]
+
+
+def _as_keys(found: np.ndarray) -> np.ndarray:
+    """uint64 (captions, 2) of digests."""
+    return np.ascontiguousarray(found).view(">u8").astype(np.uint64).reshape(-1, 2)
+
+
+def describe(manifest: Manifest) -> dict[str, Any]:
+    """Sizes, for a line on the screen."""
+    return {
+        "captions": sum(record.captions for record in manifest.shards),
+        "tokens": sum(record.tokens for record in manifest.shards),
+        "megabytes": round(sum(record.bytes for record in manifest.shards) / 1e6, 1),
+        "shards": len(manifest.shards),
+    }

@@ -1,0 +1,80 @@
+"""Captions to token ids, counting what the user should know."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imagen.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+def is_empty(caption: str) -> bool:
+    """Whether a caption says nothing. Its embedding is the null text: zero tokens."""
+    return not caption.strip()
+
+
+def check_unicode(captions: Sequence[str]) -> None:
+    """Raises UserError, naming the caption, for one that is no text or has no UTF-8 form."""
+    for index, caption in enumerate(captions):
+        try:
+            caption.encode()
+        except (AttributeError, UnicodeEncodeError):
+            raise UserError(f"caption {index}, {caption!r:.80}: not Unicode text; save captions as UTF-8") from None
+
+
+@dataclass
+class EncodingCounts:
+    """What happened to the captions encoded so far."""
+
+    captions: int = 0
+    empty: int = 0
+    truncated: int = 0
+    tokens: int = 0
+    unknown_tokens: int = 0
+    unknown_captions: int = 0
+    unknown_example: str = ""
+
+    def warnings(self, max_length: int) -> list[str]:
+        """One sentence for each thing the user should know."""
+        said = []
+        if self.truncated:
+            said.append(
+                f"{self.truncated} of {self.captions} captions are longer than {max_length} tokens and were cut"
+            )
+        if self.empty:
+            said.append(f"{self.empty} of {self.captions} captions are empty: they are encoded as no text at all")
+        if self.unknown_captions:
+            said.append(
+                f"{self.unknown_captions} of {self.captions} captions hold words that the tokenizer does not know "
+                f"({self.unknown_tokens / self.tokens:.1%} of all tokens), for example {self.unknown_example[:80]!r}"
+            )
+        return said
+
+
+def tokenise(
+    tokenizer: "PreTrainedTokenizerFast", captions: Sequence[str], max_length: int, counts: EncodingCounts
+) -> list[list[int]]:
+    """Token ids of each caption, at most `max_length`, none for an empty one. Adds to `counts`.
+
+    Raises:
+        UserError: for a caption that is not Unicode text.
+    """
+    check_unicode(captions)
+    said = [caption for caption in captions if not is_empty(caption)]
+    counts.captions += len(captions)
+    counts.empty += len(captions) - len(said)
+    if not said:
+        return [[] for _ in captions]
+    encoded = tokenizer(said, truncation=True, max_length=max_length)
+    for caption, ids, whole in zip(said, encoded["input_ids"], encoded.encodings, strict=True):
+        unknown = ids.count(tokenizer.unk_token_id) if tokenizer.unk_token_id is not None else 0
+        counts.tokens += len(ids)
+        counts.truncated += bool(whole.overflowing)
+        counts.unknown_tokens += unknown
+        counts.unknown_captions += bool(unknown)
+        if unknown and not counts.unknown_example:
+            counts.unknown_example = caption
+    rows = iter(encoded["input_ids"])
+    return [[] if is_empty(caption) else next(rows) for caption in captions]

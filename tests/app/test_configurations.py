@@ -1,0 +1,84 @@
+"""Every file under conf/ composes, and what it describes can be built."""
+
+import pytest
+import torch
+from conftest import options
+from omegaconf import OmegaConf
+
+from imagen.errors import UserError
+from imagen.instantiation import ALLOWED_TARGETS, STAGE_PART_PACKAGES, _check_target, _targets, instantiate
+
+GROUPS = {
+    "train": (
+        [
+            "stage",
+            "stage/unet",
+            "stage/diffusion",
+            "stage/optimizer",
+            "text",
+            "data",
+            "trainer",
+            "callbacks",
+            "logger",
+            "debug",
+        ]
+    ),
+    "sample": ["text", "sampler", "thresholding", "cascade"],
+    "evaluate": ["guidance", "metrics", "prompts", "sampler"],
+}
+NEEDED = {
+    "image_folder": ["data.path=/pictures"],
+    "hub": ["data.path=someone/pictures"],
+    "file": ["prompts.path=prompts.txt"],
+    "published": [
+        "metrics.judges.inception.weights=inception.pth",
+        "metrics.judges.clip.path=/clip",
+        "metrics.reference.source.path=/pictures",
+    ],
+}
+CHOICES = [(entry, group, option) for entry, groups in GROUPS.items() for group in groups for option in options(group)]
+
+
+@pytest.mark.parametrize(("entry", "group", "option"), CHOICES, ids=lambda value: str(value))
+def test_every_choice_composes_and_names_only_what_may_be_built(entry, group, option, compose_config):
+    config = compose_config(entry, f"{group}={option}", *NEEDED.get(option, []))
+    for where, target in _targets(OmegaConf.to_container(config, resolve=True), entry):
+        _check_target(target, where, ("imagen.",), ALLOWED_TARGETS)
+
+
+@pytest.mark.parametrize("unet", options("stage/unet"))
+def test_every_network_is_built_from_a_stage_of_its_kind(unet, compose_config):
+    stage = "sr1" if unet.startswith("sr") else "base"
+    config = compose_config("train", f"stage={stage}", f"stage/unet={unet}")
+    with torch.device("meta"):
+        denoiser = instantiate(config.stage.denoiser)
+    assert sum(parameter.numel() for parameter in denoiser.parameters()) > 1e5
+
+
+@pytest.mark.parametrize("diffusion", options("stage/diffusion"))
+def test_the_diffusion_of_a_stage_is_a_choice_of_one_word(diffusion, compose_config):
+    config = compose_config("train", f"stage/diffusion={diffusion}")
+    targets = [target for _, target in _targets(OmegaConf.to_container(config.stage.denoiser, resolve=True), "")]
+    assert all(target.startswith(STAGE_PART_PACKAGES) for target in targets)
+    instantiate(config.stage.schedule)
+    instantiate(config.stage.denoiser.parameterisation)
+    instantiate(config.stage.denoiser.weighting)
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_says_what_it_is_and_composes(experiment, compose_config):
+    from imagen.app.command import ROOT
+
+    text = (ROOT / "conf" / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8")
+    assert "# Command: python " in text
+    entry = text.split("# Command: python ")[1].split(".py")[0]
+    config = compose_config(
+        entry, f"experiment={experiment}", *(["data.path=/pictures"] if "data.path=" in text else [])
+    )
+    assert f"experiment={experiment}" in text
+    OmegaConf.to_container(config, resolve=True)
+
+
+def test_super_resolution_sizes_that_do_not_fit_are_refused(compose_config):
+    with pytest.raises(UserError, match="from 16 to 40"):
+        instantiate(compose_config("train", "stage=sr1", "resolutions=[16,40,256]").stage)

@@ -1,0 +1,40 @@
+"""Compose the real configuration, small enough for a test."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from imagen.app.command import ROOT, prepare_environment
+
+TINY_NETWORK = [
+    "stage.denoiser.network.embedding_features=32",
+    "stage.denoiser.network.levels=[{_target_: imagen.networks.levels.LevelSpec, stride: 2, channels: 32, "
+    "num_blocks: 1, "
+    "attention: {_target_: imagen.networks.attention.SelfAttentionSpec, head_channels: 32, expansion: 1}}]",
+]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def environment():
+    prepare_environment()
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@pytest.fixture
+def compose_config(tmp_path):
+    """compose_config("train", "stage=sr1") with runs, cache and outputs below the test's own folder."""
+
+    def composed(entry: str, *overrides: str) -> DictConfig:
+        paths = [f"paths.{name}={tmp_path / name}" for name in ("runs", "cache", "outputs")]
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return compose(entry, overrides=[*paths, *overrides], return_hydra_config=False)
+
+    return composed
+
+
+def options(group: str) -> list[str]:
+    """The choices of a configuration group."""
+    return sorted(path.stem for path in Path(ROOT / "conf" / group).glob("*.yaml"))

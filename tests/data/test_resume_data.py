@@ -1,0 +1,94 @@
+"""A killed and resumed run sees what an uninterrupted one sees, and ends with the same weights, bit for bit."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+
+from imagen.data.batch import Batch
+from imagen.data.module import ImagenDataModule
+from imagen.data.transforms import Geometry
+
+ACCUMULATE = 2
+STEPS = 6
+
+
+class KilledError(RuntimeError):
+    pass
+
+
+class Probe(LightningModule):
+    """The least that trains: remembers its batches, and dies before position `dies_at`."""
+
+    def __init__(self, dies_at: int | None = None) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layer = nn.Conv2d(3, 2, 1)
+        self.dies_at, self.seen, self.validated = dies_at, [], []
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if batch.position == self.dies_at:
+            raise KilledError
+        self.seen.append(batch)
+        loss = self.layer(batch.images).square().mean()
+        self.trainer.datamodule.next_position = batch.position + 1
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.validated.append(batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=0.05)
+
+
+@pytest.fixture
+def fit(tmp_path: Path, text, numbers):
+    def run(probe: Probe, workers: int, resume: bool = False) -> Probe:
+        geometry = Geometry(random_crop=True, horizontal_flip=True)
+        source = numbers(10, 8, 12)
+        data = ImagenDataModule(source, source, text, 4, 8, 3, 4, workers, seed=0, geometry=geometry)
+        checkpoints = ModelCheckpoint(
+            tmp_path, "last", every_n_train_steps=2, save_on_train_epoch_end=False, enable_version_counter=False
+        )
+        trainer = Trainer(
+            accelerator="cpu",
+            max_steps=STEPS,
+            accumulate_grad_batches=ACCUMULATE,
+            val_check_interval=4,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            callbacks=[checkpoints],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer.fit(probe, data, ckpt_path=tmp_path / "last.ckpt" if resume else None, weights_only=True)
+        return probe
+
+    return run
+
+
+def contents(batches: list[Batch]) -> list[tuple]:
+    return [(batch.position, batch.captions, batch.images.numpy().tobytes()) for batch in batches]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_killed_within_an_accumulation_window_resumes_as_if_nothing_had_happened(fit, workers):
+    whole = fit(Probe(), 0)
+    assert [batch.position for batch in whole.seen] == list(range(STEPS * ACCUMULATE))
+    with pytest.raises(KilledError):
+        fit(Probe(dies_at=7), workers)  # batch 6 is in an unfinished window; the checkpoint is of batches 0 to 3
+    resumed = fit(Probe(), workers, resume=True)
+    assert contents(resumed.seen) == contents(whole.seen[4:])
+    assert contents(whole.validated) == 3 * contents(whole.validated[:3])
+    assert contents(resumed.validated) == contents(whole.validated[3:])
+    assert torch.equal(resumed.layer.weight, whole.layer.weight)
+    assert torch.equal(resumed.layer.bias, whole.layer.bias)

@@ -1,0 +1,115 @@
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagen.evaluation.metrics import Audit
+from imagen.evaluation.report import as_markdown, best, write_report
+
+from .stand_ins import DrawingSampler
+from .test_sweep import evaluation
+
+WEIGHTS = [1, 1.5, 4]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, judge):
+    from imagen.evaluation.prompts import shapes_prompts
+
+    prompts = shapes_prompts(count=12, seed=5)
+    out = tmp_path_factory.mktemp("evaluation")
+    return evaluation(out, [judge], prompts, weights=WEIGHTS).run(DrawingSampler(prompts), "cascade"), out
+
+
+def test_results_json_holds_every_cell_and_calls_itself_not_comparable(run):
+    results, out = run
+    found = json.loads((out / "results.json").read_text())
+    assert found["comparable_to_published"] is False
+    assert [(c["thresholding"], c["guidance_weight"]) for c in found["cells"]] == [
+        (label, weight) for label in ("dynamic", "static") for weight in WEIGHTS
+    ]
+    for cell, result in zip(found["cells"], results.cells, strict=True):
+        assert cell["metrics"] == result.metrics
+        assert {"fd[tiny]", "align[tiny]", "checker[all]"} <= cell["metrics"].keys()
+    assert "fid" not in found["cells"][0]["metrics"]
+    assert "clip_score" not in found["cells"][0]["metrics"]
+    assert found["samples_per_dimension"] == {"fd[tiny]": 12 / 16}
+    assert found["audit"]["agrees"]
+    assert found["audit"]["numbers"] == 2 * 6
+    assert found["judges"]["tiny"]["weights_sha256"] == results.judges[0].identity["weights_sha256"]
+    assert len(found["fingerprint"]) == 64
+
+
+def test_sweep_csv_is_tidy_and_equals_the_json(run):
+    results, out = run
+    with (out / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    cells = {
+        (r["name"], float(r["guidance_weight"]), r["metric"]): float(r["value"]) for r in rows if r["kind"] == "cell"
+    }
+    assert cells == {
+        (result.cell.thresholding, result.cell.guidance_weight, metric): value
+        for result in results.cells
+        for metric, value in result.metrics.items()
+    }
+    assert {r["name"] for r in rows if r["kind"] == "control"} == {"ground-truth", "noise", "shuffled-captions"}
+
+
+def test_pictures_are_written_and_not_blank(run):
+    _, out = run
+    for name in ("pareto.png", "metrics.png", "grid-dynamic.png", "grid-static.png"):
+        with Image.open(out / name) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        assert pixels.shape[0] > 200
+        assert pixels.shape[1] > 400
+        assert (pixels < 250).any(axis=-1).mean() > 0.01
+
+
+def test_the_grid_shows_the_pictures_of_the_cells(run):
+    results, out = run
+    with Image.open(out / "grid-static.png") as image:
+        colours = {tuple(pixel) for pixel in np.asarray(image.convert("RGB")).reshape(-1, 3)}
+    last = results.pictures["static-w4.0"][0].numpy()
+    assert tuple(last[8, 8]) in colours
+
+
+def test_a_second_report_is_byte_equal(run, tmp_path):
+    results, out = run
+    write_report(results, tmp_path)
+    names = ["results.json", "sweep.csv", "report.md", "pareto.png", "metrics.png", "grid-dynamic.png"]
+    assert [name for name in names if (tmp_path / name).read_bytes() != (out / name).read_bytes()] == []
+
+
+def test_the_markdown_warns_about_few_pictures_and_names_the_best_cell(run):
+    results, _ = run
+    text = as_markdown(results)
+    assert "N / d = 0.75 is below 4" in text
+    label, weight, value = best(results, "align[tiny]", lowest=False)
+    assert value == max(result.metrics["align[tiny]"] for result in results.cells)
+    assert f"best `align[tiny]`: {value:.4g} at w = {weight:g}, {label}" in text
+    assert "agreement: 12 numbers" in text
+
+
+def test_a_disagreement_is_printed(run):
+    results, _ = run
+    broken = replace(results, audits=[Audit("fd[tiny] static-w4.0", 1.0, 1.1, 1.0)])
+    assert "DISAGREEMENT" in as_markdown(broken)
+    assert "torchmetrics 1.1" in as_markdown(broken)
+
+
+def test_tensorboard_has_the_weight_as_step_and_one_hparams_run_for_each_cell(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    results, out = run
+    log = EventAccumulator(str(out / "tensorboard/static"), size_guidance={"scalars": 0, "images": 0})
+    log.Reload()
+    events = log.Scalars("align/tiny")
+    assert [event.step for event in events] == [100, 150, 400]
+    expected = [result.metrics["align[tiny]"] for result in results.curve("static")]
+    assert [event.value for event in events] == pytest.approx(expected, rel=1e-6)
+    assert len(log.Tags()["images"]) == 3
+    hparams = sorted(path.name for path in (out / "tensorboard/hparams").iterdir())
+    assert hparams == sorted(result.cell.name for result in results.cells)

@@ -1,0 +1,112 @@
+"""The layers against what they claim to be."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imagen.networks.attention import CrossAttentionSpec, SelfAttentionSpec, as_images, as_tokens, attend
+from imagen.networks.blocks import ResidualBlock
+from imagen.networks.efficient_unet import strided_conv
+from imagen.networks.embedding import LONGEST_PERIOD, SHORTEST_PERIOD, fourier_features
+from imagen.networks.layers import ScaleShiftNorm, UpsamplingConv
+from imagen.networks.text_context import TextContext
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_upsampling_convolution_is_nearest_neighbour_and_convolution(factor: int) -> None:
+    torch.manual_seed(0)
+    layer = UpsamplingConv(6, 4, factor).double()
+    x = torch.randn(2, 6, 5, 7, dtype=torch.float64, requires_grad=True)
+    expected = F.conv2d(
+        x.repeat_interleave(factor, 2).repeat_interleave(factor, 3), layer.weight, layer.bias, padding=1
+    )
+    torch.testing.assert_close(layer(x), expected)
+    inputs = (x, layer.weight, layer.bias)
+    cotangent = torch.randn_like(expected)
+    actual_grads, expected_grads = (torch.autograd.grad(y, inputs, cotangent) for y in (layer(x), expected))
+    torch.testing.assert_close(actual_grads, expected_grads)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_strided_convolution_divides_the_size_and_sees_every_pixel(stride: int) -> None:
+    conv = strided_conv(1, 1, stride)
+    nn.init.ones_(conv.weight)
+    x = torch.zeros(1, 1, 8, 8, requires_grad=True)
+    out = conv(x)
+    assert out.shape[-1] == 8 // stride
+    (seen,) = torch.autograd.grad(out.sum(), x)
+    assert (seen > 0).all()
+
+
+@pytest.mark.parametrize(("down", "up"), [(1, 1), (2, 1), (1, 2)])
+def test_new_residual_block_is_its_shortcut(down: int, up: int) -> None:
+    x = torch.randn(2, 32, 8, 8)
+    out = ResidualBlock(32, 32, 16, down, up)(x, torch.randn(2, 16))
+    expected = F.avg_pool2d(x, down).repeat_interleave(up, 2).repeat_interleave(up, 3)
+    torch.testing.assert_close(out, expected)
+
+
+def test_scale_shift_norm_is_group_norm_then_affine() -> None:
+    norm = ScaleShiftNorm(64, 16)
+    x, embedding = torch.randn(3, 64, 4, 4) * 5 + 2, torch.randn(3, 16)
+    scale, shift = norm.modulation(embedding).chunk(2, dim=1)
+    grouped = x.view(3, 4, 16, 4, 4)
+    deviation = grouped.var(dim=(2, 3, 4), keepdim=True, correction=0).add(1e-5).sqrt()
+    normal = ((grouped - grouped.mean(dim=(2, 3, 4), keepdim=True)) / deviation).view_as(x)
+    expected = normal * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+    torch.testing.assert_close(norm(x, embedding), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_attention_equals_pytorch_s() -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(2, 7, 64), torch.randn(2, 9, 64), torch.randn(2, 9, 64)
+    visible = torch.rand(2, 1, 1, 9) > 0.4
+    visible[..., 0] = True
+    bias = torch.zeros(visible.shape).masked_fill(~visible, -torch.inf)
+
+    def heads(x: Tensor) -> Tensor:
+        return x.view(2, -1, 4, 16).transpose(1, 2)
+
+    expected = F.scaled_dot_product_attention(heads(query), heads(key), heads(value), attn_mask=visible)
+    actual = attend(query, key, value, bias, heads=4)
+    torch.testing.assert_close(actual, expected.transpose(1, 2).reshape(2, 7, 64))
+
+
+def test_tokens_of_a_channels_last_image_are_a_view() -> None:
+    x = torch.randn(2, 32, 4, 6).to(memory_format=torch.channels_last)
+    tokens = as_tokens(x)
+    assert tokens.data_ptr() == x.data_ptr()
+    assert torch.equal(tokens[1, 6 * 2 + 3], x[1, :, 2, 3])
+    assert torch.equal(as_images(tokens, 4, 6), x)
+
+
+@pytest.mark.parametrize("tokens", [0, 3])
+def test_cross_attention_without_text_adds_exactly_nothing(tokens: int) -> None:
+    module = CrossAttentionSpec(32).build(64, 8)
+    nn.init.normal_(module.to_out.weight)
+    nn.init.normal_(module.null_key)
+    x = torch.randn(2, 64, 4, 4)
+    mask = torch.zeros(2, tokens, dtype=torch.bool)
+    assert torch.equal(module(x, TextContext.of(torch.zeros(2, tokens, 8), mask, x.dtype)), x)
+
+
+def test_self_attention_reads_text_and_distant_pixels() -> None:
+    module = SelfAttentionSpec(32).build(64, 8)
+    nn.init.normal_(module.to_out.weight)
+    x, text = torch.randn(1, 64, 4, 4, requires_grad=True), torch.randn(1, 3, 8, requires_grad=True)
+    mask = torch.tensor([[True, True, False]])
+    out = module(x, TextContext.of(text, mask, x.dtype))
+    to_x, to_text = torch.autograd.grad(out[0, :, 0, 0].sum(), (x, text))
+    assert to_x[0, :, 3, 3].abs().max() > 0
+    assert (to_text.abs().amax(dim=2) > 0).tolist() == mask.tolist()
+
+
+def test_noise_levels_look_different_and_near_ones_similar() -> None:
+    log_snr = torch.linspace(-20, 20, 801)
+    features = fourier_features(log_snr)
+    distance = torch.cdist(features, features)
+    far = (log_snr[:, None] - log_snr).abs() >= 0.5
+    assert distance[far].min() > 1
+    assert distance.diagonal(1).max() < distance[far].min()
+    assert LONGEST_PERIOD > 40 > SHORTEST_PERIOD

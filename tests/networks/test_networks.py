@@ -1,0 +1,191 @@
+"""Both U-Nets: what they may and may not depend on."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import jaxtyping
+import pytest
+import torch
+from small_networks import TEXT_FEATURES, make_base, make_inputs, randomise
+from torch import nn
+
+from imagen.diffusion.conditioning import Conditioning, LowResImage
+from imagen.diffusion.noise_level import NoiseLevel
+from imagen.errors import UserError
+from imagen.networks.attention import SelfAttentionSpec
+from imagen.networks.embedding import TextPooling
+from imagen.networks.levels import LevelSpec
+from imagen.networks.text_context import TextContext
+from imagen.networks.unet import UNet
+
+MakeNetwork = Callable[..., nn.Module]
+
+
+def assert_same(actual: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-6) -> None:
+    """Equal but for the order in which float32 sums were taken."""
+    assert actual.shape == expected.shape
+    assert (actual - expected).norm() <= tolerance * expected.norm()
+
+
+def test_output_has_the_shape_of_z_and_starts_at_zero(make_network: MakeNetwork) -> None:
+    network = make_network()
+    z, log_snr, conditioning = make_inputs(network)
+    out = network(z, log_snr, conditioning)
+    assert out.shape == z.shape
+    assert torch.equal(out, torch.zeros_like(z))
+
+
+def test_non_square_images_pass(make_network: MakeNetwork) -> None:
+    network = randomise(make_network())
+    z, log_snr, conditioning = make_inputs(network)
+    z = z[..., :8, :]
+    if conditioning.low_res is not None:
+        low_res = LowResImage(conditioning.low_res.image[..., :8, :], conditioning.low_res.level)
+        conditioning = replace(conditioning, low_res=low_res)
+    assert network(z, log_snr, conditioning).shape == (3, 3, 8, 16)
+
+
+def test_longer_padding_changes_nothing(make_network: MakeNetwork) -> None:
+    network = randomise(make_network())
+    z, log_snr, short = make_inputs(network, tokens=5)
+    _, _, long = make_inputs(network, tokens=13)
+    garbage = torch.where(long.text_mask[..., None], long.text, torch.full_like(long.text, 7.0))
+    expected = network(z, log_snr, short)
+    assert_same(network(z, log_snr, long), expected)
+    assert_same(network(z, log_snr, replace(long, text=garbage)), expected)
+
+
+def test_every_token_is_read_and_its_place_is_the_encoder_s_business(make_network: MakeNetwork) -> None:
+    network = randomise(make_network())
+    z, log_snr, conditioning = make_inputs(network)
+    before = network(z, log_snr, conditioning)
+    for token in range(5):
+        text = conditioning.text.clone()
+        text[0, token] = -text[0, token]
+        after = network(z, log_snr, replace(conditioning, text=text))
+        assert (after[0] - before[0]).abs().max() > 1e-4
+        assert_same(after[1:], before[1:])
+
+
+def test_dropped_text_equals_no_tokens_at_all(make_network: MakeNetwork) -> None:
+    network = randomise(make_network())
+    z, log_snr, conditioning = make_inputs(network)
+    empty = Conditioning(conditioning.text[:, :0], conditioning.text_mask[:, :0], conditioning.low_res)
+    dropped = network(z, log_snr, conditioning.without_text())
+    assert dropped.isfinite().all()
+    assert (dropped - network(z, log_snr, conditioning)).abs().max() > 1e-4
+    assert_same(network(z, log_snr, empty), dropped)
+
+
+@pytest.mark.parametrize("tokens", [0, 6])
+def test_gradients_without_text_are_finite(make_network: MakeNetwork, tokens: int) -> None:
+    network = randomise(make_network())
+    z, log_snr, conditioning = make_inputs(network, lengths=(0, min(3, tokens)), tokens=tokens)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = network(z, log_snr, conditioning)
+    out.float().square().mean().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_every_parameter_is_trained(make_network: MakeNetwork) -> None:
+    network = randomise(make_network())
+    network(*make_inputs(network)).square().mean().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_images_of_a_batch_do_not_see_each_other(make_network: MakeNetwork) -> None:
+    network = randomise(make_network())
+    z, log_snr, conditioning = make_inputs(network)
+    alone = Conditioning(conditioning.text[:1], conditioning.text_mask[:1])
+    if conditioning.low_res is not None:
+        level = NoiseLevel(conditioning.low_res.level.log_snr[:1])
+        alone = replace(alone, low_res=LowResImage(conditioning.low_res.image[:1], level))
+    together = network(z, log_snr, conditioning)
+    assert_same(network(z[:1], log_snr[:1], alone), together[:1], tolerance=1e-5)
+
+
+def test_noise_level_and_low_resolution_image_are_read(make_network: MakeNetwork) -> None:
+    network = randomise(make_network())
+    z, log_snr, conditioning = make_inputs(network)
+    before = network(z, log_snr, conditioning)
+    assert (network(z, log_snr + 3, conditioning) - before).abs().max() > 1e-4
+    if conditioning.low_res is None:
+        return
+    image, level = conditioning.low_res.image, conditioning.low_res.level
+    for changed in (LowResImage(-image, level), LowResImage(image, NoiseLevel(level.log_snr + 3))):
+        assert (network(z, log_snr, replace(conditioning, low_res=changed)) - before).abs().max() > 1e-4
+
+
+def test_checkpointing_changes_memory_and_not_gradients(make_network: MakeNetwork) -> None:
+    plain, saving = randomise(make_network()), randomise(make_network(checkpointing=True))
+    kept: dict[nn.Module, int] = {}
+    for network in (plain, saving):
+        saved = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, saved=saved: saved.append(t.nbytes) or t, lambda t: t):
+            out = network(*make_inputs(network))
+        kept[network] = sum(saved)
+        out.square().mean().backward()
+    assert kept[saving] < 0.5 * kept[plain]
+    for one, other in zip(plain.parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_bfloat16_stays_close_to_float32_and_in_channels_last(make_network: MakeNetwork) -> None:
+    network = randomise(make_network())
+    inputs = make_inputs(network)
+    expected = network(*inputs)
+    wrong: list[str] = []
+
+    def check(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            x = args[0]
+            if x.dtype != torch.bfloat16 or not x.is_contiguous(memory_format=torch.channels_last):
+                wrong.append(f"{name}: {x.dtype}, strides {x.stride()}")
+
+        return hook
+
+    convolutions = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d) and n != "stem"}
+    for name, module in convolutions.items():
+        module.register_forward_pre_hook(check(name))
+    with torch.autocast("cpu", torch.bfloat16):
+        out = network(*inputs)
+    assert wrong == []
+    assert (out.float() - expected).norm() < 0.05 * expected.norm()
+
+
+def test_compile_in_place_keeps_the_result_and_the_names_of_the_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # its frames can only be traced in part
+    network = randomise(UNet([LevelSpec(32, 1, SelfAttentionSpec(32), stride=1)], TEXT_FEATURES, embedding_features=32))
+    inputs, names, graphs = make_inputs(network), list(network.state_dict()), []
+    expected = network(*inputs)
+    network.compile(backend=lambda graph, _: graphs.append(graph) or graph.forward)  # generating code takes minutes
+    assert torch.equal(network(*inputs), expected)
+    assert graphs
+    assert list(network.state_dict()) == names
+
+
+def test_pooled_text_is_exactly_zero_without_text() -> None:
+    pooling = randomise(TextPooling(TEXT_FEATURES, 64))
+    text, mask = torch.randn(2, 4, TEXT_FEATURES), torch.tensor([[True] * 4, [False] * 4])
+    pooled = pooling(TextContext.of(text, mask, torch.float32))
+    assert pooled[0].abs().min() > 0
+    assert torch.equal(pooled[1], torch.zeros(64))
+
+
+def test_wrong_images_are_refused() -> None:
+    base, sr = make_base(), make_base(low_res=True)
+    z, log_snr, conditioning = make_inputs(sr)
+    with pytest.raises(UserError, match="takes no low-resolution image"):
+        base(z, log_snr, conditioning)
+    with pytest.raises(UserError, match="needs a low-resolution image"):
+        sr(z, log_snr, replace(conditioning, low_res=None))
+    with pytest.raises(UserError, match="multiple of 4"):
+        base(z[..., :14], log_snr, replace(conditioning, low_res=None))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"channels": 48}, {"channels": 0}, {"num_blocks": 0}, {"stride": 3}, {"attention_every": 0}]
+)
+def test_impossible_levels_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="of a level must be"):
+        LevelSpec(**{"channels": 64, "num_blocks": 1, **wrong})

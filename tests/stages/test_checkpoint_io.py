@@ -1,0 +1,67 @@
+"""Checkpoints are whole or absent, and run nothing."""
+
+import os
+import pickle
+
+import pytest
+import torch
+
+from imagen.errors import UserError
+from imagen.stages.checkpoint_io import AtomicCheckpointIO
+
+
+def test_a_checkpoint_comes_back_and_leaves_no_temporary_file(tmp_path):
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"weights": torch.arange(3), "global_step": 7}, path)
+    assert AtomicCheckpointIO().load_checkpoint(path)["global_step"] == 7
+    assert sorted(file.name for file in path.parent.iterdir()) == ["last.ckpt", "last.ckpt.sha256"]
+
+
+def test_every_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"weights": torch.zeros(100)}, path)
+    whole = path.read_bytes()
+    for offset in range(0, len(whole), len(whole) // 20):
+        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :])
+        with pytest.raises(UserError, match="damaged"):
+            AtomicCheckpointIO().load_checkpoint(path)
+
+
+def test_a_save_that_fails_keeps_the_checkpoint_before_it(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"global_step": 1}, path)
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="No space left") as caught:
+        AtomicCheckpointIO().save_checkpoint({"global_step": 2}, path)
+    assert caught.value.environment
+    assert AtomicCheckpointIO().load_checkpoint(path)["global_step"] == 1
+    assert not list(tmp_path.glob(".*.part"))
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+def test_a_pickle_with_code_in_it_runs_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    torch.save({"state_dict": Evil()}, tmp_path / "zip.ckpt")
+    (tmp_path / "bare.ckpt").write_bytes(pickle.dumps(Evil()))
+    for name in ("zip.ckpt", "bare.ckpt"):
+        with pytest.raises(UserError, match="cannot be read"):
+            AtomicCheckpointIO().load_checkpoint(tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"PK\x03\x04 cut"])
+def test_a_file_that_is_no_checkpoint_gets_one_line(tmp_path, content):
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"last\.ckpt cannot be read") as caught:
+        AtomicCheckpointIO().load_checkpoint(path)
+    assert "\n" not in str(caught.value)

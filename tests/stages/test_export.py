@@ -1,0 +1,74 @@
+"""Exported stages."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from small_stages import export_random_stage, small_cascade
+
+from imagen.errors import UserError
+from imagen.stages.export import file_sha256, load_stage
+
+
+def test_an_exported_stage_comes_back_with_every_weight(tmp_path):
+    stage = small_cascade(tmp_path)[1]
+    state = load_file(tmp_path / "sr1" / "model.safetensors")
+    for name, tensor in stage.model.denoiser.state_dict().items():
+        torch.testing.assert_close(tensor, state[name], rtol=0, atol=0)
+    assert stage.description.low_resolution == 8
+    assert stage.model.augmentation is not None
+    assert not any(parameter.requires_grad for parameter in stage.model.denoiser.parameters())
+
+
+def edit(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_what_was_changed_or_damaged_is_refused_in_one_line(tmp_path):
+    export_random_stage(tmp_path, "base", 8, None)
+    weights = tmp_path / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(UserError, match="changed or damaged"):
+        load_stage(tmp_path)
+    weights.write_bytes(whole[:100])
+    edit(tmp_path, weights_sha256=file_sha256(weights))
+    with pytest.raises(UserError, match="export the stage again"):
+        load_stage(tmp_path)
+    weights.unlink()
+    with pytest.raises(UserError, match="is missing"):
+        load_stage(tmp_path)
+
+
+def test_tensors_of_the_wrong_shape_are_listed(tmp_path):
+    export_random_stage(tmp_path, "base", 8, None)
+    weights = tmp_path / "model.safetensors"
+    state = load_file(weights)
+    name = next(iter(state))
+    save_file(state | {name: torch.zeros(1), "extra": torch.zeros(2)}, weights)
+    edit(tmp_path, weights_sha256=file_sha256(weights))
+    with pytest.raises(UserError, match=r"2 tensors do not fit.*extra: expected None, found \(2,\)"):
+        load_stage(tmp_path)
+
+
+def test_a_configuration_that_names_something_else_to_call_runs_nothing(tmp_path):
+    export_random_stage(tmp_path, "base", 8, None)
+    marker = tmp_path / "ran"
+    edit(tmp_path, schedule={"_target_": "os.mkdir", "_args_": [str(marker)]})
+    with pytest.raises(UserError, match="not allowed"):
+        load_stage(tmp_path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format_version": 99}', '{"format_version": 1}', "\x00"])
+def test_a_description_that_is_none_is_refused(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json"):
+        load_stage(tmp_path)
+
+
+def test_an_empty_folder_says_what_is_missing(tmp_path):
+    with pytest.raises(UserError, match=r"no exported stage.*train\.py"):
+        load_stage(tmp_path)
