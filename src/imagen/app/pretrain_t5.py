@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5ForConditionalGeneration
 
 SENTINELS = 32
-# Where each head looks first, as T5's buckets of relative positions: 1 to 7 are -1 to -7, 17 to 23 are +1 to +7. Six
-# heads see one place or none in particular; two see the words before and the words after, which is what tells the first
-# object of a relation from the second.
-HEAD_BUCKETS = ((1,), (17,), (2,), (0,), (2, 3, 4, 5, 6), (17, 18, 19, 20, 21), (), ())
+# Where each head looks first, as T5's buckets of relative positions: 1 to 7 are -1 to -7, 17 to 23 are +1 to +7. Each
+# head sees one place: the word's own or one of the neighbours from -4 to +4. A noun is so written down next to its
+# colour and next to the relation, before it or after it, which tells the first object from the second.
+HEAD_BUCKETS = ((1,), (17,), (2,), (0,), (3,), (19,), (4,), (18,))
 HEAD_BIAS = 6.0
 # How often a batch asks for which task. All are span corruption; they differ in what is masked.
 TASKS = {"sentence": 0.9, "pair": 0.05, "alone": 0.05}
