@@ -77,11 +77,19 @@ def find_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> li
     Args:
         runs: folder of runs.
         shipped: folder with a sub-folder for each shipped stage.
-        names: run name to take for all stages; None takes the newest of each.
+        names: runs to take the stages from; None takes the newest of each.
+
+    Raises:
+        UserError: if `names` were given and there is no finished base stage among them.
     """
     trained = _newest_exports(runs, names)
     if "base" in trained:
         return _fitting(trained)
+    if names is not None:
+        raise UserError(
+            f"cascade.runs={names}: no finished base stage at {runs}/base/<name>/export; train one with "
+            f"python train.py stage=base name={names[0] if names else 'default'}"
+        )
     return _fitting({folder.name: folder for folder in sorted(shipped.iterdir()) if (folder / CONFIG).is_file()})
 
 
