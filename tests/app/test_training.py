@@ -78,6 +78,8 @@ def test_a_run_refuses_to_resume_under_another_configuration_or_when_finished(co
         weights_after(compose_config, "run", "trainer.max_steps=1")
     with pytest.raises(UserError, match=r"stage\.text_dropout=0\.1 and cannot resume with stage\.text_dropout=0\.2"):
         weights_after(compose_config, "run", "trainer.max_steps=2", "stage.text_dropout=0.2")
+    changed = ["stage.text_dropout=0.2", "may_change=[stage.text_dropout]"]
+    assert weights_after(compose_config, "run", "trainer.max_steps=2", *changed)["global_step"] == 2
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_before_the_update(compose_config, monkeypatch):

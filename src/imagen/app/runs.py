@@ -43,7 +43,7 @@ class RunFolder:
             ) from None
 
     def keep_configuration(self, config: DictConfig) -> None:
-        """Save the configuration of a new run; refuse to resume a run under another one.
+        """Save the configuration of a new run; refuse to resume a run under another one but for `config.may_change`.
 
         Raises:
             UserError: naming the first key that differs, with both values.
@@ -52,22 +52,24 @@ class RunFolder:
         resolved = OmegaConf.to_container(config, resolve=True)
         if path.is_file() and self.last_checkpoint.is_file():
             saved = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+            free = (*FREE_WITHIN_KEPT, *(resolved.get("may_change") or ()))
             for section in KEPT:
-                _refuse_difference(section, saved.get(section), resolved.get(section), self.path)
+                _refuse_difference(section, saved.get(section), resolved.get(section), self.path, free)
         partial = path.with_name(".config.yaml.part")
         OmegaConf.save(OmegaConf.create(resolved), partial)
         partial.replace(path)
 
 
-def _refuse_difference(key: str, saved: object, wanted: object, folder: Path) -> None:
-    if key in FREE_WITHIN_KEPT or saved == wanted:
+def _refuse_difference(key: str, saved: object, wanted: object, folder: Path, free: tuple[str, ...]) -> None:
+    if key in free or saved == wanted:
         return
     if isinstance(saved, dict) and isinstance(wanted, dict):
         for name in sorted(saved.keys() | wanted.keys(), key=str):
-            _refuse_difference(f"{key}.{name}", saved.get(name), wanted.get(name), folder)
+            _refuse_difference(f"{key}.{name}", saved.get(name), wanted.get(name), folder, free)
         return
     raise UserError(
-        f"{folder} was started with {key}={saved} and cannot resume with {key}={wanted}; give the new run another name"
+        f"{folder} was started with {key}={saved} and cannot resume with {key}={wanted}; give the new run another "
+        f"name, or say may_change=[{key}]"
     )
 
 
