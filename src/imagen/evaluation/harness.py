@@ -19,7 +19,8 @@ from imagen.evaluation.checker import Checker
 from imagen.evaluation.features import AlignmentJudge, Extractor
 from imagen.evaluation.prompts import PromptSet
 from imagen.evaluation.reference import Reference, reference_features
-from imagen.evaluation.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult, Results, Summary, noise_pictures
+from imagen.evaluation.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult, Results, noise_pictures, steps
+from imagen.evaluation.summary import Summary
 from imagen.evaluation.sweep import Cell, Job, Panel, SamplerFunction, Sweep, check_weights
 
 
@@ -128,12 +129,14 @@ class Evaluation:
         count = len(self.prompts)
         ways = {label: describe(how) for label, how in self.thresholdings.items()}
         reference = dict(self.reference.identity)
-        measured = {name: summary.metrics(block) for name, block in controls.items()}
+        framed = {name: summary.measure(block).values for name, block in controls.items()}
         # With other captions: of the real pictures where there are any, else of the first cell's.
-        measured[SHUFFLED] = summary.shuffled_alignment(controls.get(GROUND_TRUTH, blocks[self.cells[0].name]))
+        framed[SHUFFLED] = summary.shuffled_alignment(controls.get(GROUND_TRUTH, blocks[self.cells[0].name]))
+        measured = {cell: summary.measure(blocks[cell.name]) for cell in self.cells}
         return Results(
-            cells=[CellResult(cell, count, summary.metrics(blocks[cell.name])) for cell in self.cells],
-            controls=measured,
+            cells=[CellResult(cell, count, found.values, found.intervals) for cell, found in measured.items()],
+            controls=framed,
+            steps=steps(measured),
             audits=summary.audits({cell: blocks[cell.name] for cell in self.cells}),
             judges=self.panel.judges,
             texts=self.prompts.texts,
@@ -143,6 +146,7 @@ class Evaluation:
                 "pictures_per_cell": count,
                 "resolution": blocks[self.cells[0].name].resolution,
                 "samples_per_dimension": summary.samples_per_dimension(count),
+                "pictures_for_interval": summary.pictures_for_interval(),
                 "truncated_captions": {
                     judge.name: judge.truncated_share(self.prompts.texts)
                     for judge in self.panel.judges
