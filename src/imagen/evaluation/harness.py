@@ -17,6 +17,7 @@ from imagen.evaluation.arrays import Pixels, fingerprint
 from imagen.evaluation.blocks import Block, BlockStore
 from imagen.evaluation.checker import Checker
 from imagen.evaluation.features import AlignmentJudge, Extractor
+from imagen.evaluation.lock import hold
 from imagen.evaluation.prompts import PromptSet
 from imagen.evaluation.reference import Reference, reference_features
 from imagen.evaluation.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult, Results, noise_pictures, steps
@@ -34,7 +35,8 @@ class Evaluation:
         weights: guidance weights, 1 is no guidance; finite, not negative, all different.
         thresholdings: label to object, one curve for each.
         reference: the real pictures of the Fréchet distances.
-        out: folder of the block files and the report. A run that is started again there goes on where it stopped.
+        out: folder of the block files and the report. A run that is started again there goes on where it stopped;
+            several processes that run there share the work.
         block_size: pictures between two saves.
         seed: of the noise control, and part of the fingerprint; the cascade gets the same.
         grid_prompts: how many prompts the picture grids show.
@@ -84,11 +86,12 @@ class Evaluation:
         sampling = sweep.stopwatch.sampling
         resolution = blocks[self.cells[0].name].resolution
         controls = sweep.run(self._controls(resolution), "controls")
-        features = reference_features(self.reference, self.panel.judges, resolution, self.out / "reference")
+        with hold(self.out / "locks" / "reference", wait=True):
+            features = reference_features(self.reference, self.panel.judges, resolution, self.out / "reference")
         results = self._results(Summary(self.panel.judges, self.prompts, features), blocks, controls, identity)
-        write_report(results, self.out)
-        total = time.perf_counter() - started
-        self._write_timing(sweep, sampling, total)
+        with hold(self.out / "locks" / "report", wait=True):
+            write_report(results, self.out)
+            self._write_timing(sweep, sampling, time.perf_counter() - started)
         _insist_on_agreement(results)
         return results
 
