@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imagen.evaluation.html import as_html
 from imagen.evaluation.metrics import Audit
 from imagen.evaluation.report import as_markdown, best, write_report
+from imagen.evaluation.report_tables import curve_table
 
 from .stand_ins import DrawingSampler
 from .test_sweep import evaluation
@@ -105,7 +108,7 @@ def test_the_grid_shows_the_pictures_of_the_cells(run):
 def test_a_second_report_is_byte_equal(run, tmp_path):
     results, out = run
     write_report(results, tmp_path)
-    names = ["results.json", "sweep.csv", "report.md", "pareto.png", "metrics.png", "grid-dynamic.png"]
+    names = ["results.json", "sweep.csv", "report.md", "report.html", "pareto.png", "metrics.png", "grid-dynamic.png"]
     assert [name for name in names if (tmp_path / name).read_bytes() != (out / name).read_bytes()] == []
 
 
@@ -117,6 +120,28 @@ def test_the_markdown_warns_about_few_pictures_and_names_the_best_cell(run):
     assert value == max(result.metrics["align[tiny]"] for result in results.cells)
     assert f"best `align[tiny]`: {value:.4g} at w = {weight:g}, {label}" in text
     assert "agreement: 18 numbers" in text
+
+
+def test_the_html_holds_its_pictures_and_every_number_of_the_tables(run):
+    results, out = run
+    text = (out / "report.html").read_text(encoding="utf-8")
+    sources = re.findall(r'src="([^"]{1,30})', text)
+    assert len(sources) == 4  # Pareto plot, metrics, two grids
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert not re.findall(r"https?://", text)
+    for label in results.thresholdings:
+        for row in curve_table(results, label):
+            assert all(cell in text for cell in row)
+    assert results.facts["fingerprint"] in text
+
+
+def test_the_html_shows_what_users_wrote_as_text(run, tmp_path):
+    results, _ = run
+    label = "<script>alert(1)</script>"
+    cells = [replace(result, cell=replace(result.cell, thresholding=label)) for result in results.cells]
+    text = as_html(replace(results, cells=cells), ["- <b>"], [], tmp_path)
+    assert "<script" not in text
+    assert "<li>&lt;b&gt;</li>" in text
 
 
 def test_a_disagreement_is_printed(run):

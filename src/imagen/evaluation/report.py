@@ -1,15 +1,18 @@
-"""What a sweep leaves behind: results.json, sweep.csv, plots, grids, report.md and a TensorBoard log."""
+"""What a sweep leaves behind: results.json, sweep.csv, plots, grids, report.md, report.html and a TensorBoard log."""
 
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from imagen.evaluation.html import as_html
 from imagen.evaluation.plots import plot_metrics, plot_pareto
-from imagen.evaluation.results import GROUND_TRUTH, CellResult, Results
+from imagen.evaluation.report_tables import control_table, curve_table, step_table, table_metrics
+from imagen.evaluation.results import GROUND_TRUTH, Results
 from imagen.evaluation.tensorboard import write_tensorboard
 from imagen.pictures import labelled_grid, save_png
 
@@ -38,6 +41,7 @@ def write_report(results: Results, out: Path) -> None:
     for label in results.thresholdings:
         _write_grid(results, label, out / f"grid-{label}.png")
     write_text(as_markdown(results), out / "report.md")
+    write_text(as_html(results, headline(results), audit_lines(results), out), out / "report.html")
     write_tensorboard(results, out / "tensorboard")
 
 
@@ -91,24 +95,17 @@ def as_csv(results: Results) -> str:
 
 def as_markdown(results: Results) -> str:
     """report.md: the plots, one table for each curve, controls, audit, and what the numbers depend on."""
-    names = table_metrics(results)
-    lines = ["# Alignment against fidelity", "", f"{_headline(results)}", "", "![Pareto](pareto.png)", ""]
+    lines = ["# Alignment against fidelity", "", *headline(results), "", "![Pareto](pareto.png)", ""]
     for label in results.thresholdings:
-        lines += [f"## {label} thresholding", "", *_table(results, label, names), ""]
+        lines += [f"## {label} thresholding", "", *_markdown_table(curve_table(results, label)), ""]
         lines += [f"![pictures](grid-{label}.png)", ""]
     if results.steps:
         lines += ["## From one weight to the next", "", "Same prompts, same noise; bold where zero is excluded.", ""]
-        lines += [*_step_table(results, [name for name in names if name in {s.metric for s in results.steps}]), ""]
-    lines += ["![metrics](metrics.png)", "", "## Controls", "", *_control_table(results, names), ""]
-    lines += ["## Audit", "", *_audit_lines(results), "", "## What the numbers depend on", ""]
+        lines += [*_markdown_table(step_table(results)), ""]
+    lines += ["![metrics](metrics.png)", "", "## Controls", "", *_markdown_table(control_table(results)), ""]
+    lines += ["## Audit", "", *audit_lines(results), "", "## What the numbers depend on", ""]
     lines += ["```json", json.dumps(results.facts, indent=2, sort_keys=True), "```", ""]
     return "\n".join(lines)
-
-
-def table_metrics(results: Results) -> list[str]:
-    """The metrics of the tables: distances, alignments, the checker's total and GenEval's categories."""
-    wanted = [name for name in results.metric_names if not name.startswith("checker")]
-    return wanted + [n for n in ("checker[all]", *results.facts.get("categories", [])) if n in results.metric_names]
 
 
 def best(results: Results, metric: str, lowest: bool) -> tuple[str, float, float] | None:
@@ -132,7 +129,8 @@ def write_text(text: str, path: Path) -> None:
     partial.replace(path)
 
 
-def _headline(results: Results) -> str:
+def headline(results: Results) -> list[str]:
+    """What was compared, the best cell of each number, and the warnings; lines that begin with - are a list."""
     facts = results.facts
     said = [
         f"{facts['pictures_per_cell']} pictures of {facts['resolution']} × {facts['resolution']} for each point, on "
@@ -153,46 +151,17 @@ def _headline(results: Results) -> str:
     for judge, share in facts["truncated_captions"].items():
         if share:
             said.append(f"- {share:.1%} of the captions are longer than {judge} reads and were cut")
-    return "\n".join(said)
+    return said
 
 
-def _table(results: Results, label: str, names: list[str]) -> list[str]:
-    lines = ["| w | " + " | ".join(names) + " |", "|--:|" + "--:|" * len(names)]
-    for result in results.curve(label):
-        values = [_with_interval(result, name) for name in names]
-        lines.append(f"| {result.cell.guidance_weight:g} | " + " | ".join(values) + " |")
-    return lines
+def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The first row is the head, the first column the names."""
+    head, *body = rows
+    lines = ["| " + " | ".join(head) + " |", "|:--|" + "--:|" * (len(head) - 1)]
+    return lines + ["| " + " | ".join(row) + " |" for row in body]
 
 
-def _with_interval(result: CellResult, name: str) -> str:
-    if name not in result.metrics:
-        return ""
-    interval = result.intervals.get(name)
-    limits = f" [{interval.low:.3g}, {interval.high:.3g}]" if interval else ""
-    return f"{result.metrics[name]:.4g}{limits}"
-
-
-def _step_table(results: Results, names: list[str]) -> list[str]:
-    """Paired differences between neighbouring weights, bold where the interval excludes zero."""
-    lines = ["| step | " + " | ".join(names) + " |", "|:--|" + "--:|" * len(names)]
-    rows: dict[str, dict[str, str]] = {}
-    for step in results.steps:
-        row = rows.setdefault(f"{step.thresholding}, {step.from_weight:g} to {step.to_weight:g}", {})
-        change = step.difference
-        text = f"{change.estimate:+.3g} [{change.low:+.2g}, {change.high:+.2g}]"
-        row[step.metric] = f"**{text}**" if change.excludes_zero else text
-    return lines + [f"| {name} | " + " | ".join(row.get(n, "") for n in names) + " |" for name, row in rows.items()]
-
-
-def _control_table(results: Results, names: list[str]) -> list[str]:
-    lines = ["| control | " + " | ".join(names) + " |", "|:--|" + "--:|" * len(names)]
-    for control, metrics in results.controls.items():
-        values = [f"{metrics[name]:.4g}" if name in metrics else "" for name in names]
-        lines.append(f"| {control} | " + " | ".join(values) + " |")
-    return lines
-
-
-def _audit_lines(results: Results) -> list[str]:
+def audit_lines(results: Results) -> list[str]:
     """The worst disagreement, and every number that is over the tolerance."""
     wrong = [audit for audit in results.audits if not audit.agrees]
     largest = max((audit.relative_difference for audit in results.audits), default=0.0)
