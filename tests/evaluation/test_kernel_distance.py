@@ -41,7 +41,7 @@ def test_leaving_a_group_out_is_the_distance_of_the_others(form):
 
 
 def test_kid_has_no_bias():
-    distance = KernelDistance(KID, features(20000, 4, 0))
+    distance = KernelDistance(KID, features(4000, 4, 0))
     found = torch.tensor([distance(features(30, 4, seed)).value for seed in range(1, 120)])
     assert (found < 0).any()
     assert abs(float(found.mean())) < 3.5 * float(found.std()) / len(found) ** 0.5
