@@ -25,6 +25,11 @@ PAYLOADS = [
     "imagen.instantiation.importlib.import_module",
     "imagen.stages.export.load_file",
     "imagen..os",
+    "imagen.text.files.write_atomically",
+    "imagen.stages.export.export_stage",
+    "imagen.stages.checkpoint_io.AtomicCheckpointIO.remove_checkpoint",
+    "imagen.data.decode.decode",
+    "imagen.app.train.train",
     "lightning.pytorch.callbacks.Callback",
 ]
 
@@ -67,3 +72,20 @@ def test_a_stage_from_elsewhere_may_not_name_a_trainer_or_a_data_set():
     for target in ("lightning.Trainer", "torch.optim.Adam", "imagen.data.image_folder.ImageFolderSource"):
         with pytest.raises(UserError, match="not allowed"):
             instantiate_stage_part({"_target_": target})
+
+
+def test_a_stage_from_elsewhere_may_not_read_the_environment(monkeypatch):
+    monkeypatch.setenv("SECRET", "hunter2")
+    for value in ("${oc.env:SECRET}", ["x${oc.env:SECRET}"], {"${oc.env:SECRET}": 1}):
+        with pytest.raises(UserError, match="interpolation") as caught:
+            instantiate_stage_part({"_target_": "imagen.diffusion.parameterisations.VPrediction", "x": value})
+        assert "hunter2" not in str(caught.value)
+
+
+def test_a_function_of_this_package_is_called_only_if_it_is_listed(tmp_path):
+    target = {"_target_": "imagen.text.files.write_atomically", "path": str(tmp_path / "ran"), "content": b"x"}
+    with pytest.raises(UserError, match="listed in its gate"):
+        instantiate(target)
+    with pytest.raises(UserError, match="not a class"):
+        instantiate_stage_part({"_target_": "imagen.stages.lr.warmup_then_cosine"})
+    assert list(tmp_path.iterdir()) == []

@@ -1,8 +1,9 @@
 """Objects from configuration, through one gate.
 
-Hydra's `instantiate` calls whatever `_target_` names. Here a target is either defined in this package or stands in a
-short list of exact names; everything else is refused before anything is imported or called. Configuration read from a
-checkpoint or an exported stage passes the narrower gate `instantiate_stage_part`.
+Hydra's `instantiate` calls whatever `_target_` names. Here a target is either a class of this package or stands in a
+short list of exact names; everything else is refused before anything is imported or called. A function writes files or
+reads them as soon as it is called, so ours too must stand in the list. Configuration read from a checkpoint or an
+exported stage passes the narrower gate `instantiate_stage_part`.
 """
 
 import importlib
@@ -16,6 +17,13 @@ from imagen.errors import UserError
 
 ALLOWED_TARGETS = frozenset(
     {
+        # The functions of this package that make an object.
+        "imagen.app.trainer.make_trainer",
+        "imagen.callbacks.progress.make_progress",
+        "imagen.evaluation.prompts.file_prompts",
+        "imagen.evaluation.prompts.shapes_prompts",
+        "imagen.stages.lr.warmup_then_cosine",
+        "imagen.text.sources.make_text_source",
         "lightning.Trainer",
         "lightning.pytorch.callbacks.LearningRateMonitor",
         "lightning.pytorch.callbacks.ModelCheckpoint",
@@ -48,7 +56,14 @@ def instantiate(config: Any, **kwargs: Any) -> Any:
 
 
 def instantiate_stage_part(config: Any, **kwargs: Any) -> Any:
-    """Like `instantiate`, for configuration that came with somebody's weights: mathematics and networks only."""
+    """Like `instantiate`, for configuration that came with somebody's weights: mathematics and networks only.
+
+    Raises:
+        UserError: also for an interpolation, which could read this machine's environment.
+    """
+    for where, text in _texts(config, "config"):
+        if "${" in text:
+            raise UserError(f"{where}={text!r} is an interpolation: what comes with weights must hold plain values")
     return _checked_instantiate(config, STAGE_PART_PACKAGES, frozenset(), kwargs)
 
 
@@ -82,6 +97,19 @@ def _targets(node: Any, where: str) -> Iterator[tuple[str, Any]]:
             yield from _targets(value, f"{where}.{index}")
 
 
+def _texts(node: Any, where: str) -> Iterator[tuple[str, str]]:
+    """Every string below `node`, keys too, with its dotted place."""
+    if isinstance(node, str):
+        yield where, node
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            yield f"{where}.{key}", str(key)
+            yield from _texts(value, f"{where}.{key}")
+    elif isinstance(node, Sequence):
+        for index, value in enumerate(node):
+            yield from _texts(value, f"{where}.{index}")
+
+
 def _first_target(plain: Any) -> str:
     return next((str(target) for _, target in _targets(plain, "")), "the configuration")
 
@@ -97,8 +125,10 @@ def _check_target(target: Any, where: str, packages: tuple[str, ...], names: fro
     found = _resolve(target, where)
     # `imagen.x.os.system` starts like ours and is not: what counts is where the object was defined.
     defined_in = getattr(found, "__module__", None) or ""
-    if not (inspect.isclass(found) or inspect.isroutine(found)) or not defined_in.startswith(packages):
-        raise UserError(f"{where}._target_={target!r} is not a class or function of this package")
+    if not inspect.isclass(found) or not defined_in.startswith(packages):
+        raise UserError(
+            f"{where}._target_={target!r} is not a class of this package; functions must be listed in its gate"
+        )
 
 
 def _resolve(target: str, where: str) -> Any:
