@@ -1,8 +1,8 @@
 """Does a base stage know, before it sees anything, which object goes where? `python benchmarks/sides.py FOLDER ...`.
 
-Each FOLDER is an exported base stage of the shapes world. For captions "a A to the left of a B" (right, above, below) of
-held-out compositions, the x0 that the denoiser predicts from pure noise is compared with the template "colour of A minus
-colour of B on A's half, the opposite on the other"; printed is the mean product over that of true pictures: 1 is all
+Each FOLDER is an exported base stage of the shapes world. For captions "a A to the left of a B" (right, above, below)
+of held-out compositions, the x0 that the denoiser predicts from pure noise is multiplied with the template "colour of
+A minus colour of B on A's half, the opposite on the other". Printed is the mean over that of true pictures: 1 is all
 that can be known, 0 is nothing. It needs no sampling, so it shows within seconds whether relations are being learned.
 """
 
@@ -52,7 +52,7 @@ def main() -> None:
     prepare_environment()
     scenes = position_scenes(options.captions)
     encoder = HuggingFaceEncoder(ROOT / "assets" / "shapes_t5", device="cpu")
-    text, mask = encoder.encode([scene.caption for scene in scenes]).pad()
+    text, mask = encoder([scene.caption for scene in scenes]).pad()
     for folder in options.folders:
         stage = load_stage(folder)
         side = stage.model.resolution
