@@ -30,6 +30,7 @@ assets: $(INSTALLED) ## train everything in assets/ again (hours)
 	$(BIN)/python -m imagen.app.train_judge --name a --out assets/judge_a
 	$(BIN)/python -m imagen.app.train_judge --name b --out assets/judge_b
 	$(BIN)/python train.py experiment=shipped_base
+	$(BIN)/python train.py experiment=shipped_base_noisy
 	$(BIN)/python train.py experiment=shipped_sr1
 	$(BIN)/python -m imagen.app.ship runs/base/shipped runs/sr1/shipped
 

@@ -20,6 +20,8 @@ ALLOWED_TARGETS = frozenset(
         # The functions of this package that make an object.
         "imagen.app.trainer.make_trainer",
         "imagen.callbacks.progress.make_progress",
+        "imagen.evaluation.prompt_tables.drawbench_prompts",
+        "imagen.evaluation.prompt_tables.parti_prompts",
         "imagen.evaluation.prompts.file_prompts",
         "imagen.evaluation.prompts.shapes_prompts",
         "imagen.stages.lr.warmup_then_cosine",

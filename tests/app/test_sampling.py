@@ -68,6 +68,7 @@ def test_the_same_seed_gives_the_same_pictures_in_any_batch(compose_sample, tmp_
         ([f"prompt={CAPTION}", "cascade.precision=fp16"], "choose auto"),
         ([f"prompt={CAPTION}", "text.encoder.max_length=64"], "choose the same encoder"),
         ([f"prompt={CAPTION}", "text.encoder.path=/nowhere"], "/nowhere"),
+        ([f"prompt={CAPTION}", "cascade.stages=null", "cascade.runs=[nobody]"], "cascade.runs=['nobody']: no finished"),
         (["prompts_file=/nowhere.txt"], "nowhere.txt cannot be read"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 from conftest import TINY_NETWORK
 from safetensors.torch import load_file
 
+from imagen.app.export import export
 from imagen.app.train import train
 from imagen.errors import UserError
 from imagen.pictures import read_settings
@@ -35,6 +36,17 @@ def test_every_stage_trains_validates_draws_and_exports(stage, compose_config):
     description = json.loads((run / "export" / "config.json").read_text())
     assert (description["name"], description["step"]) == (stage, 2)
     assert load_file(run / "export" / "model.safetensors")
+    again = export(run, run / "from the checkpoint")
+    for name in ("config.json", "model.safetensors"):
+        assert (again / name).read_bytes() == (run / "export" / name).read_bytes()
+
+
+def test_what_is_not_a_run_cannot_be_exported(compose_config, tmp_path):
+    with pytest.raises(UserError, match=r"not the folder of a run: config\.yaml is missing"):
+        export(tmp_path)
+    (tmp_path / "config.yaml").write_text("stage: {}\n")
+    with pytest.raises(UserError, match=r"last\.ckpt does not exist"):
+        export(tmp_path)
 
 
 def weights_after(compose_config, name, *overrides):
@@ -66,6 +78,8 @@ def test_a_run_refuses_to_resume_under_another_configuration_or_when_finished(co
         weights_after(compose_config, "run", "trainer.max_steps=1")
     with pytest.raises(UserError, match=r"stage\.text_dropout=0\.1 and cannot resume with stage\.text_dropout=0\.2"):
         weights_after(compose_config, "run", "trainer.max_steps=2", "stage.text_dropout=0.2")
+    changed = ["stage.text_dropout=0.2", "may_change=[stage.text_dropout]"]
+    assert weights_after(compose_config, "run", "trainer.max_steps=2", *changed)["global_step"] == 2
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_before_the_update(compose_config, monkeypatch):

@@ -1,13 +1,17 @@
 import csv
 import json
+import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from imagen.evaluation.html import as_html
 from imagen.evaluation.metrics import Audit
 from imagen.evaluation.report import as_markdown, best, write_report
+from imagen.evaluation.report_tables import curve_table
 
 from .stand_ins import DrawingSampler
 from .test_sweep import evaluation
@@ -38,7 +42,7 @@ def test_results_json_holds_every_cell_and_calls_itself_not_comparable(run):
     assert "clip_score" not in found["cells"][0]["metrics"]
     assert found["samples_per_dimension"] == {"fd[tiny]": 12 / 16}
     assert found["audit"]["agrees"]
-    assert found["audit"]["numbers"] == 2 * 6
+    assert found["audit"]["numbers"] == 3 * 6
     assert found["judges"]["tiny"]["weights_sha256"] == results.judges[0].identity["weights_sha256"]
     assert len(found["fingerprint"]) == 64
 
@@ -56,6 +60,31 @@ def test_sweep_csv_is_tidy_and_equals_the_json(run):
         for metric, value in result.metrics.items()
     }
     assert {r["name"] for r in rows if r["kind"] == "control"} == {"ground-truth", "noise", "shuffled-captions"}
+
+
+def test_intervals_hold_the_numbers_and_a_distance_of_few_pictures_has_none(run):
+    results, out = run
+    found = json.loads((out / "results.json").read_text())
+    for cell in found["cells"]:
+        assert "fd[tiny]" not in cell["intervals"]
+        assert {"kid[tiny]", "cmmd[tiny]", "align[tiny]", "checker[all]"} <= cell["intervals"].keys()
+        for name in ("align[tiny]", "checker[all]"):  # without bias, so the plain number is inside
+            assert cell["intervals"][name]["low"] <= cell["metrics"][name] <= cell["intervals"][name]["high"]
+    assert found["pictures_for_interval"] == {"fd[tiny]": 64}
+    assert "an interval takes 64 pictures" in as_markdown(results)
+    with (out / "sweep.csv").open() as file:
+        limits = {row["metric"]: (row["low"], row["high"]) for row in csv.DictReader(file) if row["kind"] == "cell"}
+    assert limits["fd[tiny]"] == ("", "")
+    assert all(float(limit) <= 1 for limit in limits["checker[all]"])
+
+
+def test_steps_are_paired_differences_of_neighbouring_weights(run):
+    results, _ = run
+    steps = [step for step in results.steps if step.metric == "checker[all]" and step.thresholding == "static"]
+    assert [(step.from_weight, step.to_weight) for step in steps] == [(1, 1.5), (1.5, 4)]
+    values = [result.metrics["checker[all]"] for result in results.curve("static")]
+    assert [step.difference.estimate for step in steps] == pytest.approx([b - a for a, b in pairwise(values)])
+    assert "| static, 1.5 to 4 |" in as_markdown(results)
 
 
 def test_pictures_are_written_and_not_blank(run):
@@ -79,7 +108,7 @@ def test_the_grid_shows_the_pictures_of_the_cells(run):
 def test_a_second_report_is_byte_equal(run, tmp_path):
     results, out = run
     write_report(results, tmp_path)
-    names = ["results.json", "sweep.csv", "report.md", "pareto.png", "metrics.png", "grid-dynamic.png"]
+    names = ["results.json", "sweep.csv", "report.md", "report.html", "pareto.png", "metrics.png", "grid-dynamic.png"]
     assert [name for name in names if (tmp_path / name).read_bytes() != (out / name).read_bytes()] == []
 
 
@@ -90,7 +119,29 @@ def test_the_markdown_warns_about_few_pictures_and_names_the_best_cell(run):
     label, weight, value = best(results, "align[tiny]", lowest=False)
     assert value == max(result.metrics["align[tiny]"] for result in results.cells)
     assert f"best `align[tiny]`: {value:.4g} at w = {weight:g}, {label}" in text
-    assert "agreement: 12 numbers" in text
+    assert "agreement: 18 numbers" in text
+
+
+def test_the_html_holds_its_pictures_and_every_number_of_the_tables(run):
+    results, out = run
+    text = (out / "report.html").read_text(encoding="utf-8")
+    sources = re.findall(r'src="([^"]{1,30})', text)
+    assert len(sources) == 4  # Pareto plot, metrics, two grids
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert not re.findall(r"https?://", text)
+    for label in results.thresholdings:
+        for row in curve_table(results, label):
+            assert all(cell in text for cell in row)
+    assert results.facts["fingerprint"] in text
+
+
+def test_the_html_shows_what_users_wrote_as_text(run, tmp_path):
+    results, _ = run
+    label = "<script>alert(1)</script>"
+    cells = [replace(result, cell=replace(result.cell, thresholding=label)) for result in results.cells]
+    text = as_html(replace(results, cells=cells), ["- <b>"], [], tmp_path)
+    assert "<script" not in text
+    assert "<li>&lt;b&gt;</li>" in text
 
 
 def test_a_disagreement_is_printed(run):

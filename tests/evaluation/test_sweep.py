@@ -133,7 +133,7 @@ class TestSweep:
 
         results = evaluation(tmp_path, [judge], prompts, thresholdings={"none": NoThresholding()}).run(noise, "c")
         assert set(results.controls) == {"noise", "shuffled-captions"}
-        assert set(results.metric_names) == {"fd[tiny]", "align[tiny]"}
+        assert set(results.metric_names) == {"fd[tiny]", "kid[tiny]", "cmmd[tiny]", "align[tiny]"}
 
     def test_the_reference_is_looked_at_once(self, tmp_path, clip, prompts, sampler):
         judge = Judge(clip, "tiny", device="cpu")

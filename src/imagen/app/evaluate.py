@@ -9,7 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from imagen.app.sampling import Studio, open_studio, settings_for
 from imagen.diffusion.thresholding import Thresholding
+from imagen.errors import UserError
+from imagen.evaluation.compare import compare_results, load_results
 from imagen.evaluation.harness import Evaluation
+from imagen.evaluation.report import write_text
 from imagen.instantiation import instantiate
 
 
@@ -19,6 +22,9 @@ def evaluate(config: DictConfig) -> None:
     Raises:
         UserError: for weights, prompts, judges or stages that cannot be used.
     """
+    if config.compare is not None:
+        _compare(config)
+        return
     evaluation = Evaluation(
         judges=instantiate(config.metrics.judges),
         checker=instantiate(config.metrics.checker),
@@ -41,6 +47,17 @@ def evaluate(config: DictConfig) -> None:
 
     evaluation.run(pictures, _identity(config, studio))
     print(f"report.md, results.json, sweep.csv and plots in {config.out}\n  tensorboard --logdir {config.out}")
+
+
+def _compare(config: DictConfig) -> None:
+    """Write compare.md for the two finished evaluations that `config.compare` names."""
+    names = [str(name) for name in config.compare] if OmegaConf.is_list(config.compare) else []
+    if len(names) != 2:
+        raise UserError(f"compare={config.compare}: give the names of two evaluations, e.g. compare=[one,other]")
+    one, other = (load_results(Path(config.paths.outputs) / "evaluation" / name) for name in names)
+    path = Path(config.out) / "compare.md"
+    write_text(compare_results(one, other, (names[0], names[1])), path)
+    print(path)
 
 
 def _identity(config: DictConfig, studio: Studio) -> dict[str, Any]:

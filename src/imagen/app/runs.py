@@ -100,7 +100,7 @@ class RunFolder:
         return None
 
     def keep_configuration(self, config: DictConfig) -> None:
-        """Save the configuration of a new run; refuse to resume a run under another one.
+        """Save the configuration of a new run; refuse to resume a run under another one but for `config.may_change`.
 
         Raises:
             UserError: naming the first key that differs, with both values.
@@ -109,8 +109,9 @@ class RunFolder:
         resolved = OmegaConf.to_container(config, resolve=True)
         if path.is_file() and any(self.last_checkpoint.parent.glob("*.ckpt")):
             saved = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+            free = (*FREE_WITHIN_KEPT, *(resolved.get("may_change") or ()))
             for section in KEPT:
-                _refuse_difference(section, saved.get(section), resolved.get(section), self.path)
+                _refuse_difference(section, saved.get(section), resolved.get(section), self.path, free)
         partial = path.with_name(".config.yaml.part")
         OmegaConf.save(OmegaConf.create(resolved), partial)
         partial.replace(path)
@@ -124,15 +125,16 @@ def _step_of(checkpoint: Path) -> int:
     return content["global_step"]
 
 
-def _refuse_difference(key: str, saved: object, wanted: object, folder: Path) -> None:
-    if key in FREE_WITHIN_KEPT or saved == wanted:
+def _refuse_difference(key: str, saved: object, wanted: object, folder: Path, free: tuple[str, ...]) -> None:
+    if key in free or saved == wanted:
         return
     if isinstance(saved, dict) and isinstance(wanted, dict):
         for name in sorted(saved.keys() | wanted.keys(), key=str):
-            _refuse_difference(f"{key}.{name}", saved.get(name), wanted.get(name), folder)
+            _refuse_difference(f"{key}.{name}", saved.get(name), wanted.get(name), folder, free)
         return
     raise UserError(
-        f"{folder} was started with {key}={saved} and cannot resume with {key}={wanted}; give the new run another name"
+        f"{folder} was started with {key}={saved} and cannot resume with {key}={wanted}; give the new run another "
+        f"name, or say may_change=[{key}]"
     )
 
 
@@ -142,11 +144,19 @@ def find_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> li
     Args:
         runs: folder of runs.
         shipped: folder with a sub-folder for each shipped stage.
-        names: run name to take for all stages; None takes the newest of each.
+        names: runs to take the stages from; None takes the newest of each.
+
+    Raises:
+        UserError: if `names` were given and there is no finished base stage among them.
     """
     trained = _newest_exports(runs, names)
     if "base" in trained:
         return _fitting(trained)
+    if names is not None:
+        raise UserError(
+            f"cascade.runs={names}: no finished base stage at {runs}/base/<name>/export; train one with "
+            f"python train.py stage=base name={names[0] if names else 'default'}"
+        )
     return _fitting({folder.name: folder for folder in sorted(shipped.iterdir()) if (folder / CONFIG).is_file()})
 
 

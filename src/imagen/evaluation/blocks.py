@@ -7,6 +7,7 @@ holds a fingerprint of all that its content depends on; a file with another fing
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from imagen.evaluation.arrays import fingerprint
+from imagen.evaluation.lock import hold
 from imagen.tensors import PerImage
 
 FORMAT = 1
@@ -43,9 +45,14 @@ class BlockStore:
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.identity = fingerprint({"format": FORMAT, **identity})
         self.folder = folder / self.identity[:16]
+        self.locks = folder.with_name("locks") / self.identity[:16]
 
     def path(self, cell: str, index: int) -> Path:
         return self.folder / cell / f"block-{index:05d}.safetensors"
+
+    def hold(self, cell: str, index: int, wait: bool) -> AbstractContextManager[bool]:
+        """The right to make a block, of one process at a time. See `imagen.evaluation.lock.hold`."""
+        return hold(self.locks / f"{cell}-{index:05d}", wait)
 
     def load(self, cell: str, index: int, content: Mapping[str, Any]) -> Block | None:
         """The block, or None when it was not made yet, not of this `content` (prompts, ids), or is damaged."""
@@ -61,7 +68,7 @@ class BlockStore:
         return _unpack(header, tensors) if header.get("fingerprint") == self._fingerprint(cell, content) else None
 
     def save(self, cell: str, index: int, content: Mapping[str, Any], block: Block) -> None:
-        """Equal blocks are equal files, byte for byte."""
+        """Equal blocks are equal files, byte for byte. To be called while the block is held."""
         header = {
             "fingerprint": self._fingerprint(cell, content),
             "verdicts": block.verdicts,
@@ -70,8 +77,11 @@ class BlockStore:
         tensors = {"pictures": block.pictures.contiguous()}
         tensors |= {f"features/{name}": values.contiguous() for name, values in block.features.items()}
         tensors |= {f"cosines/{name}": values.contiguous() for name, values in block.cosines.items()}
+        path = self.path(cell, index)
+        for abandoned in path.parent.glob(f".{path.name}.*"):  # by a process that was killed while it wrote
+            abandoned.unlink()
         # One key only: safetensors writes several in an arbitrary order.
-        save_atomically(tensors, {"block": json.dumps(header, sort_keys=True)}, self.path(cell, index))
+        save_atomically(tensors, {"block": json.dumps(header, sort_keys=True)}, path)
 
     def _fingerprint(self, cell: str, content: Mapping[str, Any]) -> str:
         return fingerprint({"sweep": self.identity, "cell": cell, "content": dict(content)})

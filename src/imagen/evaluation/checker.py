@@ -53,8 +53,8 @@ class NoChecker(Checker):
         return [None] * len(prompts)
 
 
-def accuracies(verdicts: Sequence[Verdict | None]) -> dict[str, float]:
-    """Shares of right answers among the pictures that ask for each.
+def tallies(verdicts: Sequence[Verdict | None]) -> dict[str, list[bool]]:
+    """The answers by name, among the pictures that ask for each.
 
     `checker[all]`: every part right; `checker[<part>]`; `checker[<category>]`; `checker[abstained]`: pictures where
     something was not recognised, which counts as wrong.
@@ -67,4 +67,4 @@ def accuracies(verdicts: Sequence[Verdict | None]) -> dict[str, float]:
         for name, right in {**verdict["categories"], **verdict["parts"]}.items():
             answers.setdefault(name, []).append(right)
     answers["abstained"] = [verdict["abstained"] for verdict in checked]
-    return {f"checker[{name}]": sum(values) / len(values) for name, values in answers.items()}
+    return {f"checker[{name}]": values for name, values in answers.items()}

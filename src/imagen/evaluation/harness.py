@@ -17,9 +17,11 @@ from imagen.evaluation.arrays import Pixels, fingerprint
 from imagen.evaluation.blocks import Block, BlockStore
 from imagen.evaluation.checker import Checker
 from imagen.evaluation.features import AlignmentJudge, Extractor
+from imagen.evaluation.lock import hold
 from imagen.evaluation.prompts import PromptSet
 from imagen.evaluation.reference import Reference, reference_features
-from imagen.evaluation.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult, Results, Summary, noise_pictures
+from imagen.evaluation.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult, Results, noise_pictures, steps
+from imagen.evaluation.summary import Summary
 from imagen.evaluation.sweep import Cell, Job, Panel, SamplerFunction, Sweep, check_weights
 
 
@@ -33,7 +35,8 @@ class Evaluation:
         weights: guidance weights, 1 is no guidance; finite, not negative, all different.
         thresholdings: label to object, one curve for each.
         reference: the real pictures of the Fréchet distances.
-        out: folder of the block files and the report. A run that is started again there goes on where it stopped.
+        out: folder of the block files and the report. A run that is started again there goes on where it stopped;
+            several processes that run there share the work.
         block_size: pictures between two saves.
         seed: of the noise control, and part of the fingerprint; the cascade gets the same.
         grid_prompts: how many prompts the picture grids show.
@@ -83,11 +86,12 @@ class Evaluation:
         sampling = sweep.stopwatch.sampling
         resolution = blocks[self.cells[0].name].resolution
         controls = sweep.run(self._controls(resolution), "controls")
-        features = reference_features(self.reference, self.panel.judges, resolution, self.out / "reference")
+        with hold(self.out / "locks" / "reference", wait=True):
+            features = reference_features(self.reference, self.panel.judges, resolution, self.out / "reference")
         results = self._results(Summary(self.panel.judges, self.prompts, features), blocks, controls, identity)
-        write_report(results, self.out)
-        total = time.perf_counter() - started
-        self._write_timing(sweep, sampling, total)
+        with hold(self.out / "locks" / "report", wait=True):
+            write_report(results, self.out)
+            self._write_timing(sweep, sampling, time.perf_counter() - started)
         _insist_on_agreement(results)
         return results
 
@@ -128,12 +132,14 @@ class Evaluation:
         count = len(self.prompts)
         ways = {label: describe(how) for label, how in self.thresholdings.items()}
         reference = dict(self.reference.identity)
-        measured = {name: summary.metrics(block) for name, block in controls.items()}
+        framed = {name: summary.measure(block).values for name, block in controls.items()}
         # With other captions: of the real pictures where there are any, else of the first cell's.
-        measured[SHUFFLED] = summary.shuffled_alignment(controls.get(GROUND_TRUTH, blocks[self.cells[0].name]))
+        framed[SHUFFLED] = summary.shuffled_alignment(controls.get(GROUND_TRUTH, blocks[self.cells[0].name]))
+        measured = {cell: summary.measure(blocks[cell.name]) for cell in self.cells}
         return Results(
-            cells=[CellResult(cell, count, summary.metrics(blocks[cell.name])) for cell in self.cells],
-            controls=measured,
+            cells=[CellResult(cell, count, found.values, found.intervals) for cell, found in measured.items()],
+            controls=framed,
+            steps=steps(measured),
             audits=summary.audits({cell: blocks[cell.name] for cell in self.cells}),
             judges=self.panel.judges,
             texts=self.prompts.texts,
@@ -143,6 +149,7 @@ class Evaluation:
                 "pictures_per_cell": count,
                 "resolution": blocks[self.cells[0].name].resolution,
                 "samples_per_dimension": summary.samples_per_dimension(count),
+                "pictures_for_interval": summary.pictures_for_interval(),
                 "truncated_captions": {
                     judge.name: judge.truncated_share(self.prompts.texts)
                     for judge in self.panel.judges

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from imagen.evaluation.arrays import Features, ReferenceFeatures
 from imagen.evaluation.frechet import Gaussian, frechet_distance
+from imagen.evaluation.kernel_distance import KID, KernelDistance
 
 TOLERANCE = 1e-5
 """Largest relative difference between two calculators over the same features."""
@@ -51,6 +52,29 @@ def audit_alignment(key: str, image_features: Features, text_features: Features,
     `ours`."""
     theirs = clip_score_by_torchmetrics(image_features, text_features) / 100 * scale
     return Audit(key, max(ours, 0.0), theirs)
+
+
+KERNEL_SAMPLE = 1000
+"""Pictures on each side, as in KID's published subsets: the libraries hold whole kernel matrices."""
+
+
+def audit_kernel(key: str, generated: Features, reference: ReferenceFeatures) -> Audit:
+    """KID of the first pictures of both sides, equally many, by three routes in float64."""
+    from torch_fidelity.metric_kid import kernel_mmd
+    from torchmetrics.image.kid import poly_mmd
+
+    count = min(len(generated), len(reference), KERNEL_SAMPLE)
+    ours = KernelDistance(KID, reference[:count])(generated[:count]).value
+    one, other = generated[:count].double(), reference[:count].double()
+    return Audit(key, ours, float(poly_mmd(other, one)), float(kernel_mmd(one.numpy(), other.numpy())))
+
+
+def precision_recall(generated: Features, reference: ReferenceFeatures, neighbours: int) -> tuple[float, float]:
+    """torch-fidelity's precision (generated pictures inside the balls of real ones) and recall (the other way round),
+    0 to 1, in float64. Both sides need more than `neighbours` pictures."""
+    from torch_fidelity.metric_prc import calculate_precision_recall_part
+
+    return calculate_precision_recall_part(generated.double(), reference.double(), neighbours, batch_size=1024)
 
 
 class _Identity(nn.Module):

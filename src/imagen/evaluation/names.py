@@ -50,6 +50,11 @@ def inception_key(weights_sha256: str) -> str:
     return "fid" if known else f"fd[inception:{weights_sha256[:8]}]"
 
 
+def sibling(fidelity_key: str, kind: str) -> str:
+    """The name of another number of the same features: `fid` gives `kid`, `fd[judge]` gives `kid[judge]`."""
+    return kind if fidelity_key == "fid" else f"{kind}{fidelity_key.removeprefix('fd')}"
+
+
 def same_preprocessing(one: ClipPreprocessing, other: ClipPreprocessing) -> bool:
     """Equal up to the rounding of the decimals in a configuration file."""
     numbers = [(*p.mean, *p.std, p.scale) for p in (one, other)]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from imagen.evaluation.features import AlignmentJudge
-from imagen.evaluation.results import GROUND_TRUTH, SHUFFLED, Results
+from imagen.evaluation.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult, Results
 
 COLOURS = {"dynamic": "#0b6bcb", "static": "#d9480f", "none": "#6741d9"}
 OTHER_COLOURS = ("#2b8a3e", "#a61e4d", "#846358", "#087f5b")
@@ -43,12 +43,10 @@ def plot_pareto(results: Results, path: Path) -> None:
 
 
 def plot_metrics(results: Results, path: Path) -> None:
-    """Fréchet distances, alignments and the checker's accuracy against the weight, and its categories for each
-    curve."""
+    """Distances, precision, recall, alignments and the checker's accuracy against the weight, and its categories for
+    each curve; controls are lines, or a number where a line would flatten the curves."""
     plt = _pyplot()
-    wanted = [judge.fidelity_key for judge in results.judges]
-    wanted += [judge.alignment_key for judge in results.judges if isinstance(judge, AlignmentJudge)]
-    single = [name for name in (*wanted, "checker[all]") if name in results.metric_names]
+    single = [name for name in results.metric_names if not name.startswith("checker") or name == "checker[all]"]
     by_category = results.thresholdings if "checker[all]" in single else []
     count = len(single) + len(by_category)
     columns = min(3, count)
@@ -92,6 +90,8 @@ def _pareto_panel(axis: Any, results: Results, alignment: str, fidelity: str) ->
         places = [(cell.metrics[alignment], cell.metrics[fidelity]) for cell in cells]
         colour = colour_of(results, label)
         axis.plot(*zip(*places, strict=True), "-o", color=colour, markersize=5, linewidth=1.6, label=label, zorder=3)
+        for cell, (x, y) in zip(cells, places, strict=True):
+            _whiskers(axis, cell, x, y, alignment, fidelity, colour)
         points += [(cell.cell.guidance_weight, place, colour) for cell, place in zip(cells, places, strict=True)]
     _label_weights(axis, points)
     truth = results.controls.get(GROUND_TRUTH, {})
@@ -107,6 +107,14 @@ def _pareto_panel(axis: Any, results: Results, alignment: str, fidelity: str) ->
     bottom, top = axis.get_ylim()
     axis.set_ylim(bottom - 0.18 * (top - bottom), top)  # room for the note
     axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+
+
+def _whiskers(axis: Any, cell: CellResult, x: float, y: float, across: str | None, up: str, colour: str) -> None:
+    """The intervals of a point as thin lines; none where there is no interval."""
+    if up in cell.intervals:
+        axis.vlines(x, cell.intervals[up].low, cell.intervals[up].high, color=colour, linewidth=1, alpha=0.55)
+    if across in cell.intervals:
+        axis.hlines(y, cell.intervals[across].low, cell.intervals[across].high, color=colour, linewidth=1, alpha=0.55)
 
 
 def _label_weights(axis: Any, points: list[tuple[float, tuple[float, float], str]]) -> None:
@@ -130,13 +138,19 @@ def _metric_panel(axis: Any, results: Results, name: str) -> None:
         cells = [cell for cell in results.curve(label) if name in cell.metrics]
         weights = [cell.cell.guidance_weight for cell in cells]
         values = [cell.metrics[name] for cell in cells]
-        axis.plot(weights, values, "-o", color=colour_of(results, label), markersize=4, linewidth=1.6, label=label)
+        colour = colour_of(results, label)
+        axis.plot(weights, values, "-o", color=colour, markersize=4, linewidth=1.6, label=label)
+        for cell, weight, value in zip(cells, weights, values, strict=True):
+            _whiskers(axis, cell, weight, value, None, name, colour)
     truth = results.controls.get(GROUND_TRUTH, {})
     if name in truth:
         axis.axhline(truth[name], color=CONTROL, linestyle="--", linewidth=1, label="real pictures")
     if name in results.controls.get(SHUFFLED, {}):
         value = results.controls[SHUFFLED][name]
         axis.axhline(value, color=CONTROL, linestyle=":", linewidth=1.4, label="shuffled captions")
+    if name in results.controls.get(NOISE, {}):  # as a number: a line would flatten the curves
+        note = f"noise: {results.controls[NOISE][name]:.3g}"
+        axis.text(0.98, 0.02, note, transform=axis.transAxes, fontsize=8, color=CONTROL, ha="right")
     _weight_axis(axis, results)
     axis.set_title(name)
     axis.legend()

@@ -113,30 +113,48 @@ class Sweep:
         self.stopwatch = Stopwatch()
 
     def run(self, jobs: Mapping[str, Job], description: str) -> dict[str, Block]:
-        """By the name of the cell: one block of all its pictures."""
-        todo = [(name, index) for name in jobs for index in range(len(self.ranges))]
-        done: dict[str, list[Block]] = {name: [] for name in jobs}
-        for name, index in track(todo, description, len(todo)):
-            done[name].append(self._block(name, index, jobs[name]))
-        return {name: join(blocks) for name, blocks in done.items()}
+        """By the name of the cell: one block of all its pictures.
 
-    def _block(self, name: str, index: int, job: Job) -> Block:
+        Blocks that another process is making are left to it and waited for at the end; should it be killed, they are
+        made here.
+        """
+        todo = [(name, index) for name in jobs for index in range(len(self.ranges))]
+        done: dict[tuple[str, int], Block] = {}
+        for name, index in track(todo, description, len(todo)):
+            block = self._block(name, index, jobs[name], wait=False)
+            if block is not None:
+                done[name, index] = block
+        for name, index in [key for key in todo if key not in done]:
+            done[name, index] = self._block(name, index, jobs[name], wait=True)
+        return {name: join([done[name, index] for index in range(len(self.ranges))]) for name in jobs}
+
+    def _block(self, name: str, index: int, job: Job, wait: bool) -> Block | None:
+        """The block, made if need be; None when another process is making it and `wait` is false."""
         ids = list(self.ranges[index])
         prompts = [self.prompts.prompts[i] for i in ids]
         keep = max(0, min(self.keep - ids[0], len(ids)))
         texts = [prompt.text for prompt in prompts]
         content = {"ids": ids, "prompts": texts, "keep": keep, "settings": dict(job.settings)}
-        block = self.store.load(name, index, content)
-        if block is not None:
-            self.stopwatch.reused += len(ids)
-            return block
+        with self.store.hold(name, index, wait) as held:
+            if not held:
+                return None
+            block = self.store.load(name, index, content)
+            if block is None:
+                self.store.save(name, index, content, self._make(job, prompts, ids, keep))
+                # As a later run reads it, down to the order of keys: equal results are equal files.
+                block = self.store.load(name, index, content)
+                assert block is not None, f"{self.store.path(name, index)} cannot be read back"
+            else:
+                self.stopwatch.reused += len(ids)
+        return block
+
+    def _make(self, job: Job, prompts: Sequence[Prompt], ids: list[int], keep: int) -> Block:
         started = time.perf_counter()
-        pixels = as_pixels(job.make(texts, ids))
+        pixels = as_pixels(job.make([prompt.text for prompt in prompts], ids))
         made = time.perf_counter()
         if len(pixels) != len(ids):
             raise AssertionError(f"the sampler gave {len(pixels)} pictures for {len(ids)} prompts")
         block = self.panel.look(pixels, prompts, keep)
-        self.store.save(name, index, content, block)
         self.stopwatch.sampling += made - started
         self.stopwatch.looking += time.perf_counter() - made
         self.stopwatch.pictures += len(ids)
