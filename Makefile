@@ -31,7 +31,9 @@ assets: $(INSTALLED) ## train everything in assets/ again (hours)
 	$(BIN)/python -m imagen.app.train_judge --name b --out assets/judge_b
 	$(BIN)/python train.py experiment=shipped_base
 	$(BIN)/python train.py experiment=shipped_base_noisy
+	$(BIN)/python train.py experiment=shipped_base_noisy trainer.max_steps=12000 stage.lr_schedule.total_steps=12000
 	$(BIN)/python train.py experiment=shipped_sr1
+	$(BIN)/python train.py experiment=shipped_sr1 trainer.max_steps=15000 stage.lr_schedule.total_steps=15000
 	$(BIN)/python -m imagen.app.ship runs/base/shipped runs/sr1/shipped
 
 benchmark: $(INSTALLED) ## speed against imagen-pytorch, which it installs into .venv

@@ -18,7 +18,7 @@ def ship(run: Path, assets: Path) -> None:
     stage = load_stage(run / "export")
     card = (run / "export" / "README.md").read_text(encoding="utf-8")
     card += (
-        f"- Made by: `python train.py experiment=shipped_{stage.description.name}`, then `python -m imagen.app.ship`\n"
+        f"- Made by: `make assets` (`python train.py experiment=shipped_{stage.description.name}` and its later legs)\n"
         "- Stored in float16, computed with in float32\n- Licence: Apache-2.0\n"
     )
     # Half the size: rounding weights to 11 bits changes a picture by less than its rounding to 8 does.
