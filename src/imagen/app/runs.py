@@ -9,6 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from imagen.app.saved_config import read_saved
 from imagen.errors import UserError
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
 from imagen.stages.export import CONFIG, read_description
@@ -108,7 +109,7 @@ class RunFolder:
         path = self.path / "config.yaml"
         resolved = OmegaConf.to_container(config, resolve=True)
         if path.is_file() and any(self.last_checkpoint.parent.glob("*.ckpt")):
-            saved = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+            saved = OmegaConf.to_container(read_saved(path), resolve=False)
             free = (*FREE_WITHIN_KEPT, *(resolved.get("may_change") or ()))
             for section in KEPT:
                 _refuse_difference(section, saved.get(section), resolved.get(section), self.path, free)

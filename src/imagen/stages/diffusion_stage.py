@@ -160,6 +160,7 @@ class DiffusionStage(LightningModule):
         try:
             optimizer = self.make_optimizer(self.denoiser.parameters())
         except (TypeError, ValueError) as error:
-            raise UserError(f"stage.optimizer cannot be built: {error}") from error
+            given = getattr(self.make_optimizer, "keywords", {})
+            raise UserError(f"stage.optimizer cannot be built with {given}: {error}") from error
         scheduler = self.make_lr_schedule(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
