@@ -59,7 +59,17 @@ def _keys(node: object, prefix: str = "") -> Iterator[str]:
 
 
 def check_configuration(config: DictConfig) -> None:
-    """Refuse what would otherwise fail late or far away: mandatory values that are missing."""
+    """Refuse what would fail late or far away, or be written into files that people pass on.
+
+    Raises:
+        UserError: for mandatory values that are missing, and for secrets of the environment.
+    """
+    for name in re.findall(r"\$\{oc\.env:\s*([^,}\s]*)", str(OmegaConf.to_container(config, resolve=False))):
+        if re.search("TOKEN|SECRET|PASS|KEY|CREDENTIAL", name, re.IGNORECASE):
+            raise UserError(
+                f"${{oc.env:{name}}} looks like a secret, and the configuration is saved with the run: leave it in the "
+                "environment"
+            )
     for key in sorted(OmegaConf.missing_keys(config)):
         raise UserError(missing(key))
 

@@ -15,9 +15,8 @@ def export(run: Path, out: Path | None = None) -> Path:
     Raises:
         UserError: if there is no configuration or no checkpoint, or either is damaged.
     """
-    from omegaconf import OmegaConf
-
     from imagen.app.runs import RunFolder
+    from imagen.app.saved_config import read_saved
     from imagen.app.train import describe
     from imagen.errors import UserError
     from imagen.instantiation import instantiate
@@ -27,7 +26,7 @@ def export(run: Path, out: Path | None = None) -> Path:
     folder = RunFolder(run)
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run} is not the folder of a run: config.yaml is missing; give one such as runs/base/default")
-    config = OmegaConf.load(run / "config.yaml")
+    config = read_saved(run / "config.yaml")
     checkpoint = AtomicCheckpointIO().load_checkpoint(folder.last_checkpoint)
     stage = instantiate(config.stage)
     stage.load_state_dict(checkpoint["state_dict"])

@@ -1,18 +1,31 @@
 """Folders of runs: where a run keeps its configuration, checkpoints and exported stage, and how to find them again."""
 
 import json
+import logging
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from imagen.app.saved_config import read_saved
 from imagen.errors import UserError
+from imagen.stages.checkpoint_io import AtomicCheckpointIO
 from imagen.stages.export import CONFIG, read_description
+
+log = logging.getLogger(__name__)
 
 KEPT = ("stage", "text", "resolutions", "data", "seed")
 """What may not change when a run resumes: it decides the weights' shapes and the random numbers."""
 
-FREE_WITHIN_KEPT = ("data.num_workers", "text.encoder.path", "text.folder", "stage.lr_schedule")
+FREE_WITHIN_KEPT = (
+    "data.num_workers",
+    "text.encoder.path",
+    "text.folder",
+    "stage.lr_schedule",
+    "stage.max_skipped_steps",
+)
 """What may change all the same: it does neither, or the user means it."""
 
 
@@ -42,6 +55,51 @@ class RunFolder:
                 f"cannot write to {self.path}: {error.strerror}; choose another paths.runs", environment=True
             ) from None
 
+    def check_space(self, checkpoint_bytes: int) -> None:
+        """Fail now if the disk cannot take the last and the best checkpoint and the one being written.
+
+        Raises:
+            UserError: naming path, bytes needed and bytes free.
+        """
+        there = len(list(self.last_checkpoint.parent.glob("*.ckpt")))
+        need, free = max(1, 3 - there) * checkpoint_bytes, shutil.disk_usage(self.path).free
+        if free < need:
+            raise UserError(
+                f"{self.path}: checkpoints need {need} bytes, {free} are free; make room or choose another paths.runs",
+                environment=True,
+            )
+
+    def newest_valid_checkpoint(self) -> tuple[Path, int] | None:
+        """The newest checkpoint that is whole, and its optimizer step; None for a run that has none yet.
+
+        A damaged one that a whole one replaces is named and renamed to *.damaged: kept, and out of the way of the next
+        save.
+
+        Raises:
+            UserError: if there are checkpoints and none of them is whole.
+        """
+        folder = self.last_checkpoint.parent
+        candidates = sorted(folder.glob("*.ckpt"), key=lambda path: path.lstat().st_mtime_ns, reverse=True)
+        damaged: dict[Path, UserError] = {}
+        for path in candidates:
+            try:
+                step = _step_of(path)
+            except UserError as error:
+                damaged[path] = error
+                continue
+            for other, reason in damaged.items():
+                log.warning("skipped, and kept as %s.damaged: %s", other.name, reason)
+                # Another process of this run may have been quicker.
+                with suppress(FileNotFoundError):
+                    other.replace(other.with_name(f"{other.name}.damaged"))
+            return path, step
+        if damaged:
+            raise UserError(
+                f"no checkpoint in {folder} is whole, first {next(iter(damaged.values()))}; or start another run with "
+                "name=..."
+            )
+        return None
+
     def keep_configuration(self, config: DictConfig) -> None:
         """Save the configuration of a new run; refuse to resume a run under another one but for `config.may_change`.
 
@@ -50,14 +108,22 @@ class RunFolder:
         """
         path = self.path / "config.yaml"
         resolved = OmegaConf.to_container(config, resolve=True)
-        if path.is_file() and self.last_checkpoint.is_file():
-            saved = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        if path.is_file() and any(self.last_checkpoint.parent.glob("*.ckpt")):
+            saved = OmegaConf.to_container(read_saved(path), resolve=False)
             free = (*FREE_WITHIN_KEPT, *(resolved.get("may_change") or ()))
             for section in KEPT:
                 _refuse_difference(section, saved.get(section), resolved.get(section), self.path, free)
         partial = path.with_name(".config.yaml.part")
         OmegaConf.save(OmegaConf.create(resolved), partial)
         partial.replace(path)
+
+
+def _step_of(checkpoint: Path) -> int:
+    """Optimizer step of a checkpoint of ours. Raises UserError for another file."""
+    content = AtomicCheckpointIO().load_checkpoint(checkpoint)
+    if not isinstance(content, dict) or not {"global_step", "state_dict", "optimizer_states"} <= content.keys():
+        raise UserError(f"checkpoint {checkpoint} is not one of a training run")
+    return content["global_step"]
 
 
 def _refuse_difference(key: str, saved: object, wanted: object, folder: Path, free: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from imagen.callbacks.stop_on_signal import StopOnSignal
 from imagen.errors import UserError
 from imagen.instantiation import instantiate
 from imagen.randomness import derive_seed
-from imagen.stages.checkpoint_io import AtomicCheckpointIO
 from imagen.stages.diffusion_stage import DiffusionStage
 from imagen.stages.export import StageDescription, export_stage
+from imagen.text.lock import only_trainer
 
 FINAL_LOSS = "final/val_loss"
 
@@ -43,13 +44,20 @@ def train(config: DictConfig) -> None:
         logger=_listed(config.logger),
         default_root_dir=str(run.path),
     )
+    # Processes that train together share the run; the first of them answers for all.
+    with only_trainer(run.path) if trainer.is_global_zero else nullcontext():
+        _train(config, run, trainer, stopper)
+
+
+def _train(config: DictConfig, run: RunFolder, trainer: Trainer, stopper: StopOnSignal) -> None:
     torch.manual_seed(derive_seed(config.seed, "initial weights", config.stage.name))
     stage: DiffusionStage = instantiate(config.stage)
     data = instantiate(config.data)
     run.keep_configuration(config)
-    checkpoint = run.last_checkpoint if run.last_checkpoint.is_file() else None
+    run.check_space(_checkpoint_bytes(stage))
+    checkpoint, step = run.newest_valid_checkpoint() or (None, 0)
     if checkpoint:
-        _announce_resumption(checkpoint, trainer.max_steps)
+        _announce_resumption(checkpoint, step, trainer.max_steps)
     if trainer.is_global_zero:
         _log_configuration(trainer, config)
     started = time.monotonic()
@@ -84,14 +92,19 @@ def _refuse_multirun_with_processes(config: DictConfig) -> None:
         )
 
 
-def _announce_resumption(checkpoint: Path, max_steps: int) -> None:
-    step = AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"]
+def _checkpoint_bytes(stage: DiffusionStage) -> int:
+    """At most: weights, their average, and two moments for each weight."""
+    weights = [*stage.parameters(), *stage.buffers()]
+    return sum(tensor.nbytes for tensor in weights) + sum(8 * weight.numel() for weight in stage.denoiser.parameters())
+
+
+def _announce_resumption(checkpoint: Path, step: int, max_steps: int) -> None:
     if step >= max_steps:
         raise UserError(
             f"{checkpoint.parents[1]} is finished: {step} of {max_steps} steps; ask for more with "
             f"trainer.max_steps=..., or start another run with name=..."
         )
-    print(f"resuming {checkpoint.parents[1]} at step {step} of {max_steps}", flush=True)
+    print(f"resuming {checkpoint.parents[1]} at step {step} of {max_steps} ({checkpoint.name})", flush=True)
 
 
 def _log_configuration(trainer: Trainer, config: DictConfig) -> None:

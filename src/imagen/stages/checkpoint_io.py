@@ -1,6 +1,8 @@
 """Checkpoints that are whole or absent, and that run nothing when they are loaded."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,19 @@ from imagen.stages.export import file_sha256
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes to a temporary file in the same folder, fsyncs, renames; a sha256 lies beside every checkpoint.
 
+    Weights or optimizer states that are not finite are refused: the checkpoint before them stays.
+
     Lightning's own writer goes through the system's temporary folder and can leave half a file behind.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
         target = Path(path)
+        if (name := next(_not_finite(checkpoint), None)) is not None:
+            raise UserError(
+                f"{name} is not finite at step {checkpoint.get('global_step')}: {target} is not written, "
+                "the checkpoint before it is intact; start again with a smaller stage.optimizer.lr or with "
+                "trainer.precision=32-true"
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.part")
         try:
@@ -28,16 +38,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             digest = file_sha256(partial)
-            digest_file = _digest_file(target)
-            digest_file.unlink(missing_ok=True)  # a kill before the new digest leaves none, never a wrong one
+            # Whichever of the two checkpoints a kill leaves here, its digest is here too.
+            _write_digests(target, [digest, *_read_digests(target)[:1]])
             partial.replace(target)
-            digest_file.write_text(digest + "\n", encoding="ascii")
+            _write_digests(target, [digest])
             _fsync_folder(target.parent)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # torch's zip writer turns the disk's errors into RuntimeErrors
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
             partial.unlink(missing_ok=True)
+            need = sum(tensor.nbytes for _, tensor in _tensors(checkpoint, ""))
             raise UserError(
-                f"cannot write {target}: {error.strerror}; the checkpoint before it is intact. Free some space or "
-                "choose another paths.runs",
+                f"cannot write {target}: {cause.strerror} (needs {need} bytes, "
+                f"{shutil.disk_usage(target.parent).free} free); the checkpoint before it is intact. Free some "
+                "space or choose another paths.runs",
                 environment=True,
             ) from error
 
@@ -45,11 +60,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         source = Path(path)
         if not source.is_file():
             raise UserError(f"checkpoint {source} does not exist")
-        if (digest_file := _digest_file(source)).is_file():
-            expected, found = digest_file.read_text(encoding="ascii").strip(), file_sha256(source)
-            if expected != found:
+        if expected := _read_digests(source):
+            found = file_sha256(source)
+            if found not in expected:
                 raise UserError(
-                    f"checkpoint {source}: sha256 {found[:12]}…, expected {expected[:12]}…: the file is damaged; "
+                    f"checkpoint {source}: sha256 {found[:12]}…, expected {expected[0][:12]}…: the file is damaged; "
                     "delete it to go on from an older one"
                 )
         try:
@@ -65,6 +80,38 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def _digest_file(checkpoint: Path) -> Path:
     return checkpoint.with_name(checkpoint.name + ".sha256")
+
+
+def _read_digests(checkpoint: Path) -> list[str]:
+    """One, or two while the file is being replaced, or none for a file that came without."""
+    file = _digest_file(checkpoint)
+    return file.read_text(encoding="ascii", errors="replace").split() if file.is_file() else []
+
+
+def _write_digests(checkpoint: Path, digests: list[str]) -> None:
+    partial = checkpoint.with_name(f".{checkpoint.name}.sha256.part")
+    with partial.open("w", encoding="ascii") as file:
+        file.write("\n".join(digests) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(_digest_file(checkpoint))
+
+
+def _tensors(node: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor in nested dictionaries and lists, with its dotted place."""
+    if isinstance(node, torch.Tensor):
+        yield name, node
+    elif isinstance(node, dict | list | tuple):
+        for key, child in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _tensors(child, f"{name}.{key}".strip("."))
+
+
+def _not_finite(checkpoint: dict[str, Any]) -> Iterator[str]:
+    """Names of the weights and optimizer states that hold NaN or infinity."""
+    for part in ("state_dict", "optimizer_states"):
+        for name, tensor in _tensors(checkpoint.get(part, {}), part):
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                yield name
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -1,6 +1,9 @@
 """The LightningModule that trains one stage of the cascade."""
 
+import logging
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import LightningModule
@@ -15,9 +18,13 @@ from imagen.errors import UserError
 from imagen.randomness import make_generator
 from imagen.stages.conditioners import Conditioner
 from imagen.stages.ema import WeightAverage
+from imagen.stages.export import describe_misfit
 from imagen.stages.model import StageModel
 from imagen.stages.noise_bands import BandedMean
+from imagen.stages.non_finite import MicroBatch, write_report
 from imagen.tensors import PerImage
+
+log = logging.getLogger(__name__)
 
 
 class DiffusionStage(LightningModule):
@@ -36,6 +43,8 @@ class DiffusionStage(LightningModule):
         text_dropout: share of the captions that are dropped, in [0, 1], for classifier-free guidance.
         ema_decay: of the averaged weights, which are the ones that sample.
         seed: of noise, noise levels and dropout.
+        max_skipped_steps: so many optimizer steps may be left out because their loss or gradient was not finite; the
+            next one stops the run. Weights, average and optimizer state never take one in.
     """
 
     def __init__(
@@ -50,8 +59,11 @@ class DiffusionStage(LightningModule):
         text_dropout: float,
         ema_decay: float,
         seed: int,
+        max_skipped_steps: int = 0,
     ) -> None:
         super().__init__()
+        if max_skipped_steps < 0:
+            raise UserError(f"stage.max_skipped_steps={max_skipped_steps}: 0 or more are needed")
         if not 0 <= text_dropout <= 1:
             raise UserError(f"stage.text_dropout={text_dropout} must be in [0, 1]")
         self.name, self.resolution, self.text_dropout, self.seed = name, resolution, text_dropout, seed
@@ -60,6 +72,8 @@ class DiffusionStage(LightningModule):
         self.conditioner, self.schedule = conditioner, schedule
         self.make_optimizer, self.make_lr_schedule = optimizer, lr_schedule
         self.bands = BandedMean()
+        self.max_skipped_steps, self.skipped_steps = max_skipped_steps, 0
+        self._micro_batches: list[MicroBatch] = []  # since the last optimizer step
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         generator = make_generator(self.seed, "train", batch.position, self.global_rank)
@@ -67,7 +81,7 @@ class DiffusionStage(LightningModule):
         self.bands.update(losses, log_snr)
         loss = losses.mean()
         self.log("train/loss", loss, prog_bar=True)
-        self._last = batch
+        self._micro_batches.append(MicroBatch(batch.position, batch.ids, batch.captions, log_snr, losses.detach()))
         # Now, not in on_train_batch_end: callbacks that write checkpoints run before that hook.
         self.trainer.datamodule.next_position = batch.position + 1
         return loss
@@ -97,18 +111,44 @@ class DiffusionStage(LightningModule):
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         norm = torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), gradient_clip_val or float("inf"))
-        if not torch.isfinite(norm):  # before the optimizer and the average can take it in
+        finite = bool(norm.isfinite()) and all(micro.finite for micro in self._micro_batches)
+        # All processes skip, or none: a loss can be infinite on one of them alone.
+        if self.trainer.strategy.reduce_boolean_decision(finite, all=True):
+            self.log("train/gradient_norm", norm)
+        else:
+            self._skip_or_stop(norm.item())
+
+    def _skip_or_stop(self, norm: float) -> None:
+        """Before the optimizer and the average can take in what is not finite."""
+        step, last = self.trainer.global_step + 1, self._micro_batches[-1]
+        folder = Path(self.trainer.default_root_dir) / "not_finite"
+        report = write_report(folder, step, self.seed, self.global_rank, norm, self._micro_batches)
+        said = f"the gradient is {norm} at batch {last.position} (examples {last.ids.tolist()}): nothing was updated"
+        if self.skipped_steps >= self.max_skipped_steps:
             raise UserError(
-                f"the gradient is {norm.item()} at batch {self._last.position} (examples {self._last.ids.tolist()}): "
-                "nothing was updated; "
-                f"resume from the last checkpoint with a smaller stage.optimizer.lr or trainer.precision=32-true"
+                f"{said}; ids, noise levels and losses are in {report}; resume from the last checkpoint with a smaller "
+                "stage.optimizer.lr, trainer.precision=32-true, or stage.max_skipped_steps=10"
             )
-        self.log("train/gradient_norm", norm)
+        self.skipped_steps += 1
+        log.warning("%s; skipped step %d, %d of %d", said, step, self.skipped_steps, self.max_skipped_steps)
+        for parameter in self.denoiser.parameters():
+            parameter.grad = None  # optimizers leave alone what has no gradient: no momentum, no decay
 
     def optimizer_step(self, *args: object, **kwargs: object) -> None:
-        step = self.trainer.global_step + 1
+        step, skipped = self.trainer.global_step + 1, self.skipped_steps
         super().optimizer_step(*args, **kwargs)
-        self.ema.update(self.denoiser, step)
+        if self.skipped_steps == skipped:
+            self.ema.update(self.denoiser, step)
+        self._micro_batches.clear()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["skipped_steps"] = self.skipped_steps
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises UserError when the weights are another network's."""
+        self.skipped_steps = checkpoint.get("skipped_steps", 0)
+        if misfit := describe_misfit(self.state_dict(), checkpoint["state_dict"]):
+            raise UserError(f"the checkpoint is of another network: {misfit}; give the new run another name")
 
     def averaged(self, resolution: int | None = None) -> StageModel:
         """The averaged weights, ready to sample; at another resolution if the stage was trained on crops."""
@@ -120,6 +160,7 @@ class DiffusionStage(LightningModule):
         try:
             optimizer = self.make_optimizer(self.denoiser.parameters())
         except (TypeError, ValueError) as error:
-            raise UserError(f"stage.optimizer cannot be built: {error}") from error
+            given = getattr(self.make_optimizer, "keywords", {})
+            raise UserError(f"stage.optimizer cannot be built with {given}: {error}") from error
         scheduler = self.make_lr_schedule(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

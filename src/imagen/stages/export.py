@@ -6,6 +6,7 @@ mathematics and the networks of this package and refuses everything else.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -125,13 +126,20 @@ def load_stage(folder: Path, device: torch.device | str = "cpu") -> TrainedStage
 
 def _load_state(denoiser: Denoiser, state: dict[str, torch.Tensor], path: Path) -> None:
     """Load `state`, or say which tensors do not fit."""
-    expected = {name: tuple(tensor.shape) for name, tensor in denoiser.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
-    if wrong:
-        listed = ", ".join(f"{name}: expected {expected.get(name)}, found {found.get(name)}" for name in wrong[:3])
-        raise UserError(f"{path}: {len(wrong)} tensors do not fit the network that {CONFIG} describes ({listed})")
+    if misfit := describe_misfit(denoiser.state_dict(), state):
+        raise UserError(f"{path}, against the network that {CONFIG} describes: {misfit}; export the stage again")
     denoiser.load_state_dict(state)
+
+
+def describe_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str | None:
+    """How many tensors are missing, too many or of another shape, and the first three; None if all fit."""
+    expected = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+    found = {name: tuple(tensor.shape) for name, tensor in given.items()}
+    wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
+    if not wrong:
+        return None
+    listed = ", ".join(f"{name}: expected {expected.get(name)}, found {found.get(name)}" for name in wrong[:3])
+    return f"{len(wrong)} tensors do not fit ({listed})"
 
 
 def file_sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""One builder at a time."""
+"""One process at a time in a folder."""
 
 import fcntl
 import os
@@ -14,43 +14,69 @@ LOCK = "lock"
 
 @contextmanager
 def only_builder(folder: Path) -> Iterator[None]:
-    """Hold the lock of `folder`, or raise UserError at once, naming who holds it.
+    """Hold the lock of the cache in `folder`, or raise UserError at once, naming who holds it.
 
-    The kernel drops the lock with its process, so one that was killed is no obstacle on the same machine; what it
-    wrote into the file is overwritten. Whether a holder on another machine lives cannot be known: its lock must be
-    removed by hand.
+    The kernel drops the lock with its process, so one that was killed is no obstacle on the same machine. Whether a
+    holder on another machine lives cannot be known: its lock must be removed by hand.
     """
+    with _locked(folder, "being built", "text.folder") as (handle, before):
+        if before and not before.endswith(f"on {socket.gethostname()}"):
+            raise UserError(
+                f"{folder} is locked by {before}, another machine: wait for it, or delete {folder / LOCK} if it has "
+                "stopped",
+                environment=True,
+            )
+        with _signed(handle):
+            yield
+
+
+@contextmanager
+def only_trainer(folder: Path) -> Iterator[None]:
+    """Hold the lock of the run in `folder`, or raise UserError at once, naming who holds it.
+
+    A run that was killed goes on wherever the scheduler puts it, so what a dead process wrote is no obstacle.
+    """
+    with _locked(folder, "in training", "name") as (handle, _), _signed(handle):
+        yield
+
+
+@contextmanager
+def _locked(folder: Path, doing: str, option: str) -> Iterator[tuple[int, str]]:
+    """The open lock file and what the last holder wrote into it."""
     path = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror}; set text.folder to a folder that can be written", environment=True
+            f"cannot write {path}: {error.strerror}; set {option} to another one, in a folder that can be written",
+            environment=True,
         ) from error
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Not flock: loader workers would inherit that lock and keep it while they outlive a killed parent. This
+            # one is lost when any handle of the file is closed, so the file is read by the handle that locked it.
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
-                f"{folder} is being built by {_holder(path)}: wait for it to finish, or stop that process",
+                f"{folder} is {doing} by {_read(handle)}: wait for it to finish, stop that process, or set "
+                f"{option} to another one",
                 environment=True,
             ) from None
-        holder = _holder(path)
-        if holder and not holder.endswith(f"on {socket.gethostname()}"):
-            raise UserError(
-                f"{folder} is locked by {holder}, another machine: wait for it, or delete {path} if it has stopped",
-                environment=True,
-            )
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-        try:
-            yield
-        finally:
-            os.ftruncate(handle, 0)
+        yield handle, _read(handle)
     finally:
         os.close(handle)
 
 
-def _holder(path: Path) -> str:
-    return path.read_text(errors="replace").strip()
+@contextmanager
+def _signed(handle: int) -> Iterator[None]:
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    try:
+        yield
+    finally:
+        os.ftruncate(handle, 0)
+
+
+def _read(handle: int) -> str:
+    return os.pread(handle, 200, 0).decode(errors="replace").strip()

@@ -1,0 +1,193 @@
+"""What ends a run early, and how it goes on."""
+
+import json
+import multiprocessing
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from test_training import SMALL
+
+from imagen.app.runs import RunFolder
+from imagen.app.train import train
+from imagen.diffusion.denoiser import Denoiser
+from imagen.errors import UserError
+from imagen.stages.checkpoint_io import AtomicCheckpointIO
+from imagen.stages.diffusion_stage import DiffusionStage
+from imagen.text.lock import only_trainer
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def small(compose_config):
+    def composed(*overrides):
+        return compose_config(
+            "train", *SMALL, "callbacks=minimal", "callbacks.last.every_n_train_steps=1", "logger=none",
+            "trainer.limit_val_batches=0", "stage.lr_schedule.total_steps=8", *overrides,
+        )  # fmt: skip
+
+    return composed
+
+
+def last(config) -> dict:
+    return torch.load(RunFolder(Path(config.run_dir)).last_checkpoint, weights_only=True)
+
+
+def assert_same(one, other):
+    assert one["state_dict"].keys() == other["state_dict"].keys()
+    assert all(torch.equal(tensor, other["state_dict"][name]) for name, tensor in one["state_dict"].items())
+
+
+@pytest.fixture
+def sick_at(monkeypatch):
+    """sick_at(2): the loss of the third backward pass is NaN."""
+    healthy = Denoiser.loss
+
+    def infect(*calls: int):
+        count = iter(range(1000))
+
+        def loss(self, *args):
+            return healthy(self, *args) * (float("nan") if next(count) in calls else 1.0)
+
+        monkeypatch.setattr(Denoiser, "loss", loss)
+
+    return infect
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_is_written_down(small, sick_at):
+    config = small("trainer.max_steps=4")
+    sick_at(2)
+    with pytest.raises(UserError, match=r"nothing was updated; ids.*not_finite/step-0000003-rank-0\.json"):
+        train(config)
+    report = json.loads(Path(config.run_dir, "not_finite", "step-0000003-rank-0.json").read_text())
+    (micro,) = report["micro_batches"]
+    assert (report["step"], report["seed"], micro["position"]) == (3, 0, 2)
+    assert micro["losses"] == ["nan"] * 4
+    assert len(micro["ids"]) == len(micro["log_snr"]) == len(micro["captions"]) == 4
+    assert last(config)["global_step"] == 2
+
+
+def test_a_skipped_step_changes_neither_weights_nor_average_nor_optimizer(small, sick_at):
+    config = small("trainer.max_steps=3", "stage.max_skipped_steps=1", "name=skips")
+    sick_at(2)
+    train(config)
+    skipping = last(config)
+    whole = small("trainer.max_steps=2", "name=whole")
+    train(whole)
+    assert (skipping["global_step"], skipping["skipped_steps"]) == (3, 1)
+    assert_same(skipping, last(whole))
+    assert {state["step"].item() for state in skipping["optimizer_states"][0]["state"].values()} == {2}
+
+
+def test_more_skips_than_allowed_stop_the_run(small, sick_at):
+    sick_at(1, 2)
+    with pytest.raises(UserError, match="nothing was updated"):
+        train(small("trainer.max_steps=4", "stage.max_skipped_steps=1"))
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    io.save_checkpoint({"state_dict": {"w": torch.ones(2)}, "global_step": 1}, path)
+    for sick in (
+        {"state_dict": {"ema.w": torch.tensor([1.0, float("nan")])}},
+        {"optimizer_states": [{"state": {0: {"exp_avg": torch.tensor(float("inf"))}}}]},
+    ):
+        with pytest.raises(UserError, match=r"(ema\.w|0\.exp_avg) is not finite at step 2"):
+            io.save_checkpoint(sick | {"global_step": 2}, path)
+    assert io.load_checkpoint(path)["global_step"] == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_at_the_next_step_and_the_run_goes_on_from_there(small, monkeypatch, number, code):
+    step = DiffusionStage.training_step
+
+    def signalled(self, batch, batch_idx):
+        if batch.position == 1:
+            os.kill(os.getpid(), number)
+        return step(self, batch, batch_idx)
+
+    config = small("trainer.max_steps=4", "callbacks.last.every_n_train_steps=100")
+    with monkeypatch.context() as patched:
+        patched.setattr(DiffusionStage, "training_step", signalled)
+        with pytest.raises(SystemExit) as ended:
+            train(config)
+    assert ended.value.code == code
+    assert last(config)["global_step"] == 2
+    train(config)
+    whole = small("trainer.max_steps=4", "name=whole")
+    train(whole)
+    assert_same(last(config), last(whole))
+
+
+def hold(folder: Path, ready, done) -> None:
+    with only_trainer(folder):
+        ready.set()
+        done.wait(60)
+
+
+def test_a_second_process_in_the_same_run_is_refused_and_a_killed_one_is_no_obstacle(small):
+    config = small("trainer.max_steps=1")
+    ready, done = FORK.Event(), FORK.Event()
+    process = FORK.Process(target=hold, args=(Path(config.run_dir), ready, done))
+    process.start()
+    assert ready.wait(60)
+    with pytest.raises(UserError, match=f"in training by process {process.pid} on .* set name to another"):
+        train(config)
+    process.kill()
+    process.join()
+    train(config)
+    assert last(config)["global_step"] == 1
+
+
+DAMAGE = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:1000]),
+    "one bit": lambda path: path.write_bytes(path.read_bytes()[:-9] + bytes([path.read_bytes()[-9] ^ 1]) + b"12345678"),
+    "empty": lambda path: path.write_bytes(b""),
+    "dangling": lambda path: (path.unlink(), path.symlink_to("nowhere.ckpt")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_kept_and_the_one_before_it_taken(tmp_path, damage, caplog):
+    run = RunFolder(tmp_path)
+    content = {"state_dict": {"w": torch.randn(1000)}, "optimizer_states": []}
+    for step, name in ((1, "best.ckpt"), (2, "last.ckpt")):
+        AtomicCheckpointIO().save_checkpoint(content | {"global_step": step}, tmp_path / "checkpoints" / name)
+    DAMAGE[damage](run.last_checkpoint)
+    assert run.newest_valid_checkpoint() == (tmp_path / "checkpoints" / "best.ckpt", 1)
+    assert "last.ckpt" in caplog.text
+    assert os.path.lexists(tmp_path / "checkpoints" / "last.ckpt.damaged")
+    DAMAGE[damage](tmp_path / "checkpoints" / "best.ckpt")
+    with pytest.raises(UserError, match=r"no checkpoint in .* is whole, first .*best\.ckpt"):
+        run.newest_valid_checkpoint()
+
+
+def test_a_full_disk_is_known_before_the_first_step(small, monkeypatch):
+    config = small("trainer.max_steps=1")
+    monkeypatch.setattr("imagen.app.runs.shutil.disk_usage", lambda path: Usage(1000))
+    with pytest.raises(UserError, match=rf"{config.run_dir}: checkpoints need \d+ bytes, 1000 are free") as caught:
+        train(config)
+    assert caught.value.environment
+
+
+class Usage:
+    def __init__(self, free: int) -> None:
+        self.free = free
+
+
+def test_a_disk_that_fills_up_in_a_save_costs_nothing_but_that_save(tmp_path):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"w": torch.ones(2), "global_step": 1}, path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))  # a write beyond it fails as on a full disk
+    try:
+        with pytest.raises(UserError, match=rf"cannot write {path}: .* \(needs 4000000 bytes, \d+ free\)"):
+            AtomicCheckpointIO().save_checkpoint({"w": torch.ones(1_000_000), "global_step": 2}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert AtomicCheckpointIO().load_checkpoint(path)["global_step"] == 1
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["last.ckpt", "last.ckpt.sha256"]
