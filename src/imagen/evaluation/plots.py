@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from imagen.evaluation.features import AlignmentJudge
+from imagen.evaluation.jackknife import Interval
 from imagen.evaluation.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult, Results
 
 COLOURS = {"dynamic": "#0b6bcb", "static": "#d9480f", "none": "#6741d9"}
@@ -93,44 +94,57 @@ def _pareto_panel(axis: Any, results: Results, alignment: str, fidelity: str) ->
         for cell, (x, y) in zip(cells, places, strict=True):
             _whiskers(axis, cell, x, y, alignment, fidelity, colour)
         points += [(cell.cell.guidance_weight, place, colour) for cell, place in zip(cells, places, strict=True)]
-    _label_weights(axis, points)
     truth = results.controls.get(GROUND_TRUTH, {})
     if fidelity in truth:
         axis.axhline(truth[fidelity], color=CONTROL, linestyle="--", linewidth=1, label="real against real (floor)")
     if alignment in truth:
         axis.axvline(truth[alignment], color=CONTROL, linestyle=":", linewidth=1.4, label="real pictures (ceiling)")
     note = [f"{name}: {_pair(results, name, alignment, fidelity)}" for name in results.controls if name != GROUND_TRUTH]
-    axis.text(0.02, 0.02, "off the plot\n" + "\n".join(note), transform=axis.transAxes, fontsize=8, color=CONTROL)
+    note = "off the plot\n" + "\n".join(note)
+    axis.text(0.98, 0.98, note, transform=axis.transAxes, fontsize=8, color=CONTROL, ha="right", va="top")
     axis.set_xlabel(f"{alignment}  (higher is better)")
     axis.set_ylabel(f"{fidelity}  (lower is better)")
     axis.margins(0.1)
     bottom, top = axis.get_ylim()
-    axis.set_ylim(bottom - 0.18 * (top - bottom), top)  # room for the note
+    axis.set_ylim(max(bottom, 0), top + 0.12 * (top - bottom))  # room for the note
     axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    _label_weights(axis, points)
 
 
 def _whiskers(axis: Any, cell: CellResult, x: float, y: float, across: str | None, up: str, colour: str) -> None:
-    """The intervals of a point as thin lines; none where there is no interval."""
+    """The intervals of a point as thin lines; none where there is no interval.
+
+    The interval of a distance is of its bias-corrected estimate. The line is drawn around the plain number instead, as
+    the floor is plain too: at the same number of pictures the two have the same bias.
+    """
     if up in cell.intervals:
-        axis.vlines(x, cell.intervals[up].low, cell.intervals[up].high, color=colour, linewidth=1, alpha=0.55)
+        axis.vlines(x, *_around(y, cell.intervals[up]), color=colour, linewidth=1, alpha=0.55)
     if across in cell.intervals:
-        axis.hlines(y, cell.intervals[across].low, cell.intervals[across].high, color=colour, linewidth=1, alpha=0.55)
+        axis.hlines(y, *_around(x, cell.intervals[across]), color=colour, linewidth=1, alpha=0.55)
+
+
+def _around(value: float, interval: Interval) -> tuple[float, float]:
+    return value + interval.low - interval.estimate, value + interval.high - interval.estimate
+
+
+LABEL_PLACES = ((-6, 4, "right"), (6, -9, "left"), (6, 4, "left"), (-6, -9, "right"))
+"""Where a weight may stand beside its point: offset in points, and alignment."""
 
 
 def _label_weights(axis: Any, points: list[tuple[float, tuple[float, float], str]]) -> None:
-    """Each weight beside its point, left of the first curve and right of the others, unless another is there."""
-    sizes = [max(values) - min(values) or 1.0 for values in zip(*(place for _, place, _ in points), strict=True)]
-    taken: list[tuple[float, float]] = []
+    """Each weight beside its point, in the first of `LABEL_PLACES` that is free; left out where none is."""
+    axis.figure.canvas.draw()  # places are known only after that
+    taken = [axis.transData.transform(place) for _, place, _ in points]
     for weight, place, colour in points:
-        at = (place[0] / sizes[0], place[1] / sizes[1])
-        if any(abs(at[0] - x) < 0.045 and abs(at[1] - y) < 0.05 for x, y in taken):
-            continue
-        taken.append(at)
-        left = colour == points[0][2]
-        offset, align = ((-6, 4), "right") if left else ((6, -9), "left")
-        axis.annotate(
-            f"{weight:g}", place, offset, textcoords="offset points", color=colour, fontsize=8.5, ha=align, zorder=4
-        )
+        x, y = axis.transData.transform(place)
+        for right, up, align in LABEL_PLACES:
+            centre = (x + 3 * right, y + 2 * up)
+            if all(abs(centre[0] - u) > 14 or abs(centre[1] - v) > 12 for u, v in taken):
+                taken.append(centre)
+                axis.annotate(
+                    f"{weight:g}", place, (right, up), textcoords="offset points", color=colour, fontsize=8.5, ha=align
+                )
+                break
 
 
 def _metric_panel(axis: Any, results: Results, name: str) -> None:
