@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from imagen.evaluation.html import as_html
-from imagen.evaluation.plots import plot_metrics, plot_pareto
+from imagen.evaluation.metric_plots import plot_metrics
+from imagen.evaluation.pareto_plot import plot_pareto
 from imagen.evaluation.report_tables import control_table, curve_table, step_table, table_metrics
 from imagen.evaluation.results import GROUND_TRUTH, Results
 from imagen.evaluation.tensorboard import write_tensorboard
