@@ -1,6 +1,7 @@
 """Checkpoints that are whole or absent, and that run nothing when they are loaded."""
 
 import os
+import pickle
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +70,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 )
         try:
             return torch.load(source, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises half a dozen types for a file that is not a checkpoint
+        except pickle.UnpicklingError as error:
+            raise UserError(
+                f"checkpoint {source} cannot be read: it is no checkpoint of tensors and plain values, or holds code, "
+                "which is never run; take it from where it was written once more, or delete it"
+            ) from error
+        except Exception as error:  # torch raises half a dozen types for a damaged file
             reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
             raise UserError(f"checkpoint {source} cannot be read: {reason}") from error
 
