@@ -13,7 +13,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]' -c constraints.txt
 	touch $@
 
-demo: $(INSTALLED) ## train a small cascade, sample it, sweep the guidance weight (13 minutes on 2 cores)
+demo: $(INSTALLED) ## train a small cascade, sample it, sweep the guidance weight (13 to 18 minutes on 2 cores)
 	$(BIN)/python -m imagen.app.demo
 
 test: $(INSTALLED) ## ruff and the whole test suite
