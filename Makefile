@@ -13,7 +13,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]' -c constraints.txt
 	touch $@
 
-demo: $(INSTALLED) ## train a small cascade, sample it, sweep the guidance weight (13 to 18 minutes on 2 cores)
+demo: $(INSTALLED) ## train a small cascade, sample it, sweep the guidance weight (15 minutes on 2 cores)
 	$(BIN)/python -m imagen.app.demo
 
 test: $(INSTALLED) ## ruff and the whole test suite
@@ -21,15 +21,15 @@ test: $(INSTALLED) ## ruff and the whole test suite
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 
-faults: $(INSTALLED) ## kill training, kill saves, flip bits; print what survived
-	$(BIN)/python benchmarks/faults.py
+faults: $(INSTALLED) ## kill, fill, flip, poison: what docs/reliability.md promises, and what survived
+	$(BIN)/python -m benchmarks.faults
 
 format: $(INSTALLED) ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 assets: $(INSTALLED) ## train everything in assets/ again (hours)
-	$(BIN)/python -m imagen.app.pretrain_t5 --out assets/shapes_t5
+	$(BIN)/python -m imagen.app.pretrain_t5 --threads 2 --out assets/shapes_t5
 	$(BIN)/python -m imagen.app.train_judge --name a --out assets/judge_a
 	$(BIN)/python -m imagen.app.train_judge --name b --out assets/judge_b
 	$(BIN)/python train.py experiment=shipped_base
@@ -37,7 +37,8 @@ assets: $(INSTALLED) ## train everything in assets/ again (hours)
 	$(BIN)/python train.py experiment=shipped_base_noisy trainer.max_steps=12000 stage.lr_schedule.total_steps=12000
 	$(BIN)/python train.py experiment=shipped_sr1
 	$(BIN)/python train.py experiment=shipped_sr1 trainer.max_steps=15000 stage.lr_schedule.total_steps=15000
-	$(BIN)/python -m imagen.app.ship runs/base/shipped runs/sr1/shipped
+	$(BIN)/python train.py experiment=shipped_base_fine
+	$(BIN)/python -m imagen.app.ship runs/base/shipped_fine runs/sr1/shipped
 
 benchmark: $(INSTALLED) ## speed against imagen-pytorch, which it installs into .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[benchmark]' -c constraints.txt

@@ -14,8 +14,12 @@ from imagen.diffusion.noise_level import NoiseLevel
 PRESETS = Path(__file__).parents[1] / "conf" / "stage" / "unet"
 SMALL_TEXT, T5_XXL = 256, 4096
 RESOLUTIONS = {
+    "demo_base": 8,
+    "base_pico": 16,
+    "base_nano": 16,
     "base_micro": 16,
     "base_tiny": 16,
+    "demo_sr": 32,
     "sr_micro": 64,
     "sr_tiny": 64,
     "base_300m": 64,

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -21,6 +22,10 @@ TINY_NETWORK = [
 def environment():
     prepare_environment()
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # One thread each, here and in the processes that tests start: sums of more depend on how many there are, and pytest
+    # runs one worker for each core.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

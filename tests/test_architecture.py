@@ -17,6 +17,8 @@ ORDER = (
     "tensors",
     "randomness",
     "progress",
+    "files",
+    "fetching",
     "instantiation",
     "pictures",
     "diffusion",
@@ -34,6 +36,9 @@ ORDER = (
 FRAMEWORKS = {"lightning", "pytorch_lightning", "hydra", "omegaconf", "transformers", "datasets", "torchmetrics"}
 FILES = {"io", "json", "os", "pathlib", "pickle", "safetensors", "shutil", "tempfile", "yaml"}
 FORBIDDEN = {"diffusion": FRAMEWORKS | FILES, "networks": FRAMEWORKS | FILES}
+
+CONNECTIONS = {"aiohttp", "ftplib", "http", "httpx", "httpx2", "requests", "ssl", "urllib", "urllib3"}
+"""Opens connections. `socket` is not among them: locks take the name of this machine from it."""
 
 SLOW = {"torch", "torchvision", "lightning", "transformers", "datasets", "torchmetrics", "torch_fidelity", "matplotlib"}
 """Takes seconds to import, so `--help` must not."""
@@ -137,6 +142,14 @@ def test_the_mathematics_and_the_networks_know_no_framework_and_no_files():
         and ast.unparse(call.func) in {"open", "torch.load", "torch.save", "torch.hub.load"}
     ]
     assert forbidden + opened == []
+
+
+def test_one_module_opens_connections():
+    """Besides, `local_files_only=false` and `download=true` let the clients of the model hub fetch for themselves."""
+    opening = {name_of(path) for path in MODULES if CONNECTIONS & {name.split(".")[0] for name in imports(path)}}
+    assert opening == {"imagen.fetching.download"}
+    connecting = {"socket.socket", "socket.create_connection", "torch.hub.load_state_dict_from_url"}
+    assert [where(path, call) for path, call in all_calls() if ast.unparse(call.func) in connecting] == []
 
 
 def test_no_module_is_called_utils():

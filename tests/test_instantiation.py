@@ -25,7 +25,7 @@ PAYLOADS = [
     "imagen.instantiation.importlib.import_module",
     "imagen.stages.export.load_file",
     "imagen..os",
-    "imagen.text.files.write_atomically",
+    "imagen.files.write_atomically",
     "imagen.stages.export.export_stage",
     "imagen.stages.checkpoint_io.AtomicCheckpointIO.remove_checkpoint",
     "imagen.data.decode.decode",
@@ -83,7 +83,7 @@ def test_a_stage_from_elsewhere_may_not_read_the_environment(monkeypatch):
 
 
 def test_a_function_of_this_package_is_called_only_if_it_is_listed(tmp_path):
-    target = {"_target_": "imagen.text.files.write_atomically", "path": str(tmp_path / "ran"), "content": b"x"}
+    target = {"_target_": "imagen.files.write_atomically", "path": str(tmp_path / "ran"), "content": b"x"}
     with pytest.raises(UserError, match="listed in its gate"):
         instantiate(target)
     with pytest.raises(UserError, match="not a class"):

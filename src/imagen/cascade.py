@@ -75,8 +75,10 @@ class Cascade:
         seed: int,
         picture_ids: Sequence[int],
         settings: Sequence[SamplingSettings],
+        smaller: OtherSizeImages | None = None,
+        first: int = 0,
     ) -> list[Images]:
-        """The pictures of every stage, smallest first, in [-1, 1].
+        """The pictures of every stage that is run, smallest first, in [-1, 1].
 
         Picture i depends on (`seed`, `picture_ids[i]`) and its own caption alone, whatever else is in the batch.
 
@@ -84,15 +86,17 @@ class Cascade:
             text, text_mask: embedded captions, one a picture.
             seed: of the whole run.
             picture_ids: number of each picture in the run.
-            settings: one for each stage to run; fewer than there are stages stops early.
+            settings: one for each stage; fewer than there are stages stops early.
+            smaller, first: the pictures of stage number `first` - 1, to go on from there; the same pictures come out
+                as if all stages were run.
         """
         if len(text) != len(picture_ids):
             raise UserError(f"{len(text)} captions for {len(picture_ids)} pictures")
         pictures: list[Images] = []
-        for stage, how in zip(self.stages[: len(settings)], settings, strict=True):
+        for stage, how in zip(self.stages[first : len(settings)], settings[first:], strict=True):
             generators = [make_generator(seed, "picture", i, stage.model.name) for i in picture_ids]
-            before = pictures[-1] if pictures else None
-            pictures.append(sample_images(stage.model, text, text_mask, before, how, generators))
+            smaller = sample_images(stage.model, text, text_mask, smaller, how, generators)
+            pictures.append(smaller)
         return pictures
 
 

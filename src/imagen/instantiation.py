@@ -3,7 +3,7 @@
 Hydra's `instantiate` calls whatever `_target_` names. Here a target is either a class of this package or stands in a
 short list of exact names; everything else is refused before anything is imported or called. A function writes files or
 reads them as soon as it is called, so ours too must stand in the list. Configuration read from a checkpoint or an
-exported stage passes the narrower gate `instantiate_stage_part`.
+exported stage passes the narrower gates `instantiate_stage_part` and `instantiate_saved_text`.
 """
 
 import importlib
@@ -15,28 +15,27 @@ from omegaconf import OmegaConf
 
 from imagen.errors import UserError
 
+TEXT_SOURCE = "imagen.text.sources.make_text_source"
+
 ALLOWED_TARGETS = frozenset(
     {
         # The functions of this package that make an object.
         "imagen.app.trainer.make_trainer",
         "imagen.callbacks.progress.make_progress",
+        "imagen.evaluation.coco.coco_prompts",
         "imagen.evaluation.prompt_tables.drawbench_prompts",
         "imagen.evaluation.prompt_tables.parti_prompts",
         "imagen.evaluation.prompts.file_prompts",
         "imagen.evaluation.prompts.shapes_prompts",
         "imagen.stages.lr.warmup_then_cosine",
-        "imagen.text.sources.make_text_source",
+        TEXT_SOURCE,
         "lightning.Trainer",
-        "lightning.pytorch.callbacks.LearningRateMonitor",
         "lightning.pytorch.callbacks.ModelCheckpoint",
         "lightning.pytorch.callbacks.ThroughputMonitor",
-        "lightning.pytorch.loggers.CSVLogger",
-        "lightning.pytorch.loggers.TensorBoardLogger",
         "lightning.pytorch.plugins.environments.SLURMEnvironment",
         "lightning.pytorch.profilers.PyTorchProfiler",
         "lightning.pytorch.profilers.SimpleProfiler",
         "lightning.pytorch.strategies.DDPStrategy",
-        "lightning.pytorch.strategies.ModelParallelStrategy",
         "torch.optim.Adafactor",
         "torch.optim.Adam",
         "torch.optim.AdamW",
@@ -63,10 +62,36 @@ def instantiate_stage_part(config: Any, **kwargs: Any) -> Any:
     Raises:
         UserError: also for an interpolation, which could read this machine's environment.
     """
-    for where, text in _texts(config, "config"):
-        if "${" in text:
-            raise UserError(f"{where}={text!r} is an interpolation: what comes with weights must hold plain values")
+    refuse_interpolations(config, "config")
     return _checked_instantiate(config, STAGE_PART_PACKAGES, frozenset(), kwargs)
+
+
+def instantiate_saved_text(config: Any) -> Any:
+    """The text source that a run was trained on, from the configuration beside its checkpoint: classes of `imagen.text`
+    only, which read files of this machine and write none until they are given captions, and never the network.
+
+    Raises:
+        UserError: also for an interpolation, and for arguments without names, among which a download could hide.
+    """
+    refuse_interpolations(config, "text")
+    return _checked_instantiate(_offline(config, "text"), ("imagen.text.",), frozenset({TEXT_SOURCE}), {})
+
+
+def refuse_interpolations(config: Any, where: str) -> None:
+    """Raises UserError if a string in plain `config`, which stands at `where`, would be resolved."""
+    for place, text in _texts(config, where):
+        if "${" in text:
+            raise UserError(f"{place}={text!r} is an interpolation: what comes with weights must hold plain values")
+
+
+def _offline(node: Any, where: str) -> Any:
+    """A copy in which nothing may open a connection: training has fetched the files if there are any."""
+    if isinstance(node, Mapping):
+        if "_args_" in node:
+            raise UserError(f"{where}._args_: what comes with weights must name its arguments")
+        deeper = {key: _offline(value, f"{where}.{key}") for key, value in node.items()}
+        return deeper | ({"local_files_only": True} if "local_files_only" in node else {})
+    return [_offline(value, f"{where}.{i}") for i, value in enumerate(node)] if isinstance(node, list) else node
 
 
 def _checked_instantiate(config: Any, packages: tuple[str, ...], names: frozenset[str], kwargs: dict) -> Any:

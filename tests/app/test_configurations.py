@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import options
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from omegaconf import OmegaConf
 
 from imagen.errors import UserError
@@ -23,18 +24,17 @@ GROUPS = {
             "debug",
         ]
     ),
-    "sample": ["text", "sampler", "thresholding", "cascade"],
+    "sample": ["text", "sampler", "thresholding", "guidance_rule", "cascade"],
     "evaluate": ["guidance", "metrics", "prompts", "sampler"],
 }
 NEEDED = {
     "image_folder": ["data.path=/pictures"],
     "hub": ["data.path=someone/pictures"],
+    "webdataset": ["data.path=/shards"],
+    "coco": ["prompts.path=captions_val2014.json"],
     "file": ["prompts.path=prompts.txt"],
-    "published": [
-        "metrics.judges.inception.weights=inception.pth",
-        "metrics.judges.clip.path=/clip",
-        "metrics.reference.source.path=/pictures",
-    ],
+    "published": ["metrics.reference.source.path=/pictures"],
+    "published_all": ["metrics.reference.source.path=/pictures"],
 }
 CHOICES = [(entry, group, option) for entry, groups in GROUPS.items() for group in groups for option in options(group)]
 
@@ -77,6 +77,18 @@ def test_every_experiment_says_what_it_is_and_composes(experiment, compose_confi
     )
     assert f"experiment={experiment}" in text
     OmegaConf.to_container(config, resolve=True)
+
+
+def test_the_trainer_for_slurm_leaves_saving_and_resuming_to_us(compose_config, monkeypatch):
+    config = compose_config("train", "trainer=slurm", "trainer.accelerator=cpu", "trainer.devices=1")
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    with pytest.raises(UserError, match="not started by srun"):
+        instantiate(config.trainer, logger=False)
+    for name, value in (("NTASKS", 1), ("PROCID", 0), ("LOCALID", 0), ("NODEID", 0), ("JOB_NAME", "train")):
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    environment = instantiate(config.trainer, logger=False)._accelerator_connector.cluster_environment
+    assert isinstance(environment, SLURMEnvironment)
+    assert environment.auto_requeue is False
 
 
 def test_super_resolution_sizes_that_do_not_fit_are_refused(compose_config):

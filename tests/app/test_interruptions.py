@@ -4,13 +4,19 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 from test_training import SMALL
 
+from imagen.app.command import ROOT
 from imagen.app.runs import RunFolder
 from imagen.app.train import train
 from imagen.diffusion.denoiser import Denoiser
@@ -121,6 +127,55 @@ def test_a_signal_saves_at_the_next_step_and_the_run_goes_on_from_there(small, m
     whole = small("trainer.max_steps=4", "name=whole")
     train(whole)
     assert_same(last(config), last(whole))
+
+
+def test_a_signal_to_the_first_of_two_processes_ends_both_with_a_checkpoint(tmp_path):
+    command = [
+        sys.executable, str(ROOT / "train.py"), *SMALL, "trainer=ddp_sim", "callbacks=minimal", "logger=none",
+        "callbacks.last.every_n_train_steps=5", "trainer.max_steps=100000", "trainer.limit_val_batches=0",
+        *(f"paths.{name}={tmp_path / name}" for name in ("runs", "cache", "outputs")),
+    ]  # fmt: skip
+    last = tmp_path / "runs" / "base" / "debug" / "checkpoints" / "last.ckpt"
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 240
+        while not last.is_file() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        printed, _ = process.communicate(timeout=60)  # until the last process that may print has ended
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 143, printed
+    assert 5 <= AtomicCheckpointIO().load_checkpoint(last)["global_step"] < 100000
+
+
+def test_of_processes_that_start_together_one_writes_the_configuration(compose_config, tmp_path):
+    config, run = compose_config("train"), RunFolder(tmp_path)
+    (tmp_path / ".probe").write_bytes(b"of another process")
+    run.probe()
+    run.keep_configuration(config, write=False)
+    assert [path.name for path in tmp_path.iterdir()] == [".probe"]
+    run.keep_configuration(config)
+    assert (tmp_path / "config.yaml").is_file()
+
+
+def test_a_run_killed_between_its_last_checkpoint_and_its_export_is_exported(small):
+    config = small("trainer.max_steps=2")
+    train(config)
+    export = RunFolder(Path(config.run_dir)).export
+    before = {path.name: path.read_bytes() for path in export.iterdir()}
+    shutil.rmtree(export)
+    train(config)
+    assert {path.name: path.read_bytes() for path in export.iterdir()} == before
+
+
+def test_fewer_steps_than_the_run_has_are_refused(small):
+    train(small("trainer.max_steps=2"))
+    with pytest.raises(UserError, match=r"is finished: 2 of 1 steps; ask for more with trainer\.max_steps"):
+        train(small("trainer.max_steps=1"))
 
 
 def hold(folder: Path, ready, done) -> None:

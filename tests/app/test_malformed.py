@@ -1,51 +1,62 @@
 """Everything a user, a broken disk or a stranger may hand in: one line, exit code 2 or 3, nothing run, nothing ignored.
 
-The calls go through `run_reporting_errors`, which is what stands between the commands and the shell.
+The calls go through `run_reporting_errors`, which is what stands between the commands and the shell. docs/malformed.md
+lists the lines; the test compares, and writes the page with IMAGEN_WRITE_MALFORMED=1.
 """
 
-import json
 import os
 import pickle
 import re
-import shutil
-import struct
 import sys
-import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_NETWORK
+from handed_in import (
+    Evil,
+    dangling_last,
+    described,
+    disk_full,
+    evaluating,
+    evil_checkpoint,
+    evil_judge,
+    evil_stage,
+    max_steps_below_the_step_reached,
+    of_another_network,
+    other_tensors,
+    prompts_not_utf8,
+    runs_is_a_file,
+    sampling,
+    sampling_a_checkpoint,
+    saved_configuration,
+    training,
+    two_runs_in_one_folder,
+    with_checkpoint,
+    without_average,
+)
+from handed_in_data import (
+    CAPTIONS,
+    by_another_encoder,
+    caption,
+    changed_manifest,
+    embedding,
+    empty_folder,
+    encoded,
+    flipped,
+    not_a_number,
+    pictures,
+    png_claiming,
+    png_of,
+    shard_of,
+)
+from hydra import compose, initialize_config_dir
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from small_stages import export_readers_of_shapes_t5
 
-from imagen.app.command import run_reporting_errors
-from imagen.app.config_errors import check_configuration
-from imagen.app.export import export
-from imagen.app.runs import RunFolder
-from imagen.app.sample import sample
-from imagen.app.train import train
+from imagen.app.command import ROOT, run_reporting_errors
 from imagen.instantiation import instantiate
-from imagen.stages.checkpoint_io import AtomicCheckpointIO
-from imagen.stages.export import file_sha256
-
-SMALL = [
-    *TINY_NETWORK, "debug=default", "text.mode=online", "data.batch_size=4", "data.train.size=64",
-    "data.validation.size=4", "resolutions=[8,16,32]", "trainer.accelerator=cpu", "callbacks=minimal", "logger=none",
-]  # fmt: skip
-PICTURES = [
-    *TINY_NETWORK, "data=image_folder", "text.mode=online", "data.num_workers=0", "resolutions=[8,16,32]",
-    "data.train.n=3",
-]  # fmt: skip
-FAST = ["prompt=a red circle", "sampler.num_steps=1", "sr_sampler.num_steps=1", "cascade.device=cpu", "count=1"]
-
-
-class Evil:
-    def __reduce__(self):
-        return os.mkdir, ("ran",)
 
 
 @pytest.fixture(scope="module")
@@ -54,150 +65,22 @@ def shipped(tmp_path_factory):
     return Path(export_readers_of_shapes_t5(tmp_path_factory.mktemp("stages"))[0]).parent
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A cache of CAPTIONS by the shapes T5."""
+    folder = tmp_path_factory.mktemp("cache")
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        instantiate(compose("train", overrides=[f"text.folder={folder}"]).text).prepare(CAPTIONS)
+    return folder
+
+
 @pytest.fixture
-def place(tmp_path, compose_config, shipped, monkeypatch):
+def place(tmp_path, compose_config, shipped, cache, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MY_TOKEN", "hunter2")
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     monkeypatch.setattr(sys, "argv", ["train.py"])
-    return SimpleNamespace(path=tmp_path, compose=compose_config, shipped=shipped)
-
-
-def training(*overrides):
-    def call(place):
-        config = place.compose("train", *SMALL, *overrides)
-        check_configuration(config)
-        train(config)
-
-    return call
-
-
-def sampling(*overrides, stages=("base", "sr1"), change=None):
-    def call(place):
-        folder = place.path / "stages"
-        shutil.copytree(place.shipped, folder)
-        if change is not None:
-            change(folder / "base")
-        chosen = ",".join(str(folder / name) for name in stages)
-        sample(place.compose("sample", *FAST, f"cascade.stages=[{chosen}]", f"out={place.path}/out", *overrides))
-
-    return call
-
-
-def described(**changes):
-    """base/config.json says something else."""
-
-    def change(base):
-        path = base / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-    return change
-
-
-def other_tensors(base):
-    state = load_file(base / "model.safetensors")
-    names = sorted(state)[:4]
-    save_file(state | {name: torch.zeros(1) for name in names}, base / "model.safetensors")
-    described(weights_sha256=file_sha256(base / "model.safetensors"))(base)
-
-
-def pictures(lines=None, files=None, *overrides):
-    """Five pictures with metadata.jsonl, some lines or files of it replaced; the data is made ready and read."""
-
-    def call(place):
-        folder = place.path / "pictures"
-        folder.mkdir()
-        rows = [json.dumps({"file_name": f"{i}.png", "text": f"picture {i}"}).encode() for i in range(5)]
-        for number, line in (lines or {}).items():
-            rows[number - 1] = line
-        if lines != "none":
-            (folder / "metadata.jsonl").write_bytes(b"\n".join(rows))
-        for i in range(5):
-            Image.new("RGB", (20, 20)).save(folder / f"{i}.png")
-        for name, content in (files or {}).items():
-            (folder / name).write_bytes(content)
-        data = instantiate(place.compose("train", *PICTURES, f"data.path={folder}", *overrides).data)
-        data.prepare_data()
-        for index in range(len(data.train)):
-            data.train[index]
-
-    return call
-
-
-def empty_folder(place):
-    (place.path / "empty").mkdir()
-    instantiate(place.compose("train", *PICTURES, f"data.path={place.path}/empty").data)
-
-
-def caption(text: str) -> bytes:
-    return json.dumps({"file_name": "2.png", "text": text}).encode()
-
-
-def png_claiming(side: int) -> bytes:
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
-
-
-def png_of(side: int) -> bytes:
-    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    file = Path("made.png")
-    Image.fromarray(pixels).save(file)
-    return file.read_bytes()
-
-
-def with_checkpoint(content: bytes, digest: str = "", name: str = "last.ckpt"):
-    def call(place):
-        config = place.compose("train", *SMALL)
-        folder = RunFolder(Path(config.run_dir)).last_checkpoint.parent
-        folder.mkdir(parents=True)
-        (folder / name).write_bytes(content)
-        if digest:
-            (folder / f"{name}.sha256").write_text(digest)
-        train(config)
-
-    return call
-
-
-def evil_checkpoint(place):
-    torch.save({"state_dict": Evil()}, "evil.ckpt")
-    with_checkpoint(Path("evil.ckpt").read_bytes())(place)
-
-
-def dangling_last(place):
-    config = place.compose("train", *SMALL)
-    folder = RunFolder(Path(config.run_dir)).last_checkpoint.parent
-    folder.mkdir(parents=True)
-    (folder / "last.ckpt").symlink_to("gone.ckpt")
-    train(config)
-
-
-def of_another_network(place):
-    config = place.compose("train", *SMALL)
-    content = {"state_dict": {"w": torch.zeros(1)}, "optimizer_states": [], "global_step": 1, "epoch": 0}
-    content |= {"pytorch-lightning_version": "2.6.6", "loops": {}, "callbacks": {}, "lr_schedulers": []}
-    AtomicCheckpointIO().save_checkpoint(content, RunFolder(Path(config.run_dir)).last_checkpoint)
-    train(config)
-
-
-def saved_configuration(text: str):
-    def call(place):
-        (place.path / "config.yaml").write_text(text)
-        export(place.path)
-
-    return call
-
-
-def runs_is_a_file(place):
-    (place.path / "runs").write_text("not a folder")
-    training()(place)
-
-
-def prompts_not_utf8(place):
-    Path("p.txt").write_bytes(b"ok\ncaf\xe9\n")
-    sampling("prompt=null", "prompts_file=p.txt")(place)
+    return SimpleNamespace(path=tmp_path, compose=compose_config, shipped=shipped, cache=cache, patch=monkeypatch)
 
 
 ALIAS_BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 25))
@@ -206,6 +89,7 @@ REFUSED = {
     "config: unknown key": (training("stage.optimizer.lrr=1"), r"lrr; did you mean .*\.lr\?"),
     "config: lr=abc": (training("stage.optimizer.lr=abc"), r"stage\.optimizer cannot be built with .*'lr': 'abc'"),
     "config: steps 0": (training("trainer.max_steps=0"), r"trainer\.max_steps=0 must be"),
+    "config: max_steps below the step reached": (max_steps_below_the_step_reached, r"is finished: 2 of 1 steps; ask"),
     "config: batch 0": (training("data.batch_size=0"), r"data\.batch_size=0: at least 1"),
     "config: workers -1": (training("data.num_workers=-1"), r"data\.num_workers=-1: 0 or more"),
     "config: dropout 2.5": (training("stage.text_dropout=2.5"), r"stage\.text_dropout=2\.5 must be in"),
@@ -213,11 +97,21 @@ REFUSED = {
     "config: SR no multiple": (training("stage=sr1", "resolutions=[8,12,32]"), r"12"),
     "config: os.system": (training("+data.train._args_=[x]", "data.train._target_=os.system"), r"'os\.system' is not"),
     "config: torch.load": (training("stage.conditioner._target_=torch.load"), r"'torch\.load' is not allowed"),
-    "config: secret": (training("tags=['${oc.env:MY_TOKEN}']"), r"MY_TOKEN.* looks like a secret"),
+    "config: secret": (training("name=${oc.env:MY_TOKEN}"), r"MY_TOKEN.* looks like a secret"),
     "config: alias bomb": (saved_configuration(ALIAS_BOMB), r"config\.yaml: holds a YAML alias"),
     "config: not YAML": (saved_configuration("a: [1"), r"config\.yaml: not YAML"),
     "config: a list": (saved_configuration("- a"), r"config\.yaml: a mapping is expected, found ListConfig"),
     "config: no GPU": (training("trainer.accelerator=gpu"), r"accelerator=gpu: this machine has no GPU"),
+    "config: grids every 0 steps": (
+        training("callbacks=default", "callbacks.samples.every_n_steps=0"), r"samples\.every_n_steps=0: at least 1",
+    ),
+    "config: saved every 0 steps": (
+        training("callbacks.last.every_n_train_steps=0"), r"last\.every_n_train_steps=0: at least 1",
+    ),
+    "sample: runs no list": (sampling("cascade.stages=null", "cascade.runs=demo"), r"cascade\.runs=\[demo\]"),
+    "sample: stages no list": (sampling("cascade.stages=runs/base/demo/export"), r"must be a list: cascade\.stages=\["),
+    "evaluate: weights no list": (evaluating("guidance.weights=3"), r"must be a list: guidance\.weights=\[3\]"),
+    "evaluate: strips no list": (evaluating("strips.weights=3"), r"must be a list: strips\.weights=\[3\]"),
     "sample: guidance NaN": (sampling("guidance_weights=nan"), r"guidance weight is nan"),
     "sample: guidance -1": (sampling("guidance_weights=-1"), r"guidance weight is -1"),
     "sample: steps 0": (sampling("sampler.num_steps=0"), r"num_steps"),
@@ -239,6 +133,10 @@ REFUSED = {
     "image: truncated": (
         lambda place: pictures(files={"1.png": png_of(40)[:2000]})(place), r"1\.png .*line 2.*damaged",
     ),
+    "image: float TIFF": (
+        lambda place: pictures(files={"2.png": encoded(Image.new("F", (20, 20)), "TIFF")})(place),
+        r"2\.png .*line 3.*float pixels have no defined range",
+    ),
     "image: 1 x 1": (lambda place: pictures(files={"2.png": png_of(1)})(place), r"2\.png .*line 3.*1 × 1 pixels are"),
     "image: 169 MP": (pictures(files={"2.png": png_claiming(13_000)}), r"2\.png .*line 3.*max_pixels"),
     "image: 400 MP": (pictures(files={"2.png": png_claiming(20_000)}), r"2\.png .*line 3.*max_pixels"),
@@ -250,6 +148,41 @@ REFUSED = {
     "checkpoint: evil pickle": (with_checkpoint(pickle.dumps(Evil())), r"last\.ckpt cannot be read"),
     "checkpoint: another network": (of_another_network, r"another network: \d+ tensors do not fit"),
     "checkpoint: dangling last": (dangling_last, r"last\.ckpt does not exist"),
+    "checkpoint: no averaged weights": (without_average, r"another network: \d+ tensors do not fit \(ema\."),
+    "checkpoint to sample: another network": (
+        sampling_a_checkpoint({"w": torch.zeros(1)}), r"last\.ckpt, against the network of .*: \d+ tensors do not fit",
+    ),
+    "checkpoint to sample: evil denoiser": (
+        sampling_a_checkpoint(stage={"denoiser": {"network": {"_target_": "imagen.app.runs.RunFolder"}}}),
+        r"'imagen\.app\.runs\.RunFolder' is not allowed",
+    ),
+    "checkpoint to sample: evil text": (
+        sampling_a_checkpoint(text={"encoder": {"_target_": "imagen.stages.ema.WeightAverage"}}),
+        r"'imagen\.stages\.ema\.WeightAverage' is not allowed",
+    ),
+    "checkpoint to sample: evil positions": (
+        sampling_a_checkpoint(text={"encoder": {"_args_": ["x"]}}), r"text\.encoder\._args_: .* name its arguments",
+    ),
+    "checkpoint to sample: reads the environment": (
+        sampling_a_checkpoint(stage={"name": "${oc.env:MY_TOKEN}"}), r"config\.yaml: stage\.name=.* an interpolation",
+    ),
+    "checkpoint to sample: another configuration": (
+        sampling_a_checkpoint(stage=None), r"config\.yaml: not the configuration of a run \(stage is missing\)",
+    ),
+    "cache: truncated": (
+        embedding(change=lambda folder: os.truncate(shard_of(folder), 1000)), r"shard-00000.*expected, 1000 found",
+    ),
+    "cache: bit-flipped": (embedding(change=flipped), r"shard-00000\.safetensors: sha256 mismatch \(manifest"),
+    "cache: shard missing": (embedding(change=lambda folder: shard_of(folder).unlink()), r"shard-00000.*No such file"),
+    "cache: newer version": (embedding(change=changed_manifest(format=99)), r"format 99, this version reads 1"),
+    "cache: NaN": (embedding(change=not_a_number), r"shard-00000\.safetensors: holds vectors that are not finite"),
+    "cache: another encoder": (
+        embedding(change=by_another_encoder), r"\(model: cache 3f2a, configuration \w+\): .*imagen\.app\.cache",
+    ),
+    "cache: another revision": (embedding("text.encoder.revision=v2"), r"revision: cache none, configuration v2"),
+    "cache: another length": (embedding("text.encoder.max_length=64"), r"max_length: cache 128, configuration 64"),
+    "cache: another dtype": (embedding("text.encoder.dtype=bfloat16"), r"dtype: cache float32, configuration bfloat16"),
+    "cache: another width": (embedding("text.features=128"), r"text\.features=128.*have 256: set text\.features=256"),
     "stage: SR given as base": (sampling(stages=["sr1"]), r"'sr1' enlarges 8 × 8 but gets no image"),
     "stage: newer schema": (sampling(change=described(format_version=99)), r"format_version 99, this version reads"),
     "stage: wrong shapes": (sampling(change=other_tensors), r"4 tensors do not fit \(.*expected.*expected.*expected"),
@@ -262,13 +195,44 @@ REFUSED = {
     ),
     "stage: no weights": (sampling(change=lambda base: (base / "model.safetensors").unlink()), r"is missing; export"),
     "stage: absent": (sampling(stages=["nothing"]), r"nothing: no exported stage"),
+    "stage: evil pickle": (evil_stage, r"model\.safetensors: .*export the stage again"),
+    "stage: not JSON": (
+        sampling(change=lambda base: (base / "config.json").write_text("{")),
+        r"config\.json: not a stage's description",
+    ),
+    "evaluation: evil weights of a judge": (evil_judge, r"inception\.pth: not weights of FID's Inception network"),
+    "environment: disk full": (disk_full, r"checkpoints need \d+ bytes, 1000 are free; make room"),
+    "environment: two runs in one folder": (two_runs_in_one_folder, r"in training by process \d+ on .*set name"),
     "environment: weights absent": (sampling("text.encoder.path=/nowhere"), r"text encoder /nowhere: no such folder"),
     "environment: cannot write": (runs_is_a_file, r"cannot write to .*runs.*paths\.runs"),
 }  # fmt: skip
 
 
+PAGE = ROOT / "docs" / "malformed.md"
+
+
+def told(name: str, code: int, line: str, place) -> str:
+    """A row of docs/malformed.md: the line without what differs from one machine or run to the next."""
+    line = line.removeprefix("error: ").replace(str(place.path), "…").replace(str(place.cache), "…")
+    line = re.sub(r"process \d+ on [^:]+", "process 12345 on host", line)
+    line = re.sub(r"\b[0-9a-f]{12}…", "3f2a…", re.sub(r"\b[0-9a-f]{64}\b", "3f2a…", line))
+    line = line.replace(str(ROOT), ".").replace("|", "\\|").replace("`", "'")
+    return f"| {name} | {code} | {line} |"
+
+
+@pytest.fixture(scope="module")
+def page():
+    """docs/malformed.md; with IMAGEN_WRITE_MALFORMED=1 its table is written again from what the tests found."""
+    found: dict[str, str] = {}
+    yield SimpleNamespace(lines=PAGE.read_text(encoding="utf-8").splitlines(), found=found)
+    if os.environ.get("IMAGEN_WRITE_MALFORMED"):
+        head, _, old = PAGE.read_text(encoding="utf-8").partition("|---|--:|---|\n")
+        rows = {line.split(" | ")[0].removeprefix("| "): line for line in old.splitlines()} | found
+        PAGE.write_text(head + "\n".join(["|---|--:|---|", *(rows[name] for name in REFUSED)]) + "\n", "utf-8")
+
+
 @pytest.mark.parametrize("name", REFUSED)
-def test_it_is_refused_in_one_line_that_names_it(name, place, capsys):
+def test_it_is_refused_in_one_line_that_names_it(name, place, page, capsys):
     call, expected = REFUSED[name]
     code = run_reporting_errors(lambda: call(place), "train")
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("error:", "Traceback"))]
@@ -277,11 +241,15 @@ def test_it_is_refused_in_one_line_that_names_it(name, place, capsys):
     assert re.search(expected, said[0]), said[0]
     assert "hunter2" not in said[0]
     assert not (place.path / "ran").exists()
+    page.found[name] = told(name, code, said[0], place)
+    if not os.environ.get("IMAGEN_WRITE_MALFORMED"):
+        assert page.found[name] in page.lines
 
 
 ACCEPTED = {
     "a byte order mark": {1: b'\xef\xbb\xbf{"file_name": "0.png", "text": "a"}'},
     "an empty caption": {3: caption("")},
+    "a caption of white space": {3: caption(" \t ")},
     "emoji, CJK and right-to-left": {3: caption("🎉 猫 שלום")},
     "ten thousand words": {3: caption("red " * 10_000)},
 }
@@ -290,3 +258,26 @@ ACCEPTED = {
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_what_is_unusual_and_right_is_read(name, place):
     assert run_reporting_errors(lambda: pictures(ACCEPTED[name])(place)) == 0
+
+
+SEEN_AS = {
+    "16-bit grey": (lambda: Image.fromarray(np.full((20, 20), 32768, np.uint16)), "PNG", (128, 128, 128)),
+    "CMYK": (lambda: Image.new("CMYK", (20, 20), (0, 255, 255, 0)), "TIFF", (255, 0, 0)),
+    "RGBA": (lambda: Image.new("RGBA", (20, 20), (0, 0, 255, 0)), "PNG", (255, 255, 255)),
+    "grey": (lambda: Image.new("L", (20, 20), 77), "PNG", (77, 77, 77)),
+    "1-bit": (lambda: Image.new("1", (20, 20), 1), "PNG", (255, 255, 255)),
+    "palette": (
+        lambda: Image.new("RGB", (20, 20), (9, 8, 7)).convert("P", palette=Image.Palette.ADAPTIVE),
+        "GIF",
+        (9, 8, 7),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEEN_AS)
+def test_pictures_of_every_kind_are_read_as_a_person_sees_them(name, place, capsys):
+    make, kind, expected = SEEN_AS[name]
+    seen = []
+    call = pictures(files={"2.png": encoded(make(), kind)}, read=lambda data: seen.append(data.train.source[2].image))
+    assert run_reporting_errors(lambda: call(place)) == 0
+    assert tuple(seen[0][0, 0]) == expected

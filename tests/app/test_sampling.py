@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
 from small_stages import export_random_stage, export_readers_of_shapes_t5
 
 from imagen.app.evaluate import evaluate
+from imagen.app.runs import find_stages
 from imagen.app.sample import sample
 from imagen.errors import UserError
+from imagen.evaluation.archive import read_archive
 from imagen.pictures import read_settings
 
 FAST = ["sampler.num_steps=2", "sr_sampler.num_steps=2", "cascade.device=cpu"]
@@ -32,7 +35,12 @@ def compose_sample(compose_config, stages):
 def test_pictures_of_every_stage_carry_their_settings(compose_sample, tmp_path):
     sample(
         compose_sample(
-            f"prompt={CAPTION}", "count=2", f"out={tmp_path}/out", "guidance_weights=[4,2]", "cascade.batch_size=1"
+            f"prompt={CAPTION}",
+            "count=2",
+            f"out={tmp_path}/out",
+            "guidance_weights=[4,2]",
+            "cascade.batch_size=1",
+            "cascade.seed=7",
         )
     )
     out = tmp_path / "out"
@@ -42,6 +50,8 @@ def test_pictures_of_every_stage_carry_their_settings(compose_sample, tmp_path):
     assert Image.open(out / "sr1" / "00000.png").size == (16, 16)
     settings = read_settings(out / "sr1" / "00001.png")
     assert (settings["prompt"], settings["picture"], settings["guidance"]) == (CAPTION, 1, [4.0, 2.0])
+    assert (settings["seed"], settings["weights"]) == (7, "averaged")
+    assert read_settings(out / "grid.png")["seed"] == 7
 
 
 def test_the_same_seed_gives_the_same_pictures_in_any_batch(compose_sample, tmp_path):
@@ -100,6 +110,18 @@ def test_the_newest_finished_runs_are_found_and_a_stage_that_does_not_fit_is_lef
     assert "sr2" not in printed
 
 
+def test_a_run_asked_for_by_name_that_is_missing_or_does_not_fit_is_refused(stages, tmp_path):
+    runs, shipped = tmp_path / "runs", tmp_path / "shipped"
+    for name in ("base", "sr1"):
+        shutil.copytree(Path(stages[0]).parent / name, runs / name / "mine" / "export")
+    assert len(find_stages(runs, shipped, ["mine"])) == 2
+    with pytest.raises(UserError, match=r"my_sr_typo/export is missing"):
+        find_stages(runs, shipped, ["mine", "my_sr_typo"])
+    export_random_stage(runs / "sr2" / "odd" / "export", "sr2", 64, 32)
+    with pytest.raises(UserError, match=r"sr2/odd/export does not fit behind .*sr1/mine/export"):
+        find_stages(runs, shipped, ["mine", "odd"])
+
+
 def test_a_sweep_measures_every_weight_and_goes_on_where_it_stopped(compose_config, stages, tmp_path):
     config = compose_config(
         "evaluate", *FAST, f"cascade.stages=[{','.join(stages)}]", "guidance.weights=[1,3]", "prompts.count=12",
@@ -112,6 +134,21 @@ def test_a_sweep_measures_every_weight_and_goes_on_where_it_stopped(compose_conf
     results = json.loads((out / "results.json").read_text())
     assert results["comparable_to_published"] is False
     assert (out / "pareto.png").stat().st_size > 1000
-    times = {path: path.stat().st_mtime_ns for path in (out / "blocks").rglob("*.safetensors")}
+    kept = [*(out / "blocks").rglob("*.safetensors"), out / "strips.safetensors"]
+    times = {path: path.stat().st_mtime_ns for path in kept}
+    assert_the_strips_end_in_the_pictures_of_the_cells(out)
     evaluate(config)
-    assert times == {path: path.stat().st_mtime_ns for path in (out / "blocks").rglob("*.safetensors")}
+    assert times == {path: path.stat().st_mtime_ns for path in kept}
+    page = (out / "report.html").read_text()
+    assert page.count("estimates of x0") == 2  # a strip picture of each stage
+
+
+def assert_the_strips_end_in_the_pictures_of_the_cells(out):
+    pictures = read_archive(out).pictures
+    with safe_open(out / "strips.safetensors", framework="pt") as file:
+        weights, prompts, moments = file.get_slice("base").get_shape()[:3]
+        last = file.get_tensor("sr1")[:, :, -1]
+    assert (weights, prompts, moments) == (2, 3, 2)
+    for row, cell in enumerate(("dynamic-w1.0", "dynamic-w3.0")):
+        difference = last[row, :2].int() - pictures[cell].int()
+        assert difference.abs().max() <= 1  # another batch size may round otherwise

@@ -10,6 +10,8 @@ from conftest import TINY_NETWORK
 from safetensors.torch import load_file
 
 from imagen.app.export import export
+from imagen.app.run_weights import AVERAGED, RAW, load_weights
+from imagen.app.runs import RunFolder
 from imagen.app.train import train
 from imagen.errors import UserError
 from imagen.pictures import read_settings
@@ -31,7 +33,7 @@ def test_every_stage_trains_validates_draws_and_exports(stage, compose_config):
     config = compose_config("train", f"stage={stage}", *SMALL)
     train(config)
     run = Path(config.run_dir)
-    assert list(run.glob("events.out.tfevents.*"))
+    assert_tensorboard_begins_with_what_one_wants_to_see(run, config)
     assert read_settings(run / "samples" / "step_0000002.png")["weights"] == [1, 2]
     description = json.loads((run / "export" / "config.json").read_text())
     assert (description["name"], description["step"]) == (stage, 2)
@@ -39,14 +41,60 @@ def test_every_stage_trains_validates_draws_and_exports(stage, compose_config):
     again = export(run, run / "from the checkpoint")
     for name in ("config.json", "model.safetensors"):
         assert (again / name).read_bytes() == (run / "export" / name).read_bytes()
+    assert_raw_and_averaged_weights_can_be_sampled(run)
+
+
+def flat_weights(path, kind):
+    denoiser = load_weights(path, kind, torch.device("cpu")).model.denoiser
+    return torch.cat([weight.flatten() for weight in denoiser.parameters()])
+
+
+def assert_raw_and_averaged_weights_can_be_sampled(run):
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    places = [(run / "export", AVERAGED), (checkpoint, AVERAGED), (checkpoint, RAW), (run / "export", RAW)]
+    exported, averaged, raw, raw_of_export = (flat_weights(*place) for place in places)
+    assert torch.equal(exported, averaged)
+    assert torch.equal(raw, raw_of_export)
+    assert not torch.equal(raw, averaged)
+
+
+def assert_tensorboard_begins_with_what_one_wants_to_see(run, config):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    log = EventAccumulator(str(run))
+    log.Reload()
+    content = log.summary_metadata["_hparams_/experiment"].plugin_data.content
+    columns = [info.name for info in HParamsPluginData.FromString(content).experiment.hparam_infos]
+    assert columns[:7] == ["name", "stage", "resolution", "lr", "batch_size", "max_steps", "seed"]
+    content = log.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    started = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert started["stage"].string_value == config.stage.name
+    assert started["lr"].number_value == config.stage.optimizer.lr
+    assert {"train/loss", "train/learning_rate"} <= set(log.Tags()["scalars"])
 
 
 def test_what_is_not_a_run_cannot_be_exported(compose_config, tmp_path):
     with pytest.raises(UserError, match=r"not the folder of a run: config\.yaml is missing"):
         export(tmp_path)
     (tmp_path / "config.yaml").write_text("stage: {}\n")
-    with pytest.raises(UserError, match=r"last\.ckpt does not exist"):
+    with pytest.raises(UserError, match=r"config\.yaml: not the configuration of a run"):
         export(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "overrides", "expected"),
+    [
+        (["stage.optimizer.lr=1e-4,3e-4"], [], r"share one folder; vary name as well"),
+        (["stage.optimizer.lr=1e-4,3e-4", "name=lr${stage.optimizer.lr}"], ["trainer.devices=2"], "with 2 processes"),
+        (["name=a,b"], ["trainer.num_nodes=2"], "with 2 processes"),
+    ],
+)
+def test_a_sweep_that_cannot_work_is_refused(arguments, overrides, expected, compose_config, monkeypatch):
+    config = compose_config("train", *SMALL, "logger=none", *(f"+{o}" if "nodes" in o else o for o in overrides))
+    monkeypatch.setattr("sys.argv", ["train.py", "-m", *arguments])
+    with pytest.raises(UserError, match=expected):
+        train(config)
 
 
 def weights_after(compose_config, name, *overrides):
@@ -57,9 +105,13 @@ def weights_after(compose_config, name, *overrides):
     return torch.load(f"{config.run_dir}/checkpoints/last.ckpt", weights_only=True)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(accumulate, compose_config):
-    more = [f"trainer.accumulate_grad_batches={accumulate}", "stage.lr_schedule.total_steps=4"]
+@pytest.mark.parametrize(("accumulate", "optimizer"), [(1, "adamw"), (2, "adamw"), (1, "muon"), (1, "adafactor")])
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(accumulate, optimizer, compose_config):
+    more = [
+        f"trainer.accumulate_grad_batches={accumulate}",
+        f"stage/optimizer={optimizer}",
+        "stage.lr_schedule.total_steps=4",
+    ]
     whole = weights_after(compose_config, "whole", "trainer.max_steps=4", *more)
     weights_after(compose_config, "parts", "trainer.max_steps=2", *more)
     parts = weights_after(compose_config, "parts", "trainer.max_steps=4", *more)
@@ -69,7 +121,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(accumulate, compose_
     for mine, other in zip(
         whole["optimizer_states"][0]["state"].values(), parts["optimizer_states"][0]["state"].values(), strict=True
     ):
-        assert all(torch.equal(mine[key], other[key]) for key in mine)
+        assert all(torch.equal(torch.as_tensor(mine[key]), torch.as_tensor(other[key])) for key in mine)
 
 
 def test_a_run_refuses_to_resume_under_another_configuration_or_when_finished(compose_config):
@@ -80,6 +132,18 @@ def test_a_run_refuses_to_resume_under_another_configuration_or_when_finished(co
         weights_after(compose_config, "run", "trainer.max_steps=2", "stage.text_dropout=0.2")
     changed = ["stage.text_dropout=0.2", "may_change=[stage.text_dropout]"]
     assert weights_after(compose_config, "run", "trainer.max_steps=2", *changed)["global_step"] == 2
+
+
+def test_a_run_may_resume_where_its_caches_and_text_encoder_lie_elsewhere(compose_config, tmp_path):
+    shards = ["data=webdataset", "data.path=/shards"]
+    run = RunFolder(tmp_path / "run")
+    run.last_checkpoint.parent.mkdir(parents=True)
+    run.keep_configuration(compose_config("train", *shards))
+    run.last_checkpoint.write_bytes(b"")
+    moved = [f"paths.cache={tmp_path}/elsewhere", f"paths.assets={tmp_path}/assets"]
+    run.keep_configuration(compose_config("train", *shards, *moved))
+    with pytest.raises(UserError, match=r"text\.encoder\.max_length=128 and cannot resume"):
+        run.keep_configuration(compose_config("train", *shards, "text.encoder.max_length=64"))
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_before_the_update(compose_config, monkeypatch):

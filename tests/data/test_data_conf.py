@@ -1,5 +1,7 @@
 """What conf/data holds builds a DataModule that serves batches."""
 
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ def configured(
         "resolutions": list(resolutions),
         "stage": {"resolution": resolutions[stage]},
         "text": {"_target_": "imagen.text.sources.NoText", "features": 2},
+        "paths": {"cache": "/tmp/unused"},
     }
     data = OmegaConf.load(CONF / f"{choice}.yaml")
     config = OmegaConf.merge(around, {"data": data}, OmegaConf.from_dotlist(["data.batch_size=3", *overrides]))
@@ -47,6 +50,16 @@ def test_a_folder_is_given_by_its_path_and_split(folder):
     data = configured("image_folder", f"data.path={folder()}", "data.train.n=3", "data.num_workers=0")
     serve(data, side=4, held_out=2)
     assert len(data.train) == 4
+
+
+def test_shards_are_given_by_their_folder(folder, tmp_path):
+    with tarfile.open(tmp_path / "00000.tar", "w") as tar:
+        for i in range(6):
+            tar.add(folder() / f"{i}.png", f"{i}.png")
+            caption = tarfile.TarInfo(f"{i}.txt")
+            caption.size = 1
+            tar.addfile(caption, io.BytesIO(b"x"))
+    serve(configured("webdataset", f"data.path={tmp_path}", f"paths.cache={tmp_path}", "data.train.n=3"), 4, held_out=2)
 
 
 def test_parquet_is_given_by_its_path(tmp_path, monkeypatch):

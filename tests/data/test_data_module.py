@@ -190,6 +190,12 @@ def test_a_few_bad_pictures_may_be_passed_over_each_being_listed(module, numbers
     assert caplog.messages == ["skipped: numbers row 4: damaged"]
 
 
+def test_validation_may_have_as_many_bad_pictures_as_training(module, numbers):
+    bad = BadPictures(max_share=0.001)
+    data = module(numbers(1000), numbers(10, bad=frozenset({4})), bad_pictures=bad, batch_size=5)
+    assert [len(batch.ids) for batch in data.val_dataloader()] == [5, 5]
+
+
 def test_more_bad_pictures_than_allowed_end_the_run(module, numbers):
     data = module(numbers(1000, bad=frozenset({4, 700})), bad_pictures=BadPictures(0.001), batch_size=250)
     with pytest.raises(UserError, match=r"2 of 1000 pictures are unusable \(1 may be\), first numbers row"):

@@ -22,19 +22,22 @@ class KilledError(RuntimeError):
 
 
 class Probe(LightningModule):
-    """The least that trains: remembers its batches, and dies before position `dies_at`."""
+    """The least that trains: remembers its batches, also in the folder `diary`, and dies before position `dies_at`."""
 
-    def __init__(self, dies_at: int | None = None) -> None:
+    def __init__(self, dies_at: int | None = None, diary: Path | None = None) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.layer = nn.Conv2d(3, 2, 1)
-        self.dies_at, self.seen, self.validated = dies_at, [], []
+        self.dies_at, self.seen, self.validated, self.diary = dies_at, [], [], diary
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if batch.position == self.dies_at:
             raise KilledError
         self.seen.append(batch)
+        if self.diary is not None:
+            with (self.diary / f"{batch.position}-{self.global_rank}").open("wb") as file:
+                file.write(batch.images.numpy().tobytes())
         loss = self.layer(batch.images).square().mean()
         self.trainer.datamodule.next_position = batch.position + 1
         return loss
@@ -48,16 +51,18 @@ class Probe(LightningModule):
 
 @pytest.fixture
 def fit(tmp_path: Path, text, numbers):
-    def run(probe: Probe, workers: int, resume: bool = False) -> Probe:
+    def run(probe: Probe, workers: int, resume: bool = False, processes: int = 1, steps: int = STEPS) -> Probe:
         geometry = Geometry(random_crop=True, horizontal_flip=True)
         source = numbers(10, 8, 12)
-        data = ImagenDataModule(source, source, text, 4, 8, 3, 4, workers, seed=0, geometry=geometry)
+        data = ImagenDataModule(source, source, text, 4, 8, 3, 4 // processes, workers, seed=0, geometry=geometry)
         checkpoints = ModelCheckpoint(
             tmp_path, "last", every_n_train_steps=2, save_on_train_epoch_end=False, enable_version_counter=False
         )
         trainer = Trainer(
             accelerator="cpu",
-            max_steps=STEPS,
+            max_steps=steps,
+            devices=processes,
+            strategy="ddp_fork" if processes > 1 else "auto",
             accumulate_grad_batches=ACCUMULATE,
             val_check_interval=4,
             check_val_every_n_epoch=None,
@@ -92,3 +97,31 @@ def test_a_run_killed_within_an_accumulation_window_resumes_as_if_nothing_had_ha
     assert contents(resumed.validated) == contents(whole.validated[3:])
     assert torch.equal(resumed.layer.weight, whole.layer.weight)
     assert torch.equal(resumed.layer.bias, whole.layer.bias)
+
+
+def test_a_run_goes_on_with_other_numbers_of_workers_as_if_nothing_had_happened(fit):
+    whole = fit(Probe(), 0)
+    parts = [fit(Probe(), workers, resume=steps > 2, steps=steps) for workers, steps in ((0, 2), (2, 4), (1, 6))]
+    assert [batch for part in parts for batch in contents(part.seen)] == contents(whole.seen)
+    assert torch.equal(parts[-1].layer.weight, whole.layer.weight)
+
+
+def diary_of(folder: Path) -> dict[int, bytes]:
+    """The pictures of each batch, those of rank 0 first."""
+    pages: dict[int, bytes] = {}
+    for page in sorted(folder.iterdir(), key=lambda page: [int(part) for part in page.name.split("-")]):
+        position = int(page.name.split("-")[0])
+        pages[position] = pages.get(position, b"") + page.read_bytes()
+    return pages
+
+
+def test_two_processes_see_the_batches_of_one_that_are_twice_as_large(fit, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    whole = fit(Probe(diary=one), 0)
+    fit(Probe(diary=two), 0, processes=1, steps=2)
+    halves = fit(Probe(diary=two), 0, processes=2, resume=True)
+    assert diary_of(two) == diary_of(one)
+    # Gradients are averaged in another order, so the weights agree to rounding and not to the bit.
+    torch.testing.assert_close(halves.layer.weight, whole.layer.weight, rtol=1e-5, atol=1e-6)

@@ -3,7 +3,9 @@ import torch
 
 from imagen.evaluation.prompts import shapes_prompts
 
-from .stand_ins import DrawingSampler, clip_folder
+from .stand_ins import DrawingSampler, clip_folder, plan
+
+WEIGHTS = [1, 1.5, 4]
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +27,16 @@ def random_pixels():
     return torch.randint(0, 256, (12, 48, 48, 3), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
 
 
+@pytest.fixture(scope="session")
+def run(tmp_path_factory, judge):
+    """A finished evaluation of twelve prompts at `WEIGHTS`, two curves: its results and its folder."""
+    from .test_sweep import evaluation
+
+    prompts = shapes_prompts(count=12, seed=5)
+    out = tmp_path_factory.mktemp("evaluation")
+    return evaluation(out, [judge], prompts).run(plan(DrawingSampler(prompts), WEIGHTS)), out
+
+
 @pytest.fixture
 def prompts():
     return shapes_prompts(count=12, seed=5)
@@ -33,3 +45,22 @@ def prompts():
 @pytest.fixture
 def sampler(prompts):
     return DrawingSampler(prompts)
+
+
+@pytest.fixture(scope="session")
+def inception_weights(tmp_path_factory):
+    """Random weights of torch-fidelity's InceptionV3, in the file format of the real ones."""
+    from torch_fidelity import feature_extractor_inceptionv3 as theirs
+
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    with torch.random.fork_rng(), pytest.MonkeyPatch.context() as patch:
+        torch.manual_seed(0)
+        # Its constructor always loads weights; skip that once to get at its random ones.
+        patch.setattr(theirs, "load_state_dict_from_url", lambda *args, **kwargs: None)
+        patch.setattr(torch.nn.Module, "load_state_dict", lambda self, state: None)
+        network = theirs.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+        for module in network.modules():
+            if isinstance(module, torch.nn.Conv2d):  # the library's own start lets features vanish
+                torch.nn.init.kaiming_normal_(module.weight)
+    torch.save(network.state_dict(), path)
+    return path

@@ -1,11 +1,13 @@
 """Tiny stand-ins of the real classes: a random CLIPModel folder and a sampler that draws."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from imagen.data.shapes import draw, sample_scene
+from imagen.evaluation.curves import Curve, Plan
 
 
 def clip_folder(folder: Path, image_size: int = 32, shortest_edge: int | None = None, seed: int = 0) -> Path:
@@ -45,8 +47,12 @@ class DrawingSampler:
         self.seed = seed
         self.made = []
 
-    def __call__(self, captions, picture_ids, guidance_weight, thresholding):
-        self.made += [(i, guidance_weight, type(thresholding).__name__) for i in picture_ids]
+    def curves(self, labels=("dynamic", "static"), cascade="cascade"):
+        """Curves that differ by their labels alone."""
+        return {label: Curve(partial(self, label), {"cascade": cascade, "thresholding": label}) for label in labels}
+
+    def __call__(self, label, captions, picture_ids, guidance_weight):
+        self.made += [(i, guidance_weight, label) for i in picture_ids]
         pictures = []
         for caption, i in zip(captions, picture_ids, strict=True):
             assert caption == self.prompts.texts[i]
@@ -55,3 +61,8 @@ class DrawingSampler:
             scene = self.prompts.prompts[i].scene if right else sample_scene(self.seed + 99, i, "train")
             pictures.append(draw(scene, self.resolution))
         return np.stack(pictures)
+
+
+def plan(sampler, weights=(1, 4), **curves):
+    """What the tests sweep: two curves at two weights."""
+    return Plan(sampler.curves(**curves), weights)

@@ -1,25 +1,40 @@
-import json
+import re
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from imagen.errors import UserError
-from imagen.evaluation.compare import MUST_AGREE, compare_results, load_results
+from imagen.evaluation.archive import Archive
+from imagen.evaluation.arrays import fingerprint
+from imagen.evaluation.compare import MUST_AGREE, Side, load_side, pair_up
+from imagen.evaluation.compare_report import _axes, as_html, as_markdown, write_comparison
+from imagen.evaluation.jackknife import jackknife_mean
 
 
-def results(value, weights=(1.0, 3.0), **facts):
+def side(name, value, weights=(1.0, 3.0), **facts):
+    """An evaluation whose only numbers are a distance with an interval and a recall without."""
     interval = {"estimate": value, "low": value - 1, "high": value + 1, "method": "jackknife"}
-    metrics = {"fd[j]": value, "recall[j]": 0.5}
     cells = [
-        {"thresholding": "dynamic", "guidance_weight": w, "metrics": metrics, "intervals": {"fd[j]": interval}}
+        {"curve": "dynamic", "guidance_weight": w, "pictures": 40, "metrics": {"fd[j]": value, "recall[j]": 0.5},
+         "intervals": {"fd[j]": interval}}
         for w in weights
-    ]
-    return dict.fromkeys(MUST_AGREE, "same") | {"cells": cells} | facts
+    ]  # fmt: skip
+    scores = value + torch.linspace(-1, 1, 40, dtype=torch.float64)  # the same spread everywhere: pairing cancels it
+    names = [f"dynamic-w{w}" for w in weights]
+    pictures = {cell: torch.full((2, 8, 8, 3), 40 * i, dtype=torch.uint8) for i, cell in enumerate(names)}
+    jackknives = {cell: {"fd[j]": jackknife_mean(scores)} for cell in names}
+    archive = Archive(["a", "b"], [None, None], names, pictures, jackknives)
+    return Side(name, dict.fromkeys(MUST_AGREE, "same") | {"cells": cells, "controls": {}} | facts, archive)
 
 
-def test_shared_cells_stand_side_by_side_with_their_intervals():
-    text = compare_results(results(5.0), results(7.0, weights=(3.0, 4.0)), ("a", "b"))
-    assert "| dynamic | 3 | fd[j] | 5 [4, 6] | 7 [6, 8] |" in text
-    assert "| dynamic | 3 | recall[j] | 0.5 | 0.5 |" in text
+def test_shared_cells_stand_side_by_side_with_the_paired_difference():
+    one, other = side("a", 5.0), side("b", 7.0, weights=(3.0, 4.0))
+    text = as_markdown(one, other, pair_up(one, other))
+    # Each side alone is uncertain by about 0.2; what both share cancels.
+    assert "| dynamic | 3 | fd[j] | 5 [4, 6] | 7 [6, 8] | **+2 [+2, +2]** |" in text
+    assert "| dynamic | 3 | recall[j] | 0.5 | 0.5 | +0 |" in text
     assert "| dynamic | 1 |" not in text
     assert "| dynamic | 4 |" not in text
 
@@ -27,20 +42,48 @@ def test_shared_cells_stand_side_by_side_with_their_intervals():
 @pytest.mark.parametrize("fact", MUST_AGREE)
 def test_numbers_measured_in_different_ways_are_not_compared(fact):
     with pytest.raises(UserError, match=f"a and b differ in {fact}: same and another"):
-        compare_results(results(5.0), results(7.0, **{fact: "another"}), ("a", "b"))
+        pair_up(side("a", 5.0), side("b", 7.0, **{fact: "another"}))
+
+
+def test_pictures_of_other_noise_are_not_compared():
+    def seeded(seed):
+        return {"curves": {"dynamic": {"stages": [{"seed": seed}, {"seed": seed}]}}}
+
+    assert pair_up(side("a", 5.0, **seeded(0)), side("b", 7.0, **seeded(0)))
+    with pytest.raises(UserError, match=r"a and b differ in cascade.seed: \[0\] and \[1\]"):
+        pair_up(side("a", 5.0, **seeded(0)), side("b", 7.0, **seeded(1)))
 
 
 def test_nothing_in_common_or_nothing_there_is_refused(tmp_path):
-    with pytest.raises(UserError, match="share no guidance weight"):
-        compare_results(results(5.0, weights=(1.0,)), results(7.0, weights=(2.0,)), ("a", "b"))
+    with pytest.raises(UserError, match="share no curve and guidance weight"):
+        pair_up(side("a", 5.0, weights=(1.0,)), side("b", 7.0, weights=(2.0,)))
     with pytest.raises(UserError, match="finish that evaluation first"):
-        load_results(tmp_path)
+        load_side(tmp_path, "a")
+    (tmp_path / "results.json").write_text('{"format": 1}')
+    with pytest.raises(UserError, match="has format 1, this version reads 2; evaluate again"):
+        load_side(tmp_path, "a")
 
 
-def test_the_facts_that_must_agree_are_in_results_json(tmp_path, judge, prompts, sampler):
-    from .test_sweep import evaluation
+def test_a_finished_evaluation_compared_with_itself(run, tmp_path):
+    """Everything that `write_comparison` reads is in the folder that evaluate.py wrote."""
+    results, out = run
+    assert results.facts["texts_sha256"] == fingerprint(results.texts)
+    one, other = load_side(out, "one"), load_side(out, "<other>")
+    pairs = pair_up(one, other)
+    assert [pair.cell for pair in pairs] == [result.cell for result in results.cells]
+    for pair in pairs:
+        assert {"kid[tiny]", "align[tiny]", "checker[all]"} <= pair.differences.keys()
+        assert all(change.estimate == change.low == change.high == 0 for change in pair.differences.values())
+    write_comparison(one, other, tmp_path)
+    page = (tmp_path / "compare.html").read_text(encoding="utf-8")
+    assert page == as_html(one, other, pairs, tmp_path)
+    assert re.findall(r'src="(.{15})', page) == ["data:image/png;"] * 3  # the plot and two grids
+    assert not re.findall(r"https?://|<other>", page)
+    with Image.open(tmp_path / "compare-static.png") as image:
+        colours = {tuple(pixel) for pixel in np.asarray(image.convert("RGB")).reshape(-1, 3)}
+    assert tuple(results.pictures["static-w4.0"][0][8, 8].tolist()) in colours
 
-    evaluation(tmp_path, [judge], prompts, weights=[1]).run(sampler, "cascade")
-    found = load_results(tmp_path)
-    assert set(MUST_AGREE) <= found.keys()
-    assert "| static | 1 | kid[tiny] |" in compare_results(found, json.loads(json.dumps(found)), ("a", "b"))
+
+def test_published_distances_have_axes_of_their_own():
+    found = _axes(["clip_score", "fid", "fid_clean", "fd_dinov2", "fd_inf", "fd_inf_dinov2", "kid"])
+    assert found == [("clip_score", name) for name in ("fid", "fid_clean", "fd_dinov2")]

@@ -8,7 +8,15 @@ from PIL import Image
 from imagen.errors import UserError
 from imagen.evaluation.arrays import as_pixels
 from imagen.evaluation.features import Judge, cosines
-from imagen.evaluation.names import CLIP_L14_SHA256, OPENAI_PREPROCESSING, clip_names, inception_key
+from imagen.evaluation.names import (
+    CLIP_L14_SHA256,
+    DINOV2_L14_SHA256,
+    INCEPTION_SHA256,
+    OPENAI_PREPROCESSING,
+    clip_names,
+    dinov2_key,
+    inception_key,
+)
 from imagen.evaluation.preprocessing import ClipPreprocessing
 
 from .stand_ins import clip_folder
@@ -120,8 +128,12 @@ def test_published_names_need_the_published_weights_and_preprocessing():
     assert clip_names("mine", known, other).alignment_key == "align[mine]"
     assert clip_names("shapes-judge-a", "0" * 64, OPENAI_PREPROCESSING).fidelity_key == "fd[shapes-judge-a]"
     assert clip_names("clip_score", "0" * 64, OPENAI_PREPROCESSING).alignment_key == "align[clip_score:00000000]"
-    assert inception_key("6726825d" + "0" * 56) == "fid"
-    assert inception_key("0123456789") == "fd[inception:01234567]"
+    assert inception_key(INCEPTION_SHA256, "inception", "fid") == "fid"
+    # A file can be made whose hash begins like the published one's.
+    assert inception_key("6726825d" + "0" * 56, "inception", "fid") == "fd[inception:6726825d]"
+    assert inception_key("0123456789", "inception-clean", "fid_clean") == "fd[inception-clean:01234567]"
+    assert dinov2_key(DINOV2_L14_SHA256) == "fd_dinov2"
+    assert dinov2_key("0123456789") == "fd[dinov2:01234567]"
 
 
 def test_pictures_that_are_not_uint8_are_refused():

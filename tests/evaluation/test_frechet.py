@@ -87,3 +87,12 @@ def test_too_few_broken_or_unlike_features_are_refused():
         Gaussian.fit(broken)
     with pytest.raises(UserError, match="different sizes: 3 in the reference, 4"):
         frechet_distance(Gaussian.fit(features(5, 3)), Gaussian.fit(features(5, 4)))
+
+
+def test_the_root_of_the_reference_is_taken_once(monkeypatch):
+    features = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    reference, other = Gaussian.fit(features[:20]), Gaussian.fit(features[20:])
+    taken, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: taken.append(matrix) or eigh(matrix))
+    assert len({frechet_distance(reference, other) for _ in range(3)}) == 1
+    assert len(taken) == 1

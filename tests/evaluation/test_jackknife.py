@@ -84,6 +84,11 @@ def test_wilson_gives_limits_inside_zero_and_one(right, count, low, high):
     assert interval.low <= right / count <= interval.high
 
 
+def test_wilson_stays_inside_zero_and_one_to_the_last_digit():
+    counts = range(1, 400)
+    assert all(wilson(0, count).low == 0.0 and wilson(count, count).high == 1.0 for count in counts)
+
+
 def test_an_interval_of_a_distance_takes_four_pictures_a_feature():
     assert enough_for_frechet(256, 64)
     assert not enough_for_frechet(255, 64)

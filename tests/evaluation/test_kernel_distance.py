@@ -57,4 +57,6 @@ def test_precision_is_of_the_generated_and_recall_of_the_real():
 
 def test_names_of_other_numbers_of_the_same_features():
     assert sibling("fid", "kid") == "kid"
+    assert sibling("fid_clean", "kid") == "kid_clean"
+    assert sibling("fd_dinov2", "precision") == "precision_dinov2"
     assert sibling("fd[inception:12345678]", "kid") == "kid[inception:12345678]"

@@ -8,7 +8,6 @@ from typing import ClassVar
 import pytest
 import torch
 
-from imagen.diffusion.thresholding import DynamicThresholding, StaticThresholding
 from imagen.evaluation.checker import ShapesChecker
 from imagen.evaluation.features import Extractor
 from imagen.evaluation.harness import Evaluation
@@ -17,7 +16,7 @@ from imagen.evaluation.prompts import shapes_prompts
 from imagen.evaluation.reference import ShapesReference
 from imagen.evaluation.report import as_csv, as_json, write_json, write_text
 
-from .stand_ins import DrawingSampler
+from .stand_ins import DrawingSampler, plan
 from .test_sweep import files
 
 FORK = multiprocessing.get_context("fork")
@@ -36,9 +35,8 @@ class MeanColour(Extractor):
 
 def evaluate(out, sampler_of=DrawingSampler):
     prompts = shapes_prompts(count=12, seed=5)
-    both = {"dynamic": DynamicThresholding(0.995), "static": StaticThresholding()}
-    Evaluation([MeanColour()], ShapesChecker(), prompts, [1, 2, 4], both, ShapesReference(20, 77), out, 4, 0, 2).run(
-        sampler_of(prompts), "cascade"
+    Evaluation([MeanColour()], ShapesChecker(), prompts, ShapesReference(20, 77), out, 4, 0, 2).run(
+        plan(sampler_of(prompts), [1, 2, 4])
     )
 
 
@@ -58,20 +56,23 @@ def in_a_process(target, *arguments):
     return process
 
 
+class Killed(DrawingSampler):
+    """Dies at its second block, while it samples or while the block is written."""
+
+    def __init__(self, prompts, while_writing):
+        super().__init__(prompts)
+        self.while_writing = while_writing
+
+    def __call__(self, *arguments, **options):
+        if len(self.made) >= 4 and not self.while_writing:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if len(self.made) >= 4:
+            os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(*arguments, **options)
+
+
 def killed_at_the_second_block(out, while_writing):
-    def sampler_of(prompts):
-        draw = DrawingSampler(prompts)
-
-        def sample(*arguments, **options):
-            if len(draw.made) >= 4 and not while_writing:
-                os.kill(os.getpid(), signal.SIGKILL)
-            if len(draw.made) >= 4:
-                os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
-            return draw(*arguments, **options)
-
-        return sample
-
-    evaluate(out, sampler_of)
+    evaluate(out, lambda prompts: Killed(prompts, while_writing))
 
 
 @pytest.fixture(scope="module")
@@ -106,17 +107,13 @@ def test_ten_kills_lose_nothing_and_change_nothing(tmp_path, undisturbed):
 def test_two_processes_make_every_block_once_and_the_files_of_one(tmp_path, undisturbed):
     log = tmp_path / "made"
 
-    def sampler_of(prompts):
-        draw = DrawingSampler(prompts)
-
-        def sample(captions, picture_ids, guidance_weight, thresholding):
+    class Logged(DrawingSampler):
+        def __call__(self, label, captions, picture_ids, guidance_weight):
             with log.open("a") as file:
-                file.write(f"{type(thresholding).__name__} {guidance_weight} {picture_ids}\n")
-            return draw(captions, picture_ids, guidance_weight, thresholding)
+                file.write(f"{label} {guidance_weight} {picture_ids}\n")
+            return super().__call__(label, captions, picture_ids, guidance_weight)
 
-        return sample
-
-    processes = [in_a_process(evaluate, tmp_path / "out", sampler_of) for _ in range(2)]
+    processes = [in_a_process(evaluate, tmp_path / "out", Logged) for _ in range(2)]
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0, 0]

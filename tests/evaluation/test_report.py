@@ -10,29 +10,19 @@ from PIL import Image
 
 from imagen.evaluation.html import as_html
 from imagen.evaluation.metrics import Audit
-from imagen.evaluation.report import as_markdown, best, write_report
-from imagen.evaluation.report_tables import curve_table
+from imagen.evaluation.pareto_plot import dominated
+from imagen.evaluation.report import as_markdown, write_report
+from imagen.evaluation.report_tables import best, best_table, curve_table
+from imagen.evaluation.tensorboard import run_name
 
-from .stand_ins import DrawingSampler
-from .test_sweep import evaluation
-
-WEIGHTS = [1, 1.5, 4]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, judge):
-    from imagen.evaluation.prompts import shapes_prompts
-
-    prompts = shapes_prompts(count=12, seed=5)
-    out = tmp_path_factory.mktemp("evaluation")
-    return evaluation(out, [judge], prompts, weights=WEIGHTS).run(DrawingSampler(prompts), "cascade"), out
+from .conftest import WEIGHTS
 
 
 def test_results_json_holds_every_cell_and_calls_itself_not_comparable(run):
     results, out = run
     found = json.loads((out / "results.json").read_text())
     assert found["comparable_to_published"] is False
-    assert [(c["thresholding"], c["guidance_weight"]) for c in found["cells"]] == [
+    assert [(c["curve"], c["guidance_weight"]) for c in found["cells"]] == [
         (label, weight) for label in ("dynamic", "static") for weight in WEIGHTS
     ]
     for cell, result in zip(found["cells"], results.cells, strict=True):
@@ -55,7 +45,7 @@ def test_sweep_csv_is_tidy_and_equals_the_json(run):
         (r["name"], float(r["guidance_weight"]), r["metric"]): float(r["value"]) for r in rows if r["kind"] == "cell"
     }
     assert cells == {
-        (result.cell.thresholding, result.cell.guidance_weight, metric): value
+        (result.cell.curve, result.cell.guidance_weight, metric): value
         for result in results.cells
         for metric, value in result.metrics.items()
     }
@@ -80,7 +70,7 @@ def test_intervals_hold_the_numbers_and_a_distance_of_few_pictures_has_none(run)
 
 def test_steps_are_paired_differences_of_neighbouring_weights(run):
     results, _ = run
-    steps = [step for step in results.steps if step.metric == "checker[all]" and step.thresholding == "static"]
+    steps = [step for step in results.steps if step.metric == "checker[all]" and step.curve == "static"]
     assert [(step.from_weight, step.to_weight) for step in steps] == [(1, 1.5), (1.5, 4)]
     values = [result.metrics["checker[all]"] for result in results.curve("static")]
     assert [step.difference.estimate for step in steps] == pytest.approx([b - a for a, b in pairwise(values)])
@@ -116,9 +106,9 @@ def test_the_markdown_warns_about_few_pictures_and_names_the_best_cell(run):
     results, _ = run
     text = as_markdown(results)
     assert "N / d = 0.75 is below 4" in text
-    label, weight, value = best(results, "align[tiny]", lowest=False)
+    label, weight, value = best(results, "align[tiny]")
     assert value == max(result.metrics["align[tiny]"] for result in results.cells)
-    assert f"best `align[tiny]`: {value:.4g} at w = {weight:g}, {label}" in text
+    assert f"| align[tiny] | {value:.4g} | {weight:g} | {label} |" in text
     assert "agreement: 18 numbers" in text
 
 
@@ -129,7 +119,7 @@ def test_the_html_holds_its_pictures_and_every_number_of_the_tables(run):
     assert len(sources) == 4  # Pareto plot, metrics, two grids
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert not re.findall(r"https?://", text)
-    for label in results.thresholdings:
+    for label in results.curves:
         for row in curve_table(results, label):
             assert all(cell in text for cell in row)
     assert results.facts["fingerprint"] in text
@@ -138,7 +128,7 @@ def test_the_html_holds_its_pictures_and_every_number_of_the_tables(run):
 def test_the_html_shows_what_users_wrote_as_text(run, tmp_path):
     results, _ = run
     label = "<script>alert(1)</script>"
-    cells = [replace(result, cell=replace(result.cell, thresholding=label)) for result in results.cells]
+    cells = [replace(result, cell=replace(result.cell, curve=label)) for result in results.cells]
     text = as_html(replace(results, cells=cells), ["- <b>"], [], tmp_path)
     assert "<script" not in text
     assert "<li>&lt;b&gt;</li>" in text
@@ -149,6 +139,7 @@ def test_a_disagreement_is_printed(run):
     broken = replace(results, audits=[Audit("fd[tiny] static-w4.0", 1.0, 1.1, 1.0)])
     assert "DISAGREEMENT" in as_markdown(broken)
     assert "torchmetrics 1.1" in as_markdown(broken)
+    assert "| fd[tiny] static-w4.0 | 1 | 1.1 | 1 | 1.0e-01 |" in as_markdown(broken)
 
 
 def test_tensorboard_has_the_weight_as_step_and_one_hparams_run_for_each_cell(run):
@@ -162,5 +153,47 @@ def test_tensorboard_has_the_weight_as_step_and_one_hparams_run_for_each_cell(ru
     expected = [result.metrics["align[tiny]"] for result in results.curve("static")]
     assert [event.value for event in events] == pytest.approx(expected, rel=1e-6)
     assert len(log.Tags()["images"]) == 3
-    hparams = sorted(path.name for path in (out / "tensorboard/hparams").iterdir())
-    assert hparams == sorted(result.cell.name for result in results.cells)
+    runs = {path.name for path in (out / "tensorboard").iterdir()}
+    assert runs == {"dynamic", "static"} | {run_name(result) for result in results.cells}
+
+
+def test_tensorboard_draws_each_number_with_its_interval_and_puts_the_pareto_pair_first(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.custom_scalar import layout_pb2
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    results, out = run
+    log = EventAccumulator(str(out / "tensorboard/dynamic"), size_guidance={"scalars": 0, "tensors": 0})
+    log.Reload()
+    (layout,) = log.Tensors("custom_scalars__config__")
+    charts = {
+        chart.title: chart.margin.series[0]
+        for category in layout_pb2.Layout.FromString(layout.tensor_proto.string_val[0]).category
+        for chart in category.chart
+    }
+    assert charts.keys() == {name for result in results.cells for name in result.intervals}
+    for name, series in charts.items():
+        low, value, high = ([e.value for e in log.Scalars(tag)] for tag in (series.lower, series.value, series.upper))
+        assert all(a <= b <= c for a, b, c in zip(low, value, high, strict=True)), name
+    cell = EventAccumulator(str(out / "tensorboard" / run_name(results.cells[0])))
+    cell.Reload()
+    content = cell.summary_metadata["_hparams_/experiment"].plugin_data.content
+    metrics = [info.name.tag for info in HParamsPluginData.FromString(content).experiment.metric_infos]
+    assert metrics[:3] == ["align/tiny", "fd/tiny", "checker/all"]
+    assert [event.step for event in cell.Scalars("fd/tiny")] == [100]
+
+
+def test_a_point_is_dominated_by_one_that_is_nowhere_worse():
+    """(alignment, distance): higher and lower are better."""
+    assert dominated([(0.8, 5.0), (0.9, 5.0), (0.9, 4.0), (0.7, 3.0), (0.7, 3.0)]) == [True, True, False, False, False]
+
+
+def test_the_best_cell_is_named_by_published_metrics_too(run):
+    results, _ = run
+    published = ("fid", "fid_clean", "kid", "clip_score", "fd_dinov2", "precision", "recall")
+    cells = [
+        replace(cell, metrics={**cell.metrics, **dict.fromkeys(published, float(i))})
+        for i, cell in enumerate(results.cells)
+    ]
+    rows = {row[0]: row[1] for row in best_table(replace(results, cells=cells))}
+    assert [rows[name] for name in published] == ["0", "0", "0", "5", "0", "5", "5"]

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from imagen.evaluation.arrays import sha256_of_file
 from imagen.evaluation.features import Judge
 from imagen.evaluation.judge_card import FRESH_SEED, right_against_wrong
 from imagen.evaluation.judge_model import IMAGE_SIZE, RECIPES
 from imagen.evaluation.judge_training import draw_scenes, judge_scene
+from imagen.files import sha256_of_file
 
 ASSETS = Path(__file__).parents[2] / "assets"
 

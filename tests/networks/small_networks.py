@@ -25,9 +25,9 @@ def randomise(network: nn.Module) -> nn.Module:
     return network
 
 
-def make_base(**changes: object) -> UNet:
+def make_base(positions: bool = False, **changes: object) -> UNet:
     torch.manual_seed(0)
-    attention = SelfAttentionSpec(head_channels=32)
+    attention = SelfAttentionSpec(head_channels=32, positions=positions)
     levels = [LevelSpec(32, 1, stride=1), LevelSpec(64, 2, attention), LevelSpec(96, 1, attention)]
     return UNet(levels, **{"text_features": TEXT_FEATURES, "embedding_features": 64, **changes})
 
@@ -42,6 +42,7 @@ def make_efficient(attention: SelfAttentionSpec | CrossAttentionSpec, **changes:
 MAKERS: dict[str, Callable[..., nn.Module]] = {
     "UNet": make_base,
     "UNet with low_res": lambda **changes: make_base(low_res=True, **changes),
+    "UNet with positions": lambda **changes: make_base(positions=True, **changes),
     "EfficientUNet, self-attention": lambda **changes: make_efficient(SelfAttentionSpec(32, expansion=2), **changes),
     "EfficientUNet, cross-attention": lambda **changes: make_efficient(CrossAttentionSpec(32), **changes),
 }

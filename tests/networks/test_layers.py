@@ -3,9 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from small_networks import randomise
 from torch import Tensor, nn
 
-from imagen.networks.attention import CrossAttentionSpec, SelfAttentionSpec, as_images, as_tokens, attend
+from imagen.networks.attention import CrossAttentionSpec, SelfAttentionSpec, as_images, as_tokens, attend, positions
 from imagen.networks.blocks import ResidualBlock
 from imagen.networks.efficient_unet import strided_conv
 from imagen.networks.embedding import LONGEST_PERIOD, SHORTEST_PERIOD, fourier_features
@@ -110,3 +111,20 @@ def test_noise_levels_look_different_and_near_ones_similar() -> None:
     assert distance[far].min() > 1
     assert distance.diagonal(1).max() < distance[far].min()
     assert LONGEST_PERIOD > 40 > SHORTEST_PERIOD
+
+
+@pytest.mark.parametrize("know_positions", [False, True])
+def test_only_attention_with_positions_tells_places_apart(know_positions: bool) -> None:
+    torch.manual_seed(0)
+    layer = randomise(SelfAttentionSpec(head_channels=32, positions=know_positions).build(32, 24))
+    x, text = torch.randn(2, 32, 4, 6), TextContext.of(torch.randn(2, 3, 24), torch.ones(2, 3) > 0, torch.float32)
+    mirrored = layer(x.flip(3), text).flip(3)  # pixels change places, and back
+    assert torch.allclose(mirrored, layer(x, text), atol=1e-5) != know_positions
+
+
+def test_positions_are_the_pictures_and_not_the_pixels() -> None:
+    small, large = (positions(side, side, torch.device("cpu")).unflatten(0, (side, side)) for side in (3, 9))
+    torch.testing.assert_close(
+        large[1::3, 1::3], small
+    )  # the middle pixel of each nine stands where the large one does
+    assert len(small.flatten(0, 1).unique(dim=0)) == 9

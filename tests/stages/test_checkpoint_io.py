@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -40,6 +41,30 @@ def test_a_save_that_fails_keeps_the_checkpoint_before_it(tmp_path, monkeypatch)
     assert caught.value.environment
     assert AtomicCheckpointIO().load_checkpoint(path)["global_step"] == 1
     assert not list(tmp_path.glob(".*.part"))
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_kills_before_the_new_file_is_installed_keep_the_checkpoint_before_them(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"global_step": 1}, path)
+    rename = Path.replace
+
+    def killed(self, target):
+        if target == path:
+            raise Killed
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        for step in (2, 3, 4):
+            with pytest.raises(Killed):
+                AtomicCheckpointIO().save_checkpoint({"global_step": step}, path)
+            assert AtomicCheckpointIO().load_checkpoint(path)["global_step"] == 1
+    AtomicCheckpointIO().save_checkpoint({"global_step": 5}, path)
+    assert len((tmp_path / "last.ckpt.sha256").read_text().split()) == 1
 
 
 class Evil:

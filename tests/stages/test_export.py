@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from small_stages import export_random_stage, small_cascade
 
 from imagen.errors import UserError
-from imagen.stages.export import file_sha256, load_stage
+from imagen.files import sha256_of_file
+from imagen.stages.export import load_stage
 
 
 def test_an_exported_stage_comes_back_with_every_weight(tmp_path):
@@ -19,6 +20,18 @@ def test_an_exported_stage_comes_back_with_every_weight(tmp_path):
     assert stage.description.low_resolution == 8
     assert stage.model.augmentation is not None
     assert not any(parameter.requires_grad for parameter in stage.model.denoiser.parameters())
+
+
+def test_a_kill_between_new_weights_and_their_description_leaves_no_stage(tmp_path, monkeypatch):
+    export_random_stage(tmp_path, "base", 8, None)
+
+    def killed(description):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("imagen.stages.export.default_card", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export_random_stage(tmp_path, "base", 8, None)
+    assert not (tmp_path / "config.json").exists()
 
 
 def edit(folder, **changes):
@@ -34,7 +47,7 @@ def test_what_was_changed_or_damaged_is_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match="changed or damaged"):
         load_stage(tmp_path)
     weights.write_bytes(whole[:100])
-    edit(tmp_path, weights_sha256=file_sha256(weights))
+    edit(tmp_path, weights_sha256=sha256_of_file(weights))
     with pytest.raises(UserError, match="export the stage again"):
         load_stage(tmp_path)
     weights.unlink()
@@ -48,7 +61,7 @@ def test_tensors_of_the_wrong_shape_are_listed(tmp_path):
     state = load_file(weights)
     name = next(iter(state))
     save_file(state | {name: torch.zeros(1), "extra": torch.zeros(2)}, weights)
-    edit(tmp_path, weights_sha256=file_sha256(weights))
+    edit(tmp_path, weights_sha256=sha256_of_file(weights))
     with pytest.raises(UserError, match=r"2 tensors do not fit.*extra: expected None, found \(2,\)"):
         load_stage(tmp_path)
 

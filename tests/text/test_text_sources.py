@@ -1,6 +1,7 @@
 import hashlib
 import re
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from imagen.errors import UserError
 from imagen.text.encoders import HuggingFaceEncoder
-from imagen.text.sources import CachedText, NoText, OnlineText, make_text_source
+from imagen.text.sources import CachedText, NoText, OnlineText, RememberedText, make_text_source
 
 ROOT = Path(__file__).parents[2]
 SHAPES_T5 = ROOT / "assets" / "shapes_t5"
@@ -96,3 +97,22 @@ def test_the_shipped_encoder_puts_its_own_colour_into_every_noun():
     moved = (one - swapped).norm(dim=-1) / one.norm(dim=-1)
     assert moved[[2, 9]].min() > 0.2
     assert moved[[2, 9]].min() > moved[13]
+
+
+def test_a_remembered_source_is_asked_once_for_each_caption_and_gives_the_same():
+    class Counting(OnlineText):
+        asked: ClassVar[list] = []
+
+        def embed(self, captions):
+            self.asked.extend(captions)
+            return super().embed(captions)
+
+    source = Counting(FakeEncoder())
+    remembered = RememberedText(source)
+    for _ in range(2):
+        found = remembered.embed(["red", "", "a blue cat", "red"])
+    assert Counting.asked == ["red", "", "a blue cat"]
+    expected = OnlineText(FakeEncoder()).embed(["red", "", "a blue cat", "red"])
+    assert found.lengths == expected.lengths
+    assert torch.equal(found.values, expected.values)
+    assert remembered.fingerprint == source.fingerprint

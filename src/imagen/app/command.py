@@ -22,10 +22,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
 
     def wrap(run: Callable[[DictConfig], None]) -> Callable[[], None]:
         def main() -> None:
+            offline_by_default = "HF_HUB_OFFLINE" not in os.environ
             prepare_environment()
             # Hydra's grammar reads `true` as a boolean, which cannot be the choice of a group.
             sys.argv = ["traceback=true" if argument == "debug=true" else argument for argument in sys.argv]
-            sys.exit(run_reporting_errors(lambda: _run_hydra(config_name, run), config_name))
+            sys.exit(run_reporting_errors(lambda: _run_hydra(config_name, run, offline_by_default), config_name))
 
         return main
 
@@ -55,9 +56,11 @@ def run_reporting_errors(run: Callable[[], object], config_name: str = "") -> in
     except (HydraException, OmegaConfBaseException) as error:
         return _report(error, config_name, 2)
     except OSError as error:
-        if error.filename is None or _traceback_wanted():
+        if error.errno is None or _traceback_wanted():
             raise
-        print(f"error: {error.filename}: {error.strerror}; check paths.* and the disk", file=sys.stderr)
+        # A write to a full disk does not say to which file.
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {where}{error.strerror}; check paths.* and the disk", file=sys.stderr)
         return 3
     except KeyboardInterrupt:
         return 130
@@ -77,11 +80,12 @@ def _traceback_wanted() -> bool:
     return "traceback=true" in sys.argv
 
 
-def _run_hydra(config_name: str, run: Callable[[DictConfig], None]) -> None:
+def _run_hydra(config_name: str, run: Callable[[DictConfig], None], offline_by_default: bool) -> None:
     import hydra
     from omegaconf.errors import OmegaConfBaseException
 
     from imagen.app.config_errors import check_configuration
+    from imagen.app.needed_weights import allows_downloads, check_weights
     from imagen.errors import UserError
 
     caught: list[Exception] = []
@@ -89,6 +93,9 @@ def _run_hydra(config_name: str, run: Callable[[DictConfig], None]) -> None:
     def checked(config: DictConfig) -> None:
         try:
             check_configuration(config)
+            if offline_by_default and allows_downloads(config):
+                os.environ["HF_HUB_OFFLINE"] = "0"  # the hub's client reads it when it is imported, later
+            check_weights(config)
             run(config)
         except (UserError, OmegaConfBaseException) as error:  # carried past Hydra, which would announce it itself
             caught.append(error)

@@ -15,27 +15,15 @@ def export(run: Path, out: Path | None = None) -> Path:
     Raises:
         UserError: if there is no configuration or no checkpoint, or either is damaged.
     """
+    from imagen.app.run_weights import AVERAGED, read_checkpoint
     from imagen.app.runs import RunFolder
-    from imagen.app.saved_config import read_saved
-    from imagen.app.train import describe
-    from imagen.errors import UserError
-    from imagen.instantiation import instantiate
-    from imagen.stages.checkpoint_io import AtomicCheckpointIO
     from imagen.stages.export import export_stage
 
     folder = RunFolder(run)
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"{run} is not the folder of a run: config.yaml is missing; give one such as runs/base/default")
-    config = read_saved(run / "config.yaml")
-    checkpoint = AtomicCheckpointIO().load_checkpoint(folder.last_checkpoint)
-    stage = instantiate(config.stage)
-    stage.load_state_dict(checkpoint["state_dict"])
-    devices = config.trainer.get("devices")
-    processes = (devices if isinstance(devices, int) else 1) * config.trainer.get("num_nodes", 1)
-    text = instantiate(config.text).fingerprint
+    description, denoiser = read_checkpoint(folder.last_checkpoint, AVERAGED)
     out = out or folder.export
-    export_stage(out, describe(config, checkpoint["global_step"], processes, text), stage.ema.module)
-    print(f"step {checkpoint['global_step']} of {run} -> {out}", flush=True)
+    export_stage(out, description, denoiser)
+    print(f"step {description.step} of {run} -> {out}", flush=True)
     return out
 
 

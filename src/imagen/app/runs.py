@@ -1,8 +1,8 @@
 """Folders of runs: where a run keeps its configuration, checkpoints and exported stage, and how to find them again."""
 
-import json
 import logging
 import shutil
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +11,22 @@ from omegaconf import DictConfig, OmegaConf
 
 from imagen.app.saved_config import read_saved
 from imagen.errors import UserError
+from imagen.files import write_atomically
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
 from imagen.stages.export import CONFIG, read_description
 
 log = logging.getLogger(__name__)
 
-KEPT = ("stage", "text", "resolutions", "data", "seed")
+KEPT = ("stage", "text", "resolutions", "data", "seed", "init_from")
 """What may not change when a run resumes: it decides the weights' shapes and the random numbers."""
 
 FREE_WITHIN_KEPT = (
+    "data.text",  # a copy of `text`, which is compared by itself
     "data.num_workers",
+    "data.train.index",
+    "data.train.source.index",
+    "data.validation.index",
+    "data.validation.source.index",
     "text.encoder.path",
     "text.folder",
     "stage.lr_schedule",
@@ -43,13 +49,17 @@ class RunFolder:
     def export(self) -> Path:
         return self.path / "export"
 
+    def exported_step(self) -> int | None:
+        """The optimizer step of the exported stage; None when the run was killed before it was exported."""
+        return read_description(self.export).step if (self.export / CONFIG).is_file() else None
+
     def probe(self) -> None:
         """Fail now, not at the first checkpoint, if nothing can be written here."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / ".probe"
-            probe.write_bytes(b"")
-            probe.unlink()
+            # Under a name that no other process of this run has.
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
         except OSError as error:
             raise UserError(
                 f"cannot write to {self.path}: {error.strerror}; choose another paths.runs", environment=True
@@ -100,8 +110,10 @@ class RunFolder:
             )
         return None
 
-    def keep_configuration(self, config: DictConfig) -> None:
+    def keep_configuration(self, config: DictConfig, write: bool = True) -> None:
         """Save the configuration of a new run; refuse to resume a run under another one but for `config.may_change`.
+
+        Of processes that train together one is to `write`; the others only refuse.
 
         Raises:
             UserError: naming the first key that differs, with both values.
@@ -113,9 +125,8 @@ class RunFolder:
             free = (*FREE_WITHIN_KEPT, *(resolved.get("may_change") or ()))
             for section in KEPT:
                 _refuse_difference(section, saved.get(section), resolved.get(section), self.path, free)
-        partial = path.with_name(".config.yaml.part")
-        OmegaConf.save(OmegaConf.create(resolved), partial)
-        partial.replace(path)
+        if write:
+            write_atomically(path, OmegaConf.to_yaml(OmegaConf.create(resolved)).encode())
 
 
 def _step_of(checkpoint: Path) -> int:
@@ -148,11 +159,14 @@ def find_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> li
         names: runs to take the stages from; None takes the newest of each.
 
     Raises:
-        UserError: if `names` were given and there is no finished base stage among them.
+        UserError: if `names` were given and there is no finished base stage among them, or one that is not used.
     """
     trained = _newest_exports(runs, names)
     if "base" in trained:
-        return _fitting(trained)
+        chain = _fitting(trained)
+        if names is not None:
+            _refuse_unused(names, trained, chain, runs)
+        return chain
     if names is not None:
         raise UserError(
             f"cascade.runs={names}: no finished base stage at {runs}/base/<name>/export; train one with "
@@ -161,11 +175,28 @@ def find_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> li
     return _fitting({folder.name: folder for folder in sorted(shipped.iterdir()) if (folder / CONFIG).is_file()})
 
 
+def _refuse_unused(names: list[str], trained: dict[str, Path], chain: list[Path], runs: Path) -> None:
+    """Raise UserError for a run that was asked for by name and is not in the cascade."""
+    for folder in trained.values():
+        if folder not in chain:
+            raise UserError(
+                f"cascade.runs={names}: {folder} does not fit behind {chain[-1]}; name runs of one cascade, or give "
+                "the stages themselves in cascade.stages"
+            )
+    used = {folder.parent.name for folder in chain}
+    for name in names:
+        if name not in used:
+            raise UserError(
+                f"cascade.runs={names}: {runs}/<stage>/{name}/export is missing, or of a stage that another of these "
+                "runs has newer; correct the name, or leave it out"
+            )
+
+
 def _newest_exports(runs: Path, names: list[str] | None) -> dict[str, Path]:
     newest: dict[str, Path] = {}
     for config in sorted(runs.glob(f"*/*/export/{CONFIG}"), key=lambda path: path.stat().st_mtime):
         if names is None or config.parents[1].name in names:
-            newest[json.loads(config.read_text(encoding="utf-8"))["name"]] = config.parent
+            newest[read_description(config.parent).name] = config.parent
     return newest
 
 

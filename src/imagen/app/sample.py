@@ -29,7 +29,7 @@ def sample(config: DictConfig) -> None:
     _save(pictures, captions, studio, weights, config, out)
     rows = [list(pictures[-1][i : i + config.count]) for i in range(0, len(captions), config.count)]
     columns = [f"picture {i}" for i in range(config.count)]
-    save_png(labelled_grid(rows, prompts, columns), out / "grid.png", {"prompts": prompts, "seed": config.seed})
+    save_png(labelled_grid(rows, prompts, columns), out / "grid.png", {"prompts": prompts, "seed": studio.seed})
     print(f"{len(captions)} pictures and grid.png in {out}")
 
 
@@ -41,14 +41,16 @@ def _save(
         for i, (caption, picture) in enumerate(zip(captions, batch, strict=True)):
             settings = {
                 "prompt": caption,
-                "seed": config.seed,
+                "seed": studio.seed,
                 "picture": i,
                 "stage": stage.description.name,
                 "weights_sha256": stage.description.weights_sha256,
+                "weights": config.cascade.weights,
                 "guidance": weights,
                 "sampler": dict(config.sampler),
                 "sr_sampler": dict(config.sr_sampler),
                 "thresholding": dict(config.thresholding),
+                "guidance_rule": dict(config.guidance_rule),
                 "aug_level": config.cascade.aug_level,
             }
             save_png(picture, out / stage.description.name / f"{i:05d}.png", _plain(settings))

@@ -3,19 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
+from imagen.app.run_weights import AVERAGED, load_weights
 from imagen.app.runs import find_stages
 from imagen.app.trainer import has_fast_bfloat16
 from imagen.cascade import Cascade, SamplingSettings
 from imagen.data.pixels import to_uint8
+from imagen.diffusion.conditioning import OtherSizeImages
 from imagen.errors import UserError
 from imagen.instantiation import instantiate
-from imagen.stages.export import load_stage
-from imagen.text.sources import TextSource
+from imagen.tensors import Images
+from imagen.text.sources import RememberedText, TextSource
 
 
 @dataclass(frozen=True)
@@ -33,23 +36,35 @@ class Studio:
         self, captions: Sequence[str], picture_ids: Sequence[int], settings: Sequence[SamplingSettings]
     ) -> list[np.ndarray]:
         """Pictures of every stage that has settings, uint8, (captions, height, width, 3) each, in batches."""
-        batches = [
-            self._batch(
-                captions[start : start + self.batch_size], picture_ids[start : start + self.batch_size], settings
-            )
-            for start in range(0, len(captions), self.batch_size)
-        ]
-        return [np.concatenate(stage) for stage in zip(*batches, strict=True)]
+        return [to_uint8(images) for images in self.images(captions, picture_ids, settings)]
 
-    def _batch(
-        self, captions: Sequence[str], picture_ids: Sequence[int], settings: Sequence[SamplingSettings]
-    ) -> list[np.ndarray]:
-        text, mask = self.text.embed(list(captions)).pad()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            images = self.cascade.sample(
-                text.to(self.device), mask.to(self.device), self.seed, list(picture_ids), settings
-            )
-        return [to_uint8(image) for image in images]
+    def images(
+        self,
+        captions: Sequence[str],
+        picture_ids: Sequence[int],
+        settings: Sequence[SamplingSettings],
+        smaller: OtherSizeImages | None = None,
+        first: int = 0,
+    ) -> list[Images]:
+        """As `Cascade.sample`, in batches."""
+        batches = []
+        for start in range(0, len(captions), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            below = None if smaller is None else smaller[part].to(self.device)
+            text, mask = self.text.embed(list(captions[part])).pad()
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+                batches.append(
+                    self.cascade.sample(
+                        text.to(self.device),
+                        mask.to(self.device),
+                        self.seed,
+                        list(picture_ids[part]),
+                        settings,
+                        below,
+                        first,
+                    )
+                )
+        return [torch.cat(stage) for stage in zip(*batches, strict=True)]
 
 
 def open_studio(config: DictConfig) -> Studio:
@@ -61,35 +76,35 @@ def open_studio(config: DictConfig) -> Studio:
     how = config.cascade
     device = _device(how.device)
     folders = _folders(config)
-    stages = [load_stage(folder, device) for folder in folders]
+    stages = [load_weights(folder, how.weights, device) for folder in folders]
     for folder, stage in zip(folders, stages, strict=True):
         this = stage.description
-        print(f"stage {this.name}: {folder} ({this.resolution} × {this.resolution}, step {this.step})", flush=True)
+        kind = "" if how.weights == AVERAGED else f", {how.weights} weights"
+        print(
+            f"stage {this.name}: {folder} ({this.resolution} × {this.resolution}, step {this.step}{kind})", flush=True
+        )
     names = [stage.description.name for stage in stages]
     if how.stop_at is not None:
         if how.stop_at not in names:
             raise UserError(f"cascade.stop_at={how.stop_at}: no such stage here; choose one of {', '.join(names)}")
         stages = stages[: names.index(how.stop_at) + 1]
     few = {"mode": "online"} if "mode" in config.text else {}  # a few captions need no cache
-    text: TextSource = instantiate(config.text, **few)
+    text = RememberedText(instantiate(config.text, **few))
     _check_text(text, stages[0].description.text)
     return Studio(
         Cascade(stages), text, device, _autocast(how.precision, device), _positive(how, "batch_size"), how.seed
     )
 
 
-def settings_for(
-    config: DictConfig, stages: int, weights: Sequence[float], thresholding: object | None = None
-) -> list[SamplingSettings]:
-    """Settings of each stage; the last of `weights` serves all stages after it."""
+def settings_for(config: DictConfig, stages: int, weights: Sequence[float]) -> list[SamplingSettings]:
+    """Settings of each stage, whose guidance rule gets its weight; the last of `weights` serves all stages after it."""
     guidance = [weights[min(i, len(weights) - 1)] for i in range(stages)]
-    thresholding = thresholding or instantiate(config.thresholding)
+    thresholding = instantiate(config.thresholding)
     samplers = [instantiate(config.sampler), instantiate(config.sr_sampler)]
-    guide = "imagen.diffusion.guidance.ClassifierFreeGuidance"
     return [
         SamplingSettings(
             samplers[min(i, 1)],
-            instantiate({"_target_": guide, "weight": float(weight)}),
+            instantiate(config.guidance_rule, weight=float(weight)),
             thresholding,
             float(config.cascade.aug_level),
         )
@@ -99,8 +114,8 @@ def settings_for(
 
 def _folders(config: DictConfig) -> list[Path]:
     if config.cascade.stages is not None:
-        return [Path(folder) for folder in config.cascade.stages]
-    names = list(config.cascade.runs) if config.cascade.runs is not None else None
+        return [Path(folder) for folder in listed(config.cascade, "stages", "cascade.stages")]
+    names = listed(config.cascade, "runs", "cascade.runs") if config.cascade.runs is not None else None
     folders = find_stages(Path(config.paths.runs), Path(config.paths.assets) / "cascade", names)
     if not folders:
         raise UserError(f"no finished base stage under {config.paths.runs}; train one with python train.py stage=base")
@@ -128,6 +143,18 @@ def _autocast(precision: str, device: torch.device) -> bool:
     if precision not in ("auto", "32-true", "bf16-mixed"):
         raise UserError(f"cascade.precision={precision}: choose auto, 32-true or bf16-mixed")
     return precision == "bf16-mixed" or (precision == "auto" and has_fast_bfloat16(device.type))
+
+
+def listed(config: DictConfig, name: str, key: str) -> list[Any]:
+    """The list `config[name]`, which a user knows as `key`. A lone value is refused: a text would be taken by letters.
+
+    Raises:
+        UserError: unless it is a list.
+    """
+    value = config[name]
+    if not isinstance(value, ListConfig):
+        raise UserError(f"{key}={value} must be a list: {key}=[{value}]")
+    return list(value)
 
 
 def _positive(config: DictConfig, name: str) -> int:

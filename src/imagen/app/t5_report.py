@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from imagen.data.shapes import (
-    Description,
     Look,
     Position,
     Relation,
@@ -69,14 +68,20 @@ def evaluate(
     model: "T5ForConditionalGeneration", encoder: "T5EncoderModel", tokenizer: "PreTrainedTokenizerFast"
 ) -> dict[str, float]:
     """Figures on held-out compositions, each a share in [0, 1], and the scale of the encoder's vectors."""
-    seen = [item for item in all_descriptions("train") if isinstance(item, Position)]
-    unseen = _some([item for item in all_descriptions("held_out") if isinstance(item, Position)], "probe")
+    seen, unseen = probed_scenes()
     figures = {"colour of the object on one side, written by the decoder": _written(model, tokenizer, unseen)}
-    figures |= probe(encoder, tokenizer, _some(seen, "probe"), unseen)
+    figures |= probe(encoder, tokenizer, seen, unseen)
     vectors = torch.cat(_vectors(encoder, tokenizer, unseen))
     figures["standard deviation of the vectors"] = vectors.std().item()
     figures["largest absolute value"] = vectors.abs().max().item()
     return figures
+
+
+def probed_scenes() -> tuple[list[Position], list[Position]]:
+    """Descriptions of two objects and their relation: to fit the probes on (train), to ask them about (held out)."""
+    splits = (all_descriptions(split) for split in ("train", "held_out"))
+    seen, unseen = ([item for item in every if isinstance(item, Position)] for every in splits)
+    return _some(seen, "probe"), _some(unseen, "probe")
 
 
 def _before(scene: Position) -> Look:
@@ -123,7 +128,7 @@ def probe(
     return figures
 
 
-def _some(descriptions: Sequence[Description], purpose: str) -> list[Description]:
+def _some(descriptions: Sequence[Position], purpose: str) -> list[Position]:
     count = min(EXAMPLES, len(descriptions))
     return random.Random(derive_seed("shapes-t5-report", purpose)).sample(list(descriptions), count)
 
@@ -154,7 +159,7 @@ def _ridge(inputs: Tensor, targets: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _vectors(
-    encoder: "T5EncoderModel", tokenizer: "PreTrainedTokenizerFast", descriptions: Sequence[Description]
+    encoder: "T5EncoderModel", tokenizer: "PreTrainedTokenizerFast", descriptions: Sequence[Position]
 ) -> list[Tensor]:
     """The token vectors of each caption, (tokens, features)."""
     rows: list[Tensor] = []
@@ -182,7 +187,8 @@ layers, gated GELU) and its word-level tokenizer ({vocabulary} entries, {sentine
 - **Training:** {steps:,} steps of {batch} examples, AdamW, learning rate {lr}, seed {seed}, {seconds:.0f} s on
   {threads} CPU thread(s); training loss at the end {loss:.3f}. Each attention head starts with a bias towards one
   neighbour.
-- **Made by:** `python -m imagen.app.pretrain_t5 --seed {seed} --steps {steps} --batch-size {batch} --lr {lr}`
+- **Made by:** `python -m imagen.app.pretrain_t5 --seed {seed} --steps {steps} --batch-size {batch} --lr {lr}
+  --threads {threads}`
 - **model.safetensors, sha256:** `{sha256}` ({size:,} bytes)
 - **Licence:** Apache-2.0, as the rest of the project.
 - **Use:** reads English of this grammar only; any word outside it is `<unk>`.

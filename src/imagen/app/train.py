@@ -14,7 +14,10 @@ from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
+from imagen.app.fine_tuning import begin_with
 from imagen.app.runs import RunFolder
+from imagen.callbacks.curves import Curves
+from imagen.callbacks.loggers import BEGINNING
 from imagen.callbacks.stop_on_signal import StopOnSignal
 from imagen.errors import UserError
 from imagen.instantiation import instantiate
@@ -32,39 +35,62 @@ def train(config: DictConfig) -> None:
     Raises:
         UserError: for any value that cannot work, before the first step where that can be known.
     """
-    if "-m" in sys.argv or "--multirun" in sys.argv:
-        _refuse_multirun_with_processes(config)
+    multirun = "-m" in sys.argv or "--multirun" in sys.argv
+    if multirun:
+        _refuse_multirun_in_one_folder(sys.argv)
     quieten_libraries()
     run = RunFolder(Path(config.run_dir))
     run.probe()
-    stopper = StopOnSignal(str(run.last_checkpoint))
+    curves, stopper = Curves(), StopOnSignal(str(run.last_checkpoint))
     trainer: Trainer = instantiate(
         config.trainer,
-        callbacks=[*_listed(config.callbacks), stopper],
+        callbacks=[*_listed(config.callbacks), curves, stopper],
         logger=_listed(config.logger),
         default_root_dir=str(run.path),
     )
+    if multirun and trainer.num_devices * trainer.num_nodes > 1:
+        raise UserError(
+            f"--multirun with {trainer.num_devices * trainer.num_nodes} processes: every one would start the whole "
+            "sweep; set trainer.devices=1, start one run after another, or use a launcher plugin such as "
+            "hydra-submitit-launcher"
+        )
     # Processes that train together share the run; the first of them answers for all.
     with only_trainer(run.path) if trainer.is_global_zero else nullcontext():
-        _train(config, run, trainer, stopper)
+        _train(config, run, trainer, curves, stopper)
 
 
-def _train(config: DictConfig, run: RunFolder, trainer: Trainer, stopper: StopOnSignal) -> None:
+def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves, stopper: StopOnSignal) -> None:
     torch.manual_seed(derive_seed(config.seed, "initial weights", config.stage.name))
     stage: DiffusionStage = instantiate(config.stage)
     data = instantiate(config.data)
-    run.keep_configuration(config)
+    run.keep_configuration(config, write=trainer.is_global_zero)
     run.check_space(_checkpoint_bytes(stage))
     checkpoint, step = run.newest_valid_checkpoint() or (None, 0)
     if checkpoint:
-        _announce_resumption(checkpoint, step, trainer.max_steps)
+        _announce_resumption(run, checkpoint, step, trainer.max_steps)
+    elif config.init_from is not None:
+        begin_with(stage, Path(config.init_from), data.text.fingerprint)
     if trainer.is_global_zero:
-        _log_configuration(trainer, config)
+        for logger in trainer.loggers:
+            logger.resume_at(step if checkpoint else BEGINNING)
+        if checkpoint is None:
+            _log_configuration(trainer, config)
     started = time.monotonic()
     trainer.fit(stage, data, ckpt_path=checkpoint, weights_only=True)
     if (number := stopper.received) is not None:
-        raise SystemExit(128 + number)
-    _finish(trainer, stage, data.text.fingerprint, config, run, time.monotonic() - started)
+        # The first process answers for all: Lightning's kills the others, and itself, when one ends with another code.
+        raise SystemExit(128 + number if trainer.is_global_zero else 0)
+    _finish(trainer, stage, data.text.fingerprint, config, run)
+    loss = curves.validation.get("val/loss", float("nan"))
+    for logger in trainer.loggers:
+        logger.log_metrics({FINAL_LOSS: loss}, step=trainer.global_step)
+        logger.save()
+    if trainer.is_global_zero:
+        print(
+            f"{stage.name}: {trainer.global_step} steps in {(time.monotonic() - started) / 60:.1f} min, val/loss "
+            f"{loss:.4f}\n  exported to {run.export}\n  curves and pictures: tensorboard --logdir {run.path}",
+            flush=True,
+        )
 
 
 def quieten_libraries() -> None:
@@ -84,12 +110,16 @@ def _listed(node: DictConfig | None) -> list[Any]:
     return [instantiate(child) for child in (node or {}).values() if child is not None and "_target_" in child]
 
 
-def _refuse_multirun_with_processes(config: DictConfig) -> None:
-    if config.trainer.get("devices") not in (1, "auto") or config.trainer.get("num_nodes", 1) != 1:
-        raise UserError(
-            f"--multirun with trainer.devices={config.trainer.devices}: every process would start the whole sweep; "
-            "start one run after another, or use a launcher plugin such as hydra-submitit-launcher"
-        )
+def _refuse_multirun_in_one_folder(arguments: list[str]) -> None:
+    """Raise UserError if nothing varies that names the run's folder, or may (an experiment): job 2 would meet job 1."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in ("name", "stage", "experiment") and any(sign in value for sign in (",", "(", "${")):
+            return
+    raise UserError(
+        "--multirun: all runs would share one folder; vary name as well, such as 'name=lr${stage.optimizer.lr}' in "
+        "single quotes"
+    )
 
 
 def _checkpoint_bytes(stage: DiffusionStage) -> int:
@@ -98,20 +128,21 @@ def _checkpoint_bytes(stage: DiffusionStage) -> int:
     return sum(tensor.nbytes for tensor in weights) + sum(8 * weight.numel() for weight in stage.denoiser.parameters())
 
 
-def _announce_resumption(checkpoint: Path, step: int, max_steps: int) -> None:
-    if step >= max_steps:
+def _announce_resumption(run: RunFolder, checkpoint: Path, step: int, max_steps: int) -> None:
+    if step > max_steps or (step == max_steps and run.exported_step() == step):
         raise UserError(
-            f"{checkpoint.parents[1]} is finished: {step} of {max_steps} steps; ask for more with "
-            f"trainer.max_steps=..., or start another run with name=..."
+            f"{run.path} is finished: {step} of {max_steps} steps; ask for more with trainer.max_steps=..., or start "
+            "another run with name=..."
         )
-    print(f"resuming {checkpoint.parents[1]} at step {step} of {max_steps} ({checkpoint.name})", flush=True)
+    print(f"resuming {run.path} at step {step} of {max_steps} ({checkpoint.name})", flush=True)
 
 
 def _log_configuration(trainer: Trainer, config: DictConfig) -> None:
-    """The resolved configuration as text and as flat hyperparameters, in every logger that has them."""
+    """The resolved configuration of a new run as text and as flat hyperparameters, in every logger that has them."""
     resolved = OmegaConf.to_container(config, resolve=True)
     text = OmegaConf.to_yaml(OmegaConf.create(resolved))
-    flat = _flat({key: resolved[key] for key in ("stage", "trainer", "data", "seed", "resolutions")})
+    rest = _flat({key: resolved[key] for key in ("stage", "trainer", "data", "resolutions")})
+    flat = _first_to_see(resolved) | rest
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             # TensorBoard lists hyperparameters only beside a metric; its value comes when the run is finished.
@@ -119,6 +150,21 @@ def _log_configuration(trainer: Trainer, config: DictConfig) -> None:
             logger.experiment.add_text("config", "    " + text.replace("\n", "\n    "))
         else:
             logger.log_hyperparams(flat)
+
+
+def _first_to_see(config: dict[str, Any]) -> dict[str, Any]:
+    """What tells runs apart, under short names: TensorBoard's table has its columns in this order, ticked from the
+    left."""
+    stage = config["stage"]
+    return {
+        "name": config["name"],
+        "stage": stage["name"],
+        "resolution": stage["resolution"],
+        "lr": stage["optimizer"].get("lr"),
+        "batch_size": config["data"]["batch_size"],
+        "max_steps": config["trainer"]["max_steps"],
+        "seed": config["seed"],
+    }
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -130,27 +176,21 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def _finish(
-    trainer: Trainer, stage: DiffusionStage, text: dict | None, config: DictConfig, run: RunFolder, seconds: float
-) -> None:
-    """Save the last checkpoint and export the averaged weights; say where they are."""
+def _finish(trainer: Trainer, stage: DiffusionStage, text: dict | None, config: DictConfig, run: RunFolder) -> None:
+    """Save the last checkpoint and export the averaged weights."""
     trainer.save_checkpoint(run.last_checkpoint)
-    if not trainer.is_global_zero:
-        return
-    export_stage(run.export, describe(config, trainer.global_step, trainer.world_size, text), stage.ema.module)
-    loss = trainer.callback_metrics.get("val/loss", torch.tensor(float("nan")))
-    for logger in trainer.loggers:
-        logger.log_metrics({FINAL_LOSS: loss.item()}, step=trainer.global_step)
-        logger.save()
-    print(
-        f"{stage.name}: {trainer.global_step} steps in {seconds / 60:.1f} min, val/loss {loss:.4f}\n"
-        f"  exported to {run.export}\n  curves and pictures: tensorboard --logdir {run.path}",
-        flush=True,
-    )
+    if trainer.is_global_zero:
+        description = describe(config, trainer.global_step, trainer.world_size, text, stage.init_from)
+        export_stage(run.export, description, stage.ema.module)
 
 
-def describe(config: DictConfig, step: int, processes: int, text: dict | None) -> StageDescription:
-    """What the export says of a stage trained under `config` for `step` optimizer steps on so many processes."""
+def describe(
+    config: DictConfig, step: int, processes: int, text: dict | None, init_from: str | None
+) -> StageDescription:
+    """What the export says of a stage trained under `config` for `step` optimizer steps on so many processes.
+
+    `init_from`: sha256 of the weights that the run started from, None for random ones.
+    """
     stage: dict[str, Any] = OmegaConf.to_container(config.stage, resolve=True)
     conditioner = stage["conditioner"]
     return StageDescription(
@@ -163,4 +203,5 @@ def describe(config: DictConfig, step: int, processes: int, text: dict | None) -
         text=text,
         step=step,
         images_seen=step * config.data.batch_size * config.trainer.accumulate_grad_batches * processes,
+        init_from=init_from,
     )

@@ -1,10 +1,13 @@
 """The Lightning Trainer with what this project always needs."""
 
+import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning import Trainer
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from imagen.errors import UserError
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
@@ -17,7 +20,7 @@ def has_fast_bfloat16(device_type: str) -> bool:
     return device_type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def make_trainer(accelerator: str, precision: str, **options: Any) -> Trainer:
+def make_trainer(accelerator: str, precision: str, plugins: Sequence[Any] = (), **options: Any) -> Trainer:
     """A Trainer that keeps our sampler, writes checkpoints whole, and runs in bfloat16 where the hardware has it.
 
     Raises:
@@ -25,19 +28,25 @@ def make_trainer(accelerator: str, precision: str, **options: Any) -> Trainer:
     """
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         raise UserError(f"trainer.accelerator={accelerator}: this machine has no GPU; use trainer=cpu or trainer=auto")
-    for name in ("max_steps", "accumulate_grad_batches", "log_every_n_steps"):
+    if any(isinstance(plugin, SLURMEnvironment) for plugin in plugins) and "SLURM_PROCID" not in os.environ:
+        raise UserError("trainer=slurm: not started by srun; put srun before the command, or use trainer=ddp")
+    for name in ("max_steps", "accumulate_grad_batches", "log_every_n_steps", "val_check_interval"):
         if not isinstance(options.get(name, 1), int) or options.get(name, 1) < 1:
             raise UserError(f"trainer.{name}={options[name]} must be a whole number of at least 1")
     if precision == "auto":
         on_gpu = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
         precision = "bf16-mixed" if has_fast_bfloat16("cuda" if on_gpu else "cpu") else "32-true"
+    if "val_check_interval" in options:
+        # Validation saves checkpoints, and half an accumulation is in none.
+        batches = options["accumulate_grad_batches"]
+        options["val_check_interval"] = -(-options["val_check_interval"] // batches) * batches
     return Trainer(
         accelerator=accelerator,
         precision=precision,
         max_epochs=-1,
         check_val_every_n_epoch=None,  # one endless epoch: validation goes by batches
         use_distributed_sampler=False,  # the DataModule shards by position
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *plugins],
         enable_model_summary=False,
         enable_progress_bar=sys.stdout.isatty(),  # elsewhere our callback prints lines
         **options,

@@ -15,6 +15,7 @@ from imagen.diffusion.conditioning import resize
 from imagen.diffusion.guidance import ClassifierFreeGuidance
 from imagen.diffusion.samplers import Sampler
 from imagen.diffusion.thresholding import Thresholding
+from imagen.errors import UserError
 from imagen.pictures import labelled_grid, save_png
 from imagen.randomness import make_generator
 from imagen.stages.diffusion_stage import DiffusionStage
@@ -33,6 +34,9 @@ class SampleGrid(Callback):
         seed: of the noise.
         aug_level: noise on the low-resolution image, in [0, 1].
         sampler, thresholding: how to sample.
+
+    Raises:
+        UserError: if `every_n_steps` is below 1.
     """
 
     def __init__(
@@ -46,6 +50,10 @@ class SampleGrid(Callback):
         sampler: Sampler,
         thresholding: Thresholding,
     ) -> None:
+        if every_n_steps < 1:
+            raise UserError(
+                f"callbacks.samples.every_n_steps={every_n_steps}: at least 1; callbacks.samples=null draws none"
+            )
         self.every_n_steps, self.num_prompts, self.weights = every_n_steps, num_prompts, list(weights)
         self.folder, self.seed = Path(folder), seed
         self.settings = [
@@ -68,7 +76,7 @@ class SampleGrid(Callback):
             self._draw(trainer, stage)
 
     def _draw(self, trainer: Trainer, stage: DiffusionStage) -> None:
-        # On every rank: a sharded network needs all of them. Only the first one writes.
+        # On every rank, so that they begin the next step together. Only the first one writes.
         step = self._drawn_at = trainer.global_step
         batch = next(iter(trainer.datamodule.val_dataloader())).to(stage.device)
         columns = self._columns(stage, batch)

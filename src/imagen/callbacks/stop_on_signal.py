@@ -3,34 +3,46 @@
 import signal
 from types import FrameType
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
+
+from imagen.callbacks.last_checkpoint import SaveWhenStepIsOver
 
 
-class StopOnSignal(Callback):
-    """On SIGINT or SIGTERM, writes the last checkpoint once the optimizer step is whole, and ends the run.
+class StopOnSignal(SaveWhenStepIsOver):
+    """On SIGINT or SIGTERM, writes the last checkpoint once the optimizer step is over, and ends the run.
 
-    A second signal does what it would have done without us. `received` is the signal's number, or None.
+    A second signal does what it would have done without us. `received` is the signal's number, or None. Of processes
+    that train together it is enough that one gets the signal: the others stop behind the same step, as for SIGTERM.
 
     Args:
-        checkpoint: path of the file that a resumed run starts from.
+        path: of the file that a resumed run starts from.
     """
 
-    def __init__(self, checkpoint: str) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
         self.received: int | None = None
         self._before: dict[int, object] = {}
+
+    def due(self, trainer: Trainer) -> bool:
+        # In the middle of an accumulation the gradients so far would be lost: one more micro-batch, then.
+        batches = trainer.fit_loop.total_batch_idx + 1
+        if batches % trainer.accumulate_grad_batches or not self._any_received(trainer):
+            return False
+        trainer.should_stop = True
+        trainer.limit_val_batches = 0  # Lightning validates before it stops; no undisturbed run validates here
+        return True
+
+    def _any_received(self, trainer: Trainer) -> bool:
+        # All processes save together or none does: one alone would wait for the others, which have gone on.
+        if trainer.world_size > 1:
+            any_received = trainer.strategy.reduce_boolean_decision(self.received is not None, all=False)
+            if any_received and self.received is None:
+                self.received = signal.SIGTERM
+        return self.received is not None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._note)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
-    ) -> None:
-        # In the middle of an accumulation the gradients so far would be lost: one more micro-batch, then.
-        if self.received is not None and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
-            trainer.save_checkpoint(self.checkpoint)
-            trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore()

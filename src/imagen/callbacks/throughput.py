@@ -8,7 +8,8 @@ from imagen.data.batch import Batch
 
 
 class ImagesPerSecond(Callback):
-    """Logs train/images_per_second over all processes, validation and sampling not counted."""
+    """Logs train/images_per_second over all processes. Validation is not counted; a grid of samples or a checkpoint
+    between two batches is."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._images, self._seconds, self._batch_ended = 0, 0.0, None
@@ -22,7 +23,7 @@ class ImagesPerSecond(Callback):
             self._seconds += now - self._batch_ended
         self._batch_ended = now
         if trainer.global_step % trainer.log_every_n_steps == 0 and self._seconds:
-            pl_module.log("train/images_per_second", self._images / self._seconds)
+            pl_module.log("train/images_per_second", self._images / self._seconds, logger=False)
             self._images, self._seconds = 0, 0.0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagen.data.decode import MAX_PIXELS, UnreadableImageError, decode, image_size
+from imagen.data.decode import MAX_PIXELS, UnreadableImageError, decode
 from imagen.data.source import BadExampleError, Example, Source, checked_caption
-from imagen.data.transforms import too_small
+from imagen.data.transforms import picture_problem
 from imagen.errors import UserError
 from imagen.progress import track
 
@@ -88,16 +88,19 @@ class HuggingFaceSource(Source):
                 yield checked_caption(value, self.where(index))
                 index += 1
 
+    def files(self) -> list[Path]:
+        local = Path(self.path).expanduser()
+        return sorted(file for file in local.rglob("*") if file.is_file()) if local.is_dir() else [local]
+
     def problems(self, min_side: int) -> Iterator[str]:
         for index in track(range(len(self)), f"Checking the pictures in {self.name}"):
-            cell = self.table[index][self.image_column]
             try:
-                width, height = image_size(_file(cell), self.max_pixels)
+                file = _file(self.table[index][self.image_column])
             except UnreadableImageError as error:
                 yield f"{self.where(index)}: {error}"
             else:
-                if min(width, height) < min_side:
-                    yield f"{self.where(index)}: {too_small(width, height, min_side)}"
+                if problem := picture_problem(file, self.max_pixels, min_side):
+                    yield f"{self.where(index)}: {problem}"
 
 
 def _file(cell: dict[str, Any] | None) -> bytes | Path:

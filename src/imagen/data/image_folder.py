@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from imagen.data.decode import MAX_PIXELS, UnreadableImageError, decode, image_size
+from imagen.data.decode import MAX_PIXELS, UnreadableImageError, decode
 from imagen.data.source import BadExampleError, Example, Source, checked_caption
-from imagen.data.transforms import too_small
+from imagen.data.transforms import picture_problem
 from imagen.errors import UserError
 from imagen.progress import track
 
@@ -68,16 +68,14 @@ class ImageFolderSource(Source):
     def captions(self) -> list[str]:
         return [row.caption for row in self.rows]
 
+    def files(self) -> Iterator[Path]:
+        return (self.path / row.file_name for row in self.rows)
+
     def problems(self, min_side: int) -> Iterator[str]:
         self._warn_of_unlisted_files()
         for index, row in enumerate(track(self.rows, f"Checking the pictures in {self.path}")):
-            try:
-                width, height = image_size(self.path / row.file_name, self.max_pixels)
-            except UnreadableImageError as error:
-                yield f"{self.where(index)}: {error}"
-            else:
-                if min(width, height) < min_side:
-                    yield f"{self.where(index)}: {too_small(width, height, min_side)}"
+            if problem := picture_problem(self.path / row.file_name, self.max_pixels, min_side):
+                yield f"{self.where(index)}: {problem}"
 
     def where(self, index: int) -> str:
         row = self.rows[index]

@@ -25,8 +25,9 @@ MAX_SHARE_OF_BAD_PICTURES = 0.001
 class BadPictures:
     """What to do about rows that cannot be used: missing, unreadable, too small.
 
-    `max_share` of the rows may be bad, at most 0.001: each is logged and the next row takes its place. `check_first`
-    looks at every header before training, so that most of them are known at once and not on the third day.
+    `max_share` of the training rows may be bad, at most 0.001, and as many in validation: each is logged and the next
+    row takes its place. `check_first` looks at every header before training, so that most of them are known at once and
+    not on the third day.
     """
 
     max_share: float = 0.0
@@ -39,9 +40,9 @@ class BadPictures:
                 "beyond that, mend the data"
             )
 
-    def allowed(self, source: Source) -> int:
-        """How many rows of `source` may be bad."""
-        return int(self.max_share * len(source))
+    def allowed(self, train: Source) -> int:
+        """How many rows may be bad in training, and how many in validation, which is small: its share would be none."""
+        return int(self.max_share * len(train))
 
 
 class ImagenDataModule(LightningDataModule):
@@ -147,7 +148,7 @@ class ImagenDataModule(LightningDataModule):
         return self.batch_size * self._share().world_size
 
     def _loader(self, source: Source, geometry: Geometry, sampler: Sampler[BatchPlan]) -> BatchLoader:
-        assembler = Assembler(source, geometry, self.sizes, self.bad_pictures.allowed(source))
+        assembler = Assembler(source, geometry, self.sizes, self.bad_pictures.allowed(self.train))
         loader = DataLoader(
             assembler,
             batch_size=None,  # the sampler yields plans of whole batches
@@ -160,11 +161,12 @@ class ImagenDataModule(LightningDataModule):
         return BatchLoader(loader, assembler, self.text)
 
     def _check_pictures(self) -> None:
+        allowed = self.bad_pictures.allowed(self.train)
         # By name: usually both are parts of one folder, and `problems` looks at the whole of it.
         for source in {source.name: source for source in (self.validation, self.train)}.values():
             problems = list(source.problems(min_side=1 if self.geometry.upscale else self.sizes.source))
-            if len(problems) > self.bad_pictures.allowed(source):
-                raise UserError(too_many_bad(source, problems, self.bad_pictures.allowed(source)))
+            if len(problems) > allowed:
+                raise UserError(too_many_bad(source, problems, allowed))
 
 
 def _as_it_is(assembled: Any) -> Any:

@@ -84,8 +84,7 @@ class PositionKeyedBatchSampler(Sampler[BatchPlan]):
 class FixedOrderBatchSampler(Sampler[BatchPlan]):
     """Every row once, in order, for validation: rank r takes rows r, r + world size, …; the last batch may be short.
 
-    Nothing is padded with duplicates, so a strategy whose forward pass needs all ranks (FSDP) wants a number of rows
-    that is a multiple of the world size.
+    Nothing is padded with duplicates, so ranks may have one batch more or less than others.
 
     Raises:
         UserError: if `batch_size` is below 1.

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -63,6 +64,10 @@ class Source(ABC):
         del resolution
         return self
 
+    def files(self) -> Iterable[Path]:
+        """The files that the pictures are read from, in order; none for pictures that are made or not on this disk."""
+        return ()
+
     def problems(self, min_side: int) -> Iterator[str]:
         """One line for each row that cannot be read or is smaller than `min_side` pixels, found without decoding.
 
@@ -104,6 +109,9 @@ class _Selection(Source):
         other = copy(self)
         other.source = self.source.at(resolution)
         return other
+
+    def files(self) -> Iterable[Path]:
+        return self.source.files()
 
     def problems(self, min_side: int) -> Iterator[str]:
         # Of the whole source: the other part is about to be read as well.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from imagen.data.decode import UnreadableImageError, image_size
 from imagen.data.source import Picture
 from imagen.randomness import make_generator
 from imagen.tensors import Images
@@ -60,6 +62,15 @@ def too_small(width: int, height: int, resolution: int) -> str:
     """Why a picture of that size is refused."""
     wanted = f"{resolution} × {resolution}"
     return f"{width} × {height} pixels are fewer than the {wanted} wanted (data.geometry.upscale=true enlarges them)"
+
+
+def picture_problem(file: Path | bytes, max_pixels: int, min_side: int) -> str | None:
+    """Why the picture in a file, or in the bytes of one, cannot be used, as far as its header tells; None if it can."""
+    try:
+        width, height = image_size(file, max_pixels)
+    except UnreadableImageError as error:
+        return str(error)
+    return too_small(width, height, min_side) if min(width, height) < min_side else None
 
 
 def resize_square(square: Square, resolution: int) -> UInt8[np.ndarray, "{resolution} {resolution} 3"]:

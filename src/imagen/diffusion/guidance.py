@@ -80,8 +80,8 @@ class IntervalGuidance:
     """
 
     weight: float | int
-    log_snr_min: float
-    log_snr_max: float
+    log_snr_min: float | int
+    log_snr_max: float | int
     rescale: float | int = 0.0
     batched: bool = True
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,15 +37,6 @@ def as_pixels(pictures: Tensor | np.ndarray) -> Pixels:
             "pass them through imagen.data.pixels.to_uint8"
         )
     return tensor
-
-
-def sha256_of_file(path: Path) -> str:
-    """Hexadecimal sha256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def fingerprint(value: Any) -> str:

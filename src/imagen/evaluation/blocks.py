@@ -20,7 +20,7 @@ from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.lock import hold
 from imagen.tensors import PerImage
 
-FORMAT = 1
+FORMAT = 2
 
 Verdict = Mapping[str, Any]
 """`category`: str, `parts`: dict of str to bool, `correct`: bool. See `imagen.evaluation.checker`."""
@@ -36,6 +36,19 @@ class Block:
     verdicts: list[Verdict | None]
     pictures: UInt8[Tensor, "kept height width 3"]
     resolution: int
+
+    def __len__(self) -> int:
+        return len(self.verdicts)
+
+    def first(self, count: int) -> "Block":
+        """The same of the first `count` pictures."""
+        return Block(
+            features={name: values[:count] for name, values in self.features.items()},
+            cosines={name: values[:count] for name, values in self.cosines.items()},
+            verdicts=self.verdicts[:count],
+            pictures=self.pictures[:count],
+            resolution=self.resolution,
+        )
 
 
 class BlockStore:
@@ -56,16 +69,12 @@ class BlockStore:
 
     def load(self, cell: str, index: int, content: Mapping[str, Any]) -> Block | None:
         """The block, or None when it was not made yet, not of this `content` (prompts, ids), or is damaged."""
-        from safetensors import SafetensorError, safe_open
-
-        path = self.path(cell, index)
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {}).get("block", "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, json.JSONDecodeError):
-            return None
+        header, tensors = _read(self.path(cell, index))
         return _unpack(header, tensors) if header.get("fingerprint") == self._fingerprint(cell, content) else None
+
+    def count(self, cell: str, index: int) -> int:
+        """How many pictures the file of a block is of, whatever they were made from; 0 where there is none."""
+        return len(_read(self.path(cell, index))[0].get("verdicts", []))
 
     def save(self, cell: str, index: int, content: Mapping[str, Any], block: Block) -> None:
         """Equal blocks are equal files, byte for byte. To be called while the block is held."""
@@ -113,6 +122,18 @@ def join(blocks: Sequence[Block]) -> Block:
         pictures=torch.cat([block.pictures for block in blocks]),
         resolution=first.resolution,
     )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a block file; both are empty where there is none or a damaged one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("block", "{}"))
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, json.JSONDecodeError):
+        return {}, {}
 
 
 def _unpack(header: dict[str, Any], tensors: dict[str, Tensor]) -> Block:

@@ -1,50 +1,102 @@
-"""Two finished evaluations side by side, from their results.json."""
+"""Two finished evaluations side by side: the same prompts, the same noise, two models."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imagen.errors import UserError
+from imagen.evaluation.archive import Archive, read_archive
+from imagen.evaluation.curves import Cell
+from imagen.evaluation.jackknife import Interval
+from imagen.evaluation.report import FORMAT
+from imagen.evaluation.results import CellResult
 
-MUST_AGREE = ("judges", "checker", "prompts", "reference", "seed", "pictures_per_cell", "resolution")
+MUST_AGREE = ("judges", "checker", "prompts", "texts_sha256", "reference", "seed", "pictures_per_cell", "resolution")
 """Facts without which a difference of two numbers says nothing about the two models."""
 
 
-def load_results(folder: Path) -> dict[str, Any]:
-    """The content of results.json. Raises UserError when the evaluation is not there or not finished."""
+@dataclass(frozen=True)
+class Side:
+    """One of the two evaluations: its name, results.json and archive."""
+
+    name: str
+    results: Mapping[str, Any]
+    archive: Archive
+
+    @property
+    def cells(self) -> dict[Cell, CellResult]:
+        found = {}
+        for content, name in zip(self.results["cells"], self.archive.cells, strict=True):
+            cell = Cell(content["curve"], content["guidance_weight"])
+            intervals = {metric: Interval(**interval) for metric, interval in content["intervals"].items()}
+            jackknives = self.archive.jackknives.get(name, {})
+            found[cell] = CellResult(cell, content["pictures"], content["metrics"], intervals, jackknives)
+        return found
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One cell of both evaluations. `differences`: the other's number less the one's, of every number that has a
+    jackknife on both sides, paired since both have the same prompts and noise."""
+
+    cell: Cell
+    one: CellResult
+    other: CellResult
+    differences: Mapping[str, Interval]
+
+    @property
+    def metrics(self) -> list[str]:
+        return [name for name in self.one.metrics if name in self.other.metrics]
+
+
+def load_side(folder: Path, name: str) -> Side:
+    """Raises UserError when the evaluation in `folder` is not there or not finished."""
+    return Side(name, read_results(folder), read_archive(folder))
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """The content of results.json. Raises UserError when it is not there, not whole, or of another format."""
     path = folder / "results.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        results = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise UserError(f"compare: {path} cannot be read; finish that evaluation first ({error})") from error
+    if results.get("format") != FORMAT:
+        raise UserError(
+            f"compare: {path} has format {results.get('format')}, this version reads {FORMAT}; evaluate again"
+        )
+    return results
 
 
-def compare_results(one: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, str]) -> str:
-    """A Markdown table with a line for each number of each cell that both have: both values and their intervals.
+def pair_up(one: Side, other: Side) -> list[Pair]:
+    """The cells that both have, by curve and ascending weight.
 
     Raises UserError, naming the fact, when they were measured in different ways or share no cell.
     """
     for fact in MUST_AGREE:
-        if one[fact] != other[fact]:
-            raise UserError(f"compare: {names[0]} and {names[1]} differ in {fact}: {one[fact]} and {other[fact]}")
-    others = {_key(cell): cell for cell in other["cells"]}
-    shared = [(cell, others[_key(cell)]) for cell in one["cells"] if _key(cell) in others]
-    if not shared:
-        raise UserError(f"compare: {names[0]} and {names[1]} share no guidance weight and thresholding")
-    lines = [f"| thresholding | w | number | {names[0]} | {names[1]} |", "|:--|--:|:--|--:|--:|"]
-    for left, right in shared:
-        start = f"| {left['thresholding']} | {left['guidance_weight']:g}"
-        for metric in [name for name in left["metrics"] if name in right["metrics"]]:
-            lines.append(f"{start} | {metric} | {_number(left, metric)} | {_number(right, metric)} |")
-    return "\n".join([f"# {names[0]} and {names[1]}", "", *lines, ""])
+        # .get: results of an earlier version have no texts_sha256
+        _insist_on_same(fact, one, other, one.results.get(fact), other.results.get(fact))
+    _insist_on_same("cascade.seed", one, other, _seeds(one), _seeds(other))
+    mine, others = one.cells, other.cells
+    pairs = [Pair(c, mine[c], others[c], _differences(mine[c], others[c])) for c in mine if c in others]
+    if not pairs:
+        raise UserError(f"compare: {one.name} and {other.name} share no curve and guidance weight")
+    return pairs
 
 
-def _key(cell: Mapping[str, Any]) -> tuple[str, float]:
-    return cell["thresholding"], cell["guidance_weight"]
+def _insist_on_same(fact: str, one: Side, other: Side, mine: Any, others: Any) -> None:
+    if mine != others:
+        raise UserError(f"compare: {one.name} and {other.name} differ in {fact}: {mine} and {others}")
 
 
-def _number(cell: Mapping[str, Any], metric: str) -> str:
-    interval = cell["intervals"].get(metric)
-    limits = f" [{interval['low']:.3g}, {interval['high']:.3g}]" if interval else ""
-    return f"{cell['metrics'][metric]:.4g}{limits}"
+def _seeds(side: Side) -> list[int]:
+    """The seeds of the noise that the curves started from; none where an earlier version did not note them."""
+    stages = [stage for curve in side.results.get("curves", {}).values() for stage in curve.get("stages", [])]
+    return sorted({stage["seed"] for stage in stages if "seed" in stage})
+
+
+def _differences(one: CellResult, other: CellResult) -> dict[str, Interval]:
+    both = [metric for metric in one.jackknives if metric in other.jackknives]
+    return {metric: (other.jackknives[metric] - one.jackknives[metric]).interval for metric in both}

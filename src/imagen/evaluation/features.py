@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from imagen.errors import UserError
-from imagen.evaluation.arrays import Features, Pixels, sha256_of_file
+from imagen.evaluation.arrays import Features, Pixels
 from imagen.evaluation.names import clip_names
 from imagen.evaluation.preprocessing import ClipPreprocessing
+from imagen.fetching.absent import absent_error
+from imagen.files import sha256_of_file
 from imagen.tensors import PerImage
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -139,10 +141,7 @@ def pick_device(device: str) -> str:
 
 def _weights_of(folder: Path) -> Path:
     if not folder.is_dir():
-        raise UserError(
-            f"judge folder {folder} does not exist; give the path of a CLIPModel folder "
-            "(hf download openai/clip-vit-large-patch14 --local-dir PATH makes one)"
-        )
+        raise absent_error("judge folder", folder, "clip-vit-large-patch14")
     for name in WEIGHT_FILES:
         if (folder / name).is_file():
             return folder / name

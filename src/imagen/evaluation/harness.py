@@ -1,8 +1,8 @@
-"""The evaluation as one object: what is configured, and `run`."""
+"""The evaluation as one object: what is configured, `make` and `report`."""
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,35 +13,37 @@ import torch
 from imagen.data.shapes import draw
 from imagen.data.shapes.checking import CATEGORIES
 from imagen.errors import UserError
-from imagen.evaluation.arrays import Pixels, fingerprint
+from imagen.evaluation.arrays import Features, Pixels, fingerprint
 from imagen.evaluation.blocks import Block, BlockStore
+from imagen.evaluation.budget import Budget, Spending, spend
 from imagen.evaluation.checker import Checker
+from imagen.evaluation.comparison import Comparison
+from imagen.evaluation.curves import Cell, Plan
 from imagen.evaluation.features import AlignmentJudge, Extractor
 from imagen.evaluation.lock import hold
 from imagen.evaluation.prompts import PromptSet
 from imagen.evaluation.reference import Reference, reference_features
-from imagen.evaluation.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult, Results, noise_pictures, steps
+from imagen.evaluation.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult, Results, noise_pictures
 from imagen.evaluation.summary import Summary
-from imagen.evaluation.sweep import Cell, Job, Panel, SamplerFunction, Sweep, check_weights
+from imagen.evaluation.sweep import Job, Panel, Stopwatch, Sweep
 
 
 class Evaluation:
-    """Guidance weights × thresholdings, on the same prompts and noise, looked at by judges and a checker.
+    """Curves × guidance weights, on the same prompts and noise, looked at by judges and a checker.
 
     Args:
         judges: extractors, at least one (keys do not matter). Those that read captions also measure alignment.
         checker: reads pictures of the shapes world; `NoChecker()` for other prompts.
         prompts: picture i shows prompt i.
-        weights: guidance weights, 1 is no guidance; finite, not negative, all different.
-        thresholdings: label to object, one curve for each.
         reference: the real pictures of the Fréchet distances.
         out: folder of the block files and the report. A run that is started again there goes on where it stopped;
             several processes that run there share the work.
         block_size: pictures between two saves.
         seed: of the noise control, and part of the fingerprint; the cascade gets the same.
         grid_prompts: how many prompts the picture grids show.
+        budget: more pictures for neighbours that a first pass does not separate; None takes all prompts in all cells.
 
-    Raises UserError for weights, judges or sizes that cannot be right.
+    Raises UserError for judges or sizes that cannot be right.
     """
 
     def __init__(
@@ -49,71 +51,84 @@ class Evaluation:
         judges: Mapping[str, Extractor] | Sequence[Extractor],
         checker: Checker,
         prompts: PromptSet,
-        weights: Sequence[Any],
-        thresholdings: Mapping[str, Any],
         reference: Reference,
         out: str | Path,
         block_size: int,
         seed: int,
         grid_prompts: int,
+        budget: Budget | None = None,
     ) -> None:
+        if block_size < 1:
+            raise UserError(f"block_size is {block_size}; it must be at least 1")
         self.panel = Panel(_distinct(judges), checker)
-        self.prompts = prompts
-        self.thresholdings = dict(thresholdings)
-        if not self.thresholdings:
-            raise UserError("guidance.thresholdings is empty; give at least one, e.g. dynamic")
-        weights = check_weights(list(weights))
-        self.cells = [Cell(label, weight) for label in self.thresholdings for weight in weights]
+        self.all_prompts = prompts
+        self.count = budget.first_count(len(prompts), block_size) if budget else len(prompts)
+        self.prompts = prompts.first(self.count)
         self.reference = reference
         self.out = Path(out)
         self.block_size = block_size
         self.seed = seed
         self.grid_prompts = grid_prompts
+        self.budget = budget
 
-    def run(self, sampler_fn: SamplerFunction, cascade_fingerprint: str | Mapping[str, Any]) -> Results:
-        """Make what is not there yet, compute every number, write the report to `out`.
+    def run(self, plan: Plan) -> Results:
+        """`make`, then `report`."""
+        return self.report(plan, self.make(plan))
 
-        `cascade_fingerprint` is all that the pictures depend on besides prompt, seed, weight and thresholding: weights
-        of the stages, samplers, steps, the guidance of later stages. Raises AssertionError, after the report is
-        written, when torchmetrics or torch-fidelity compute another number from the same features.
+    def report(self, plan: Plan, made: "Made") -> Results:
+        """Compute every number and write the report to `out`.
+
+        Raises AssertionError, after the report is written, when torchmetrics or torch-fidelity compute another number
+        from the same features.
         """
         from imagen.evaluation.report import write_report
 
-        started = time.perf_counter()
-        identity = self.identity(cascade_fingerprint)
-        sweep = self._sweep(identity)
-        blocks = sweep.run({cell.name: self._job(sampler_fn, cell) for cell in self.cells}, "sweep")
-        sampling = sweep.stopwatch.sampling
-        resolution = blocks[self.cells[0].name].resolution
-        controls = sweep.run(self._controls(resolution), "controls")
-        with hold(self.out / "locks" / "reference", wait=True):
-            features = reference_features(self.reference, self.panel.judges, resolution, self.out / "reference")
-        results = self._results(Summary(self.panel.judges, self.prompts, features), blocks, controls, identity)
+        results = self._results(plan, made)
         with hold(self.out / "locks" / "report", wait=True):
             write_report(results, self.out)
-            self._write_timing(sweep, sampling, time.perf_counter() - started)
+            self._write_timing(made.stopwatch, time.perf_counter() - made.started)
         _insist_on_agreement(results)
         return results
 
-    def identity(self, cascade_fingerprint: str | Mapping[str, Any]) -> dict[str, Any]:
-        """All that the numbers of a cell depend on, but its prompts, weight and thresholding."""
-        cascade = cascade_fingerprint if isinstance(cascade_fingerprint, str) else dict(cascade_fingerprint)
+    def make(self, plan: Plan) -> "Made":
+        """Make what is not there yet, and no report: all that a process does that only helps another one."""
+        started = time.perf_counter()
+        sweep = self._sweep()
+        jobs = {cell.name: self._job(plan, cell) for cell in plan.cells}
+        blocks = sweep.run(jobs, "sweep", self.count)
+        cells = {cell: blocks[cell.name] for cell in plan.cells}
+        resolution = cells[plan.cells[0]].resolution
+        controls = sweep.run(self._controls(resolution), "controls", self.count)
+        with hold(self.out / "locks" / "reference", wait=True):
+            features = reference_features(self.reference, self.panel.judges, resolution, self.out / "reference")
+
+        def extend(chosen: list[Cell], count: int) -> dict[Cell, Block]:
+            longer = sweep.run({cell.name: jobs[cell.name] for cell in chosen}, "more pictures", count)
+            return {cell: longer[cell.name] for cell in chosen}
+
+        spending = None
+        if self.budget:
+            comparison = self._comparison(features)
+            spending = spend(self.budget, cells, comparison, extend, len(self.all_prompts), self.block_size)
+        return Made(cells, controls, features, spending, sweep.stopwatch, started)
+
+    def identity(self) -> dict[str, Any]:
+        """All that the numbers of a cell depend on, but its prompts, curve and weight."""
         return {
-            "cascade": cascade,
             "seed": self.seed,
             "prompts": dict(self.prompts.identity),
             "judges": {judge.name: judge.identity for judge in self.panel.judges},
             "checker": dict(self.panel.checker.identity),
         }
 
-    def _sweep(self, identity: Mapping[str, Any]) -> Sweep:
-        store = BlockStore(self.out / "blocks", identity)
-        return Sweep(self.panel, self.prompts, store, self.block_size, self.grid_prompts)
+    def _sweep(self) -> Sweep:
+        store = BlockStore(self.out / "blocks", self.identity())
+        return Sweep(self.panel, self.all_prompts, store, self.block_size, self.grid_prompts)
 
-    def _job(self, sampler_fn: SamplerFunction, cell: Cell) -> Job:
-        thresholding = self.thresholdings[cell.thresholding]
-        make = partial(sampler_fn, guidance_weight=cell.guidance_weight, thresholding=thresholding)
-        return Job(make, {"guidance_weight": cell.guidance_weight, "thresholding": describe(thresholding)})
+    def _job(self, plan: Plan, cell: Cell) -> Job:
+        curve = plan.curves[cell.curve]
+        make = partial(curve.sample, guidance_weight=cell.guidance_weight)
+        return Job(make, {"guidance_weight": cell.guidance_weight, "curve": dict(curve.identity)})
 
     def _controls(self, resolution: int) -> dict[str, Job]:
         def noise(captions: list[str], picture_ids: list[int]) -> Pixels:
@@ -123,53 +138,63 @@ class Evaluation:
             return np.stack([draw(self.prompts.prompts[i].scene, resolution) for i in picture_ids])
 
         settings = {"resolution": resolution}
-        truth = {GROUND_TRUTH: Job(ground_truth, settings)} if self.prompts.have_scenes else {}
-        return {NOISE: Job(noise, settings), **truth}
+        truth = {GROUND_TRUTH: Job(ground_truth, settings, drawn=True)} if self.prompts.have_scenes else {}
+        return {NOISE: Job(noise, settings, drawn=True), **truth}
 
-    def _results(
-        self, summary: Summary, blocks: Mapping[str, Block], controls: Mapping[str, Block], identity: Mapping[str, Any]
-    ) -> Results:
-        count = len(self.prompts)
-        ways = {label: describe(how) for label, how in self.thresholdings.items()}
-        reference = dict(self.reference.identity)
-        framed = {name: summary.measure(block).values for name, block in controls.items()}
+    def _comparison(self, reference: Mapping[str, Features]) -> Comparison:
+        categories = [prompt.category for prompt in self.all_prompts.prompts]
+        return Comparison(Summary(self.panel.judges, self.prompts, reference, categories))
+
+    def _results(self, plan: Plan, made: "Made") -> Results:
+        # Not the comparison that spent the budget: what fits the reference has to run on as many threads as the rest.
+        comparison = self._comparison(made.reference)
+        summary = comparison.summary
+        first = made.cells[plan.cells[0]]
+        framed = {name: summary.measure(block).values for name, block in made.controls.items()}
         # With other captions: of the real pictures where there are any, else of the first cell's.
-        framed[SHUFFLED] = summary.shuffled_alignment(controls.get(GROUND_TRUTH, blocks[self.cells[0].name]))
-        measured = {cell: summary.measure(blocks[cell.name]) for cell in self.cells}
+        framed[SHUFFLED] = summary.shuffled_alignment(made.controls.get(GROUND_TRUTH, first))
+        measured = {cell: comparison.measured(cell, block) for cell, block in made.cells.items()}
+        longest = made.spending.cells if made.spending else made.cells
+        kept = {cell.name: block.pictures for cell, block in made.cells.items()}
         return Results(
-            cells=[CellResult(cell, count, found.values, found.intervals) for cell, found in measured.items()],
+            cells=[CellResult.of(cell, self.count, found) for cell, found in measured.items()],
             controls=framed,
-            steps=steps(measured),
-            audits=summary.audits({cell: blocks[cell.name] for cell in self.cells}),
+            steps=comparison.steps(longest),
+            audits=summary.audits(made.cells),
             judges=self.panel.judges,
             texts=self.prompts.texts,
-            pictures={name: block.pictures for name, block in {**blocks, **controls}.items()},
-            facts={
-                "fingerprint": fingerprint({**identity, "thresholdings": ways, "reference": reference, "count": count}),
-                "pictures_per_cell": count,
-                "resolution": blocks[self.cells[0].name].resolution,
-                "samples_per_dimension": summary.samples_per_dimension(count),
-                "pictures_for_interval": summary.pictures_for_interval(),
-                "truncated_captions": {
-                    judge.name: judge.truncated_share(self.prompts.texts)
-                    for judge in self.panel.judges
-                    if isinstance(judge, AlignmentJudge)
-                },
-                "reference": reference,
-                "thresholdings": ways,
-                "categories": [f"checker[{category.name}]" for category in CATEGORIES],
-                **identity,
-            },
+            categories=[prompt.category for prompt in self.prompts.prompts],
+            pictures={**kept, **{name: block.pictures for name, block in made.controls.items()}},
+            facts=self._facts(plan, summary, first.resolution, made.spending),
         )
 
-    def _write_timing(self, sweep: Sweep, sampling: float, total: float) -> None:
+    def _facts(self, plan: Plan, summary: Summary, resolution: int, spending: Spending | None) -> dict[str, Any]:
+        identity = self.identity()
+        depends = {"curves": plan.identities, "reference": dict(self.reference.identity)}
+        readers = [judge for judge in self.panel.judges if isinstance(judge, AlignmentJudge)]
+        return {
+            "fingerprint": fingerprint({**identity, **depends, "count": self.count}),
+            "pictures_per_cell": self.count,
+            # of their own: the identity of prompts names their file, whatever it holds
+            "texts_sha256": fingerprint(self.prompts.texts),
+            "resolution": resolution,
+            "weight_of": plan.weight_of,
+            "samples_per_dimension": summary.samples_per_dimension(self.count),
+            "pictures_for_interval": summary.pictures_for_interval(),
+            "truncated_captions": {judge.name: judge.truncated_share(self.prompts.texts) for judge in readers},
+            "categories": [f"checker[{category.name}]" for category in CATEGORIES],
+            **({"budget": spending.facts(self.budget)} if spending else {}),
+            **depends,
+            **identity,
+        }
+
+    def _write_timing(self, watch: Stopwatch, total: float) -> None:
         from imagen.evaluation.report import write_json
 
-        watch = sweep.stopwatch
         timing = {
             "seconds": round(total, 2),
-            "seconds_sampling": round(sampling, 2),
-            "share_not_sampling": round(1 - sampling / total, 4),
+            "seconds_sampling": round(watch.sampling, 2),
+            "share_not_sampling": round(1 - watch.sampling / total, 4),
             "pictures_made": watch.pictures,
             "pictures_reused": watch.reused,
             "threads": torch.get_num_threads(),
@@ -177,10 +202,17 @@ class Evaluation:
         write_json(timing, self.out / "timing.json")
 
 
-def describe(how: Any) -> dict[str, Any]:
-    """An object by its class and its settings, for fingerprints."""
-    settings = asdict(how) if is_dataclass(how) else {k: v for k, v in vars(how).items() if not k.startswith("_")}
-    return {"class": type(how).__qualname__, **settings}
+@dataclass(frozen=True)
+class Made:
+    """The pictures of a sweep as features and verdicts: the cells and controls with equally many, the features of the
+    reference by judge, and what a budget added. `started` is the `time.perf_counter()` at which it began."""
+
+    cells: Mapping[Cell, Block]
+    controls: Mapping[str, Block]
+    reference: Mapping[str, Features]
+    spending: Spending | None
+    stopwatch: Stopwatch
+    started: float
 
 
 def _distinct(judges: Mapping[str, Extractor] | Sequence[Extractor]) -> list[Extractor]:

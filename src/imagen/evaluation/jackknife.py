@@ -109,7 +109,8 @@ def wilson(right: int, count: int) -> Interval:
     rate = right / count
     centre = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
     margin = z / (1 + z**2 / count) * sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))
-    return Interval(rate, min(centre - margin, rate), max(centre + margin, rate), "wilson")
+    # Rounding would leave [-1e-18, ...] where none are right.
+    return Interval(rate, max(0.0, min(centre - margin, rate)), min(1.0, max(centre + margin, rate)), "wilson")
 
 
 def _jackknife(value: float, without: Callable[[int], float], groups: int) -> Jackknife:

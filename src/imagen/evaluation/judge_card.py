@@ -9,12 +9,13 @@ from torch.nn import functional
 
 from imagen.data.shapes import Scene, Shape
 from imagen.data.shapes.captions import caption
-from imagen.evaluation.arrays import Pixels, sha256_of_file
+from imagen.evaluation.arrays import Pixels
 from imagen.evaluation.features import Judge, cosines
 from imagen.evaluation.frechet import Gaussian, frechet_distance
 from imagen.evaluation.judge_model import IMAGE_SIZE, JudgeRecipe
 from imagen.evaluation.judge_training import NEGATIVES, draw_scenes, judge_scene
 from imagen.evaluation.negatives import wrong_descriptions
+from imagen.files import sha256_of_file
 
 FRESH_SEED = 7999
 """Of the scenes that judges are measured on; no judge is trained with it."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from imagen.evaluation.plot_style import CONTROL, STYLE, colour_of, draw_intervals, pyplot, save, title
+from imagen.evaluation.plot_style import CONTROL, STYLE, colour_of, draw_intervals, note_in_legend, pyplot, save, title
 from imagen.evaluation.results import GROUND_TRUTH, NOISE, SHUFFLED, Results
 
 CATEGORY_COLOURS = ("#0b6bcb", "#d9480f", "#2b8a3e", "#6741d9", "#a61e4d", "#846358", "#087f5b", "#5c677d")
@@ -14,7 +14,7 @@ def plot_metrics(results: Results, path: Path) -> None:
     each curve; controls are lines, or a number where a line would flatten the curves."""
     plt = pyplot()
     single = [name for name in results.metric_names if not name.startswith("checker") or name == "checker[all]"]
-    by_category = results.thresholdings if "checker[all]" in single else []
+    by_category = results.curves if "checker[all]" in single else []
     count = len(single) + len(by_category)
     columns = min(3, count)
     rows = -(-count // columns)
@@ -34,7 +34,7 @@ def plot_metrics(results: Results, path: Path) -> None:
 
 
 def _metric_panel(axis: Any, results: Results, name: str) -> None:
-    for label in results.thresholdings:
+    for label in results.curves:
         cells = [cell for cell in results.curve(label) if name in cell.metrics]
         weights = [cell.cell.guidance_weight for cell in cells]
         values = [cell.metrics[name] for cell in cells]
@@ -48,9 +48,8 @@ def _metric_panel(axis: Any, results: Results, name: str) -> None:
     if name in results.controls.get(SHUFFLED, {}):
         value = results.controls[SHUFFLED][name]
         axis.axhline(value, color=CONTROL, linestyle=":", linewidth=1.4, label="shuffled captions")
-    if name in results.controls.get(NOISE, {}):  # as a number: a line would flatten the curves
-        note = f"noise: {results.controls[NOISE][name]:.3g}"
-        axis.text(0.98, 0.02, note, transform=axis.transAxes, fontsize=8, color=CONTROL, ha="right")
+    if name in results.controls.get(NOISE, {}):
+        note_in_legend(axis, f"noise: {results.controls[NOISE][name]:.3g}")
     _weight_axis(axis, results)
     axis.set_title(name)
     axis.legend()
@@ -65,6 +64,11 @@ def _category_panel(axis: Any, results: Results, label: str) -> None:
         weights = [cell.cell.guidance_weight for cell in known]
         short = name.removeprefix("checker[").removesuffix("]").replace("_", " ")
         axis.plot(weights, [cell.metrics[name] for cell in known], "-o", color=colour, markersize=3, label=short)
+    for control, line in ((GROUND_TRUTH, "--"), (NOISE, ":")):
+        values = [value for key, value in results.controls.get(control, {}).items() if key in names]
+        if values:
+            at = sum(values) / len(values)
+            axis.axhline(at, color=CONTROL, linestyle=line, linewidth=1, label=f"{control}, mean of categories")
     _weight_axis(axis, results)
     axis.set_ylim(-0.03, 1.03)
     axis.set_title(f"checker by category, {label}")
@@ -79,4 +83,4 @@ def _weight_axis(axis: Any, results: Results) -> None:
     shown = [w for i, w in enumerate(weights) if i == 0 or w in (1, 1.5, 2, 3, 5, 7, 10) or i == len(weights) - 1]
     axis.set_xticks(shown, [f"{weight:g}" for weight in shown])
     axis.set_xticks([], minor=True)
-    axis.set_xlabel("guidance weight (1 is none)")
+    axis.set_xlabel(f"guidance weight of the {results.facts['weight_of']} (1 is none)")

@@ -4,7 +4,6 @@ Ours gives the number; the libraries audit it. They share nothing but the featur
 of them, and the report says so.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,8 +162,3 @@ class Unwrapped:
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         return self.model.get_text_features(input_ids, attention_mask=attention_mask).pooler_output
-
-
-def worst(audits: Sequence[Audit]) -> Audit | None:
-    """The audit with the largest disagreement."""
-    return max(audits, key=lambda audit: audit.relative_difference, default=None)

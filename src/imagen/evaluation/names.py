@@ -8,8 +8,11 @@ from typing import NamedTuple
 
 from imagen.evaluation.preprocessing import ClipPreprocessing
 
-INCEPTION_SHA256_PREFIX = "6726825d"
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """pt_inception-2015-12-05-6726825d.pth: the Inception network of Heusel et al. (2017), as everyone ports it."""
+
+DINOV2_L14_SHA256 = "399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23"
+"""model.safetensors of facebook/dinov2-large at revision 47b73eefe95e8d44ec3623f8890bd894b6ea2d6c."""
 
 CLIP_L14_SHA256 = {
     "a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",  # model.safetensors
@@ -24,7 +27,7 @@ OPENAI_PREPROCESSING = ClipPreprocessing(
     std=(0.26862954, 0.26130258, 0.27577711),
 )
 
-RESERVED = ("fid", "clip", "clip_score", "clip-vit-large-patch14", "inception")
+RESERVED = ("fid", "clip", "clip_score", "clip-vit-large-patch14", "inception", "inception-clean", "dinov2")
 
 
 class ClipNames(NamedTuple):
@@ -44,15 +47,21 @@ def clip_names(name: str, weights_sha256: str, preprocessing: ClipPreprocessing)
     return ClipNames(honest, f"fd[{honest}]", f"align[{honest}]", 1.0)
 
 
-def inception_key(weights_sha256: str) -> str:
-    """`fid` for the known weights (the preprocessing is fixed by the class), `fd[inception:<hash8>]` for any others."""
-    known = weights_sha256.startswith(INCEPTION_SHA256_PREFIX)
-    return "fid" if known else f"fd[inception:{weights_sha256[:8]}]"
+def inception_key(weights_sha256: str, name: str, published: str) -> str:
+    """What the judge `name` calls its distance: `published` (the resize is fixed by the class) for the known weights,
+    `fd[name:<hash8>]` for any others."""
+    return published if weights_sha256 == INCEPTION_SHA256 else f"fd[{name}:{weights_sha256[:8]}]"
+
+
+def dinov2_key(weights_sha256: str) -> str:
+    """`fd_dinov2` for the known ViT-L/14 (the preprocessing is fixed by the class), else `fd[dinov2:<hash8>]`."""
+    return "fd_dinov2" if weights_sha256 == DINOV2_L14_SHA256 else f"fd[dinov2:{weights_sha256[:8]}]"
 
 
 def sibling(fidelity_key: str, kind: str) -> str:
-    """The name of another number of the same features: `fid` gives `kid`, `fd[judge]` gives `kid[judge]`."""
-    return kind if fidelity_key == "fid" else f"{kind}{fidelity_key.removeprefix('fd')}"
+    """The name of another number of the same features: `fid` gives `kid`, `fid_clean` gives `kid_clean`, `fd[judge]`
+    gives `kid[judge]`."""
+    return kind + fidelity_key.removeprefix("fid" if fidelity_key.startswith("fid") else "fd")
 
 
 def same_preprocessing(one: ClipPreprocessing, other: ClipPreprocessing) -> bool:

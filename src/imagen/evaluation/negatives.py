@@ -6,8 +6,6 @@ from dataclasses import replace
 from imagen.data.shapes import Background, Colour, Counting, Description, Look, Pair, Position, Shape, Single, Size
 from imagen.data.shapes.vocabulary import NUMBER_WORDS
 
-ATTRIBUTES = ("colour", "shape", "count", "size", "relation", "binding", "background")
-
 
 def wrong_descriptions(description: Description) -> dict[str, list[Description]]:
     """Every description that differs from `description` in one attribute and is false of all its scenes, by attribute.

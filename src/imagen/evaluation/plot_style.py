@@ -9,6 +9,7 @@ from imagen.evaluation.results import CellResult, Results
 COLOURS = {"dynamic": "#0b6bcb", "static": "#d9480f", "none": "#6741d9"}
 OTHER_COLOURS = ("#2b8a3e", "#a61e4d", "#846358", "#087f5b")
 CONTROL = "#5c677d"
+DOMINATED = "#c3c8cf"
 STYLE = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -26,8 +27,8 @@ STYLE = {
 
 
 def colour_of(results: Results, label: str) -> str:
-    """The same colour for the same thresholding in every picture."""
-    unnamed = [name for name in results.thresholdings if name not in COLOURS]
+    """The same colour for the same curve in every picture."""
+    unnamed = [name for name in results.curves if name not in COLOURS]
     return COLOURS.get(label) or OTHER_COLOURS[unnamed.index(label) % len(OTHER_COLOURS)]
 
 
@@ -38,13 +39,19 @@ def draw_intervals(axis: Any, cell: CellResult, x: float, y: float, across: str 
     the floor is plain too: at the same number of pictures the two have the same bias.
     """
     if up in cell.intervals:
-        axis.vlines(x, *_around(y, cell.intervals[up]), color=colour, linewidth=1, alpha=0.55)
+        axis.vlines(x, *around(y, cell.intervals[up]), color=colour, linewidth=1, alpha=0.55)
     if across in cell.intervals:
-        axis.hlines(y, *_around(x, cell.intervals[across]), color=colour, linewidth=1, alpha=0.55)
+        axis.hlines(y, *around(x, cell.intervals[across]), color=colour, linewidth=1, alpha=0.55)
 
 
-def _around(value: float, interval: Interval) -> tuple[float, float]:
+def around(value: float, interval: Interval) -> tuple[float, float]:
+    """The ends of `interval`, moved so that they lie around the plain number."""
     return value + interval.low - interval.estimate, value + interval.high - interval.estimate
+
+
+def note_in_legend(axis: Any, text: str) -> None:
+    """A line of the legend without a mark: for a control whose line would flatten the curves."""
+    axis.plot([], [], " ", label=text)
 
 
 def title(what: str, results: Results) -> str:

@@ -1,7 +1,7 @@
 """Published prompt sets, from the user's own copy of their tables: no text of them is shipped."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagen.errors import UserError
@@ -59,4 +59,6 @@ def _read(table: Table, path: Path, count: int | None) -> PromptSet:
     if count is not None and not 1 <= count <= len(rows):
         raise UserError(f"{table.name} has {len(rows)} prompts; prompts.count is {count}")
     texts = [" ".join((row[table.prompt] or "").split()) for row in rows[:count]]
-    return PromptSet(list_prompts(texts).prompts, {"kind": table.name})
+    prompts = zip(list_prompts(texts).prompts, rows, strict=False)
+    with_category = tuple(replace(prompt, category=row[table.category].strip()) for prompt, row in prompts)
+    return PromptSet(with_category, {"kind": table.name})

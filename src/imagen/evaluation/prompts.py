@@ -1,7 +1,7 @@
 """What the pictures are asked to show: shapes captions with their answers, a text file, or a list."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ from imagen.errors import UserError
 
 @dataclass(frozen=True)
 class Prompt:
-    """A caption; what it describes, when the checker can know; and a true scene of it, when there is one."""
+    """A caption; what it describes, when the checker can know; a true scene of it, when there is one; its category, in
+    a published set that has some."""
 
     text: str
     description: Description | None = None
     scene: Scene | None = None
+    category: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class PromptSet:
     @property
     def texts(self) -> list[str]:
         return [prompt.text for prompt in self.prompts]
+
+    def first(self, count: int) -> "PromptSet":
+        """The set of its first `count` prompts."""
+        return replace(self, prompts=self.prompts[:count])
 
     @property
     def have_scenes(self) -> bool:

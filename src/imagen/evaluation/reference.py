@@ -57,7 +57,8 @@ class SourceReference(Reference):
     """The first `count` pictures of a source (all by default): the central square of each, resized to the resolution of
     the generated ones as for training. Raises UserError for a picture that would have to be enlarged.
 
-    The reference decides a Fréchet distance as much as the model does, so its name and number are part of the identity.
+    The reference decides a Fréchet distance as much as the model does, so its name, its number and the state of
+    its files (names, sizes, times of change: not a byte is read) are part of the identity.
     """
 
     def __init__(self, source: Source, count: int | None = None) -> None:
@@ -65,7 +66,13 @@ class SourceReference(Reference):
             raise UserError(f"reference: {count} pictures asked for, {source.name} has {len(source)}")
         self.source = source
         self.count = _checked(len(source) if count is None else count)
-        self.identity = {"kind": "source", "name": source.name, "count": self.count, "crop": "central square"}
+        self.identity = {
+            "kind": "source",
+            "name": source.name,
+            "count": self.count,
+            "files_sha256": fingerprint([_state(path) for path in source.files()]),
+            "crop": "central square",
+        }
 
     def picture(self, index: int, resolution: int) -> Picture:
         try:
@@ -94,6 +101,15 @@ def reference_features(
             found[name] = torch.cat(parts)
             save_atomically({"features": found[name]}, {}, paths[name])
     return found
+
+
+def _state(path: Path) -> list[str | int]:
+    """What changes when a file is replaced, without reading it; a file that is not there is reported when read."""
+    try:
+        found = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), found.st_size, found.st_mtime_ns]
 
 
 def _load(path: Path) -> Features | None:

@@ -9,15 +9,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from imagen.evaluation.html import as_html
+from imagen.evaluation.archive import write_archive
+from imagen.evaluation.curves import file_label
+from imagen.evaluation.html import STRIPS_ARE, as_html
 from imagen.evaluation.metric_plots import plot_metrics
 from imagen.evaluation.pareto_plot import plot_pareto
-from imagen.evaluation.report_tables import control_table, curve_table, step_table, table_metrics
+from imagen.evaluation.report_tables import (
+    audit_table,
+    best_table,
+    category_tables,
+    control_table,
+    curve_table,
+    step_table,
+)
 from imagen.evaluation.results import GROUND_TRUTH, Results
+from imagen.evaluation.strips import strip_files
 from imagen.evaluation.tensorboard import write_tensorboard
 from imagen.pictures import labelled_grid, save_png
 
-FORMAT = 1
+FORMAT = 2
 PACKAGES = ("torch", "torchvision", "transformers", "torchmetrics", "torch-fidelity", "numpy")
 WHY_NOT_COMPARABLE = (
     "numbers of few pictures and, unless named fid or clip_score, of the judges they are named after; "
@@ -28,20 +38,20 @@ INTERVALS_ARE = (
     "95 %, of sampling only (same model, same reference): a jackknife of 20 groups, corrected for bias, for distances "
     "and alignments; Wilson's for rates. Another training moves a number further"
 )
-LOWER_IS_BETTER = ("fd", "fid", "kid", "cmmd")
 
 
 def write_report(results: Results, out: Path) -> None:
     """Write everything to the folder `out`; a second call with equal results writes equal files (but the TensorBoard
     log)."""
     out.mkdir(parents=True, exist_ok=True)
+    write_archive(results, out)
     write_json(as_json(results), out / "results.json")
     write_text(as_csv(results), out / "sweep.csv")
     plot_pareto(results, out / "pareto.png")
     plot_metrics(results, out / "metrics.png")
-    for label in results.thresholdings:
-        _write_grid(results, label, out / f"grid-{label}.png")
-    write_text(as_markdown(results), out / "report.md")
+    for label in results.curves:
+        _write_grid(results, label, out / f"grid-{file_label(label)}.png")
+    write_text(as_markdown(results, [path.name for path in strip_files(out)]), out / "report.md")
     write_text(as_html(results, headline(results), audit_lines(results), out), out / "report.html")
     write_tensorboard(results, out / "tensorboard")
 
@@ -54,11 +64,12 @@ def as_json(results: Results) -> dict[str, Any]:
         "why_not_comparable": WHY_NOT_COMPARABLE,
         "cells": [
             {
-                "thresholding": result.cell.thresholding,
+                "curve": result.cell.curve,
                 "guidance_weight": result.cell.guidance_weight,
                 "pictures": result.count,
                 "metrics": dict(result.metrics),
                 "intervals": {name: asdict(interval) for name, interval in result.intervals.items()},
+                "by_category": {name: asdict(found) for name, found in result.by_category.items()},
             }
             for result in results.cells
         ],
@@ -86,7 +97,7 @@ def as_csv(results: Results) -> str:
         for metric, value in result.metrics.items():
             interval = result.intervals.get(metric)
             limits = [repr(interval.low), repr(interval.high)] if interval else ["", ""]
-            row = ["cell", cell.thresholding, repr(cell.guidance_weight), metric, repr(value), *limits, result.count]
+            row = ["cell", cell.curve, repr(cell.guidance_weight), metric, repr(value), *limits, result.count]
             writer.writerow(row)
     for name, metrics in results.controls.items():
         for metric, value in metrics.items():
@@ -94,28 +105,34 @@ def as_csv(results: Results) -> str:
     return text.getvalue()
 
 
-def as_markdown(results: Results) -> str:
-    """report.md: the plots, one table for each curve, controls, audit, and what the numbers depend on."""
+def as_markdown(results: Results, strips: Sequence[str] = ()) -> str:
+    """report.md: the plots, tables for each curve, controls, audit, and what the numbers depend on. `strips`: file
+    names of denoising strips."""
     lines = ["# Alignment against fidelity", "", *headline(results), "", "![Pareto](pareto.png)", ""]
-    for label in results.thresholdings:
-        lines += [f"## {label} thresholding", "", *_markdown_table(curve_table(results, label)), ""]
-        lines += [f"![pictures](grid-{label}.png)", ""]
+    lines += [*markdown_table(best_table(results)), ""]
+    for label in results.curves:
+        lines += [f"## {label}", "", *markdown_table(curve_table(results, label)), ""]
+        for rows in category_tables(results, label).values():
+            lines += [*markdown_table(rows), ""]
+        lines += [f"![pictures](grid-{file_label(label)}.png)", ""]
+    if strips:
+        lines += ["## Denoising strips", "", STRIPS_ARE, "", *(f"![{name}]({name})" for name in strips), ""]
     if results.steps:
         lines += ["## From one weight to the next", "", "Same prompts, same noise; bold where zero is excluded.", ""]
-        lines += [*_markdown_table(step_table(results)), ""]
-    lines += ["![metrics](metrics.png)", "", "## Controls", "", *_markdown_table(control_table(results)), ""]
-    lines += ["## Audit", "", *audit_lines(results), "", "## What the numbers depend on", ""]
+        lines += [*markdown_table(step_table(results)), ""]
+    lines += ["![metrics](metrics.png)", "", "## Controls", "", *markdown_table(control_table(results)), ""]
+    lines += [
+        "## Audit",
+        "",
+        *audit_lines(results),
+        "",
+        *markdown_table(audit_table(results)),
+        "",
+        "## What the numbers depend on",
+        "",
+    ]
     lines += ["```json", json.dumps(results.facts, indent=2, sort_keys=True), "```", ""]
     return "\n".join(lines)
-
-
-def best(results: Results, metric: str, lowest: bool) -> tuple[str, float, float] | None:
-    """(thresholding, weight, value) of the best cell by a metric, None when no cell has it."""
-    known = [result for result in results.cells if metric in result.metrics]
-    if not known:
-        return None
-    chosen = (min if lowest else max)(known, key=lambda result: result.metrics[metric])
-    return chosen.cell.thresholding, chosen.cell.guidance_weight, chosen.metrics[metric]
 
 
 def write_json(value: Any, path: Path) -> None:
@@ -131,16 +148,13 @@ def write_text(text: str, path: Path) -> None:
 
 
 def headline(results: Results) -> list[str]:
-    """What was compared, the best cell of each number, and the warnings; lines that begin with - are a list."""
+    """What was compared, and the warnings; lines that begin with - are a list."""
     facts = results.facts
     said = [
         f"{facts['pictures_per_cell']} pictures of {facts['resolution']} × {facts['resolution']} for each point, on "
         f"the same noise; {facts['reference']['count']} real pictures. {WHY_NOT_COMPARABLE.capitalize()}.",
         "",
     ]
-    for metric in table_metrics(results):
-        if (found := best(results, metric, lowest=metric.startswith(LOWER_IS_BETTER))) and "[" in metric:
-            said.append(f"- best `{metric}`: {found[2]:.4g} at w = {found[1]:g}, {found[0]} thresholding")
     for key, ratio in facts["samples_per_dimension"].items():
         if ratio < 4:
             wanted = facts["pictures_for_interval"][key]
@@ -155,7 +169,7 @@ def headline(results: Results) -> list[str]:
     return said
 
 
-def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
     """The first row is the head, the first column the names."""
     head, *body = rows
     lines = ["| " + " | ".join(head) + " |", "|:--|" + "--:|" * (len(head) - 1)]
@@ -187,4 +201,4 @@ def _write_grid(results: Results, label: str, path: Path) -> None:
     if count:
         rows = [[pictures[row].numpy() for _, pictures in columns] for row in range(count)]
         grid = labelled_grid(rows, results.texts[:count], [name for name, _ in columns])
-        save_png(grid, path, {"thresholding": label, "fingerprint": results.facts["fingerprint"]})
+        save_png(grid, path, {"curve": label, "fingerprint": results.facts["fingerprint"]})

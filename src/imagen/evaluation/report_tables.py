@@ -1,5 +1,9 @@
 """The tables of a report as rows of text, the head first; report.md and report.html show the same."""
 
+from collections.abc import Mapping, Sequence
+
+from imagen.evaluation.jackknife import Interval
+from imagen.evaluation.metrics import Audit
 from imagen.evaluation.results import CellResult, Results
 
 Rows = list[list[str]]
@@ -12,12 +16,63 @@ def table_metrics(results: Results) -> list[str]:
 
 
 def curve_table(results: Results, label: str) -> Rows:
-    """The cells of one curve with their intervals."""
-    names = table_metrics(results)
-    rows = [["w", *names]]
-    for result in results.curve(label):
-        rows.append([f"{result.cell.guidance_weight:g}", *(_with_interval(result, name) for name in names)])
+    """The numbers of one curve with their intervals: metrics down, weights across."""
+    curve = results.curve(label)
+    rows = [["", *_weights(curve)]]
+    for name in table_metrics(results):
+        rows.append([name, *(with_interval(result.metrics, result.intervals, name) for result in curve)])
     return rows
+
+
+def category_tables(results: Results, label: str) -> dict[str, Rows]:
+    """By metric: the numbers of one curve by category of the prompt set, weights across; empty where it has none."""
+    curve = results.curve(label)
+    categories = curve[0].by_category
+    tables = {}
+    for metric in dict.fromkeys(name for category in categories.values() for name in category.metrics):
+        rows = [[f"{metric} by category", "prompts", *_weights(curve)]]
+        for name, first in categories.items():
+            found = [result.by_category[name] for result in curve]
+            numbers = [with_interval(one.metrics, one.intervals, metric) for one in found]
+            rows.append([name, str(first.count), *numbers])
+        tables[metric] = rows
+    return tables
+
+
+def best_table(results: Results) -> Rows:
+    """The best cell by each metric."""
+    rows = [["best by", "value", "w", "curve"]]
+    for metric in table_metrics(results):
+        if found := best(results, metric):
+            rows.append([metric, f"{found[2]:.4g}", f"{found[1]:g}", found[0]])
+    return rows
+
+
+def audit_table(results: Results) -> Rows:
+    """For each audited metric, the cell in which the calculators differ most, and what each of them says there."""
+    worst: dict[str, Audit] = {}
+    for audit in results.audits:
+        metric = audit.key.split(" ")[0]
+        if metric not in worst or audit.relative_difference > worst[metric].relative_difference:
+            worst[metric] = audit
+    rows = [["largest difference in", "ours", "torchmetrics", "torch-fidelity", "relative difference"]]
+    for audit in worst.values():
+        others = [f"{x:.9g}" if x is not None else "" for x in (audit.torchmetrics, audit.torch_fidelity)]
+        rows.append([audit.key, f"{audit.ours:.9g}", *others, f"{audit.relative_difference:.1e}"])
+    return rows
+
+
+LOWER_IS_BETTER = ("fd", "fid", "kid", "cmmd")
+
+
+def best(results: Results, metric: str) -> tuple[str, float, float] | None:
+    """(curve, weight, value) of the best cell by a metric, None when no cell has it."""
+    known = [result for result in results.cells if metric in result.metrics]
+    if not known:
+        return None
+    choose = min if metric.startswith(LOWER_IS_BETTER) else max
+    chosen = choose(known, key=lambda result: result.metrics[metric])
+    return chosen.cell.curve, chosen.cell.guidance_weight, chosen.metrics[metric]
 
 
 def step_table(results: Results) -> Rows:
@@ -26,10 +81,9 @@ def step_table(results: Results) -> Rows:
     names = [name for name in table_metrics(results) if name in known]
     found: dict[str, dict[str, str]] = {}
     for step in results.steps:
-        row = found.setdefault(f"{step.thresholding}, {step.from_weight:g} to {step.to_weight:g}", {})
-        change = step.difference
-        text = f"{change.estimate:+.3g} [{change.low:+.2g}, {change.high:+.2g}]"
-        row[step.metric] = f"**{text}**" if change.excludes_zero else text
+        more = "" if step.pictures == results.facts["pictures_per_cell"] else f" ({step.pictures} pictures)"
+        row = found.setdefault(f"{step.curve}, {step.from_weight:g} to {step.to_weight:g}{more}", {})
+        row[step.metric] = change_text(step.difference)
     return [["step", *names]] + [[name, *(row.get(n, "") for n in names)] for name, row in found.items()]
 
 
@@ -42,9 +96,20 @@ def control_table(results: Results) -> Rows:
     return rows
 
 
-def _with_interval(result: CellResult, name: str) -> str:
-    if name not in result.metrics:
+def _weights(curve: Sequence[CellResult]) -> list[str]:
+    return [f"w = {result.cell.guidance_weight:g}" for result in curve]
+
+
+def change_text(change: Interval) -> str:
+    """A difference with its interval, between double asterisks where that excludes zero."""
+    text = f"{change.estimate:+.3g} [{change.low:+.2g}, {change.high:+.2g}]"
+    return f"**{text}**" if change.excludes_zero else text
+
+
+def with_interval(metrics: Mapping[str, float], intervals: Mapping[str, Interval], name: str) -> str:
+    """A number with its interval where it has one; empty where there is no such number."""
+    if name not in metrics:
         return ""
-    interval = result.intervals.get(name)
+    interval = intervals.get(name)
     limits = f" [{interval.low:.3g}, {interval.high:.3g}]" if interval else ""
-    return f"{result.metrics[name]:.4g}{limits}"
+    return f"{metrics[name]:.4g}{limits}"

@@ -1,18 +1,18 @@
 """What a sweep found: numbers by cell and by control, their audits, and the facts they depend on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from imagen.evaluation.arrays import Pixels
+from imagen.evaluation.categories import CategoryResult
+from imagen.evaluation.curves import Cell
 from imagen.evaluation.features import Extractor
-from imagen.evaluation.jackknife import Interval
+from imagen.evaluation.jackknife import Interval, Jackknife
 from imagen.evaluation.metrics import Audit
 from imagen.evaluation.summary import Measured
-from imagen.evaluation.sweep import Cell
 
 GROUND_TRUTH = "ground-truth"
 NOISE = "noise"
@@ -21,37 +21,32 @@ SHUFFLED = "shuffled-captions"
 
 @dataclass(frozen=True)
 class CellResult:
-    """The numbers of one cell over `count` pictures, and the intervals of those that have one."""
+    """The numbers of one cell over `count` pictures, the intervals of those that have one, what paired differences are
+    made of, and the numbers by category where the prompts have categories."""
 
     cell: Cell
     count: int
     metrics: Mapping[str, float]
     intervals: Mapping[str, Interval]
+    jackknives: Mapping[str, Jackknife] = field(default_factory=dict, compare=False)
+    by_category: Mapping[str, CategoryResult] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cell: Cell, count: int, found: Measured) -> "CellResult":
+        return cls(cell, count, found.values, found.intervals, found.jackknives, found.by_category)
 
 
 @dataclass(frozen=True)
 class Step:
     """What changes from one guidance weight to the next of a curve, on the same prompts and noise: `difference` is the
-    number at `to_weight` less the one at `from_weight`."""
+    number at `to_weight` less the one at `from_weight`, over the `pictures` that both have."""
 
-    thresholding: str
+    curve: str
     from_weight: float
     to_weight: float
     metric: str
     difference: Interval
-
-
-def steps(measured: Mapping[Cell, Measured]) -> list[Step]:
-    """The paired differences between neighbouring weights, of every number that has a jackknife in both cells."""
-    found = []
-    for label in dict.fromkeys(cell.thresholding for cell in measured):
-        curve = sorted((c for c in measured if c.thresholding == label), key=lambda cell: cell.guidance_weight)
-        for low, high in pairwise(curve):
-            one, other = measured[low].jackknives, measured[high].jackknives
-            for metric in [name for name in one if name in other]:
-                difference = (other[metric] - one[metric]).interval
-                found.append(Step(label, low.guidance_weight, high.guidance_weight, metric, difference))
-    return found
+    pictures: int
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,8 @@ class Results:
     """`controls`: the same metrics of real pictures of the prompts (the floor of the Fréchet distance, the ceiling of
     the alignment), of pure noise, and the alignment with other pictures' captions. `steps`: paired differences between
     neighbouring weights. `pictures`: the first pictures of
-    every cell and control, for grids. `facts`: everything else that is written beside the numbers."""
+    every cell and control, for grids. `facts`: everything else that is written beside the numbers. `categories`: of
+    each prompt, None where it has none."""
 
     cells: Sequence[CellResult]
     controls: Mapping[str, Mapping[str, float]]
@@ -69,10 +65,12 @@ class Results:
     texts: Sequence[str]
     pictures: Mapping[str, Pixels]
     facts: Mapping[str, Any]
+    categories: Sequence[str | None] = ()
 
     @property
-    def thresholdings(self) -> list[str]:
-        return list(dict.fromkeys(result.cell.thresholding for result in self.cells))
+    def curves(self) -> list[str]:
+        """The labels of the curves."""
+        return list(dict.fromkeys(result.cell.curve for result in self.cells))
 
     @property
     def weights(self) -> list[float]:
@@ -82,9 +80,9 @@ class Results:
     def metric_names(self) -> list[str]:
         return list(dict.fromkeys(name for result in self.cells for name in result.metrics))
 
-    def curve(self, thresholding: str) -> list[CellResult]:
+    def curve(self, label: str) -> list[CellResult]:
         """The cells of one curve by ascending weight."""
-        cells = [result for result in self.cells if result.cell.thresholding == thresholding]
+        cells = [result for result in self.cells if result.cell.curve == label]
         return sorted(cells, key=lambda result: result.cell.guidance_weight)
 
 

@@ -7,7 +7,10 @@ import torch
 
 from imagen.evaluation.arrays import Features
 from imagen.evaluation.blocks import Block
+from imagen.evaluation.categories import CategoryResult, measure_categories
 from imagen.evaluation.checker import tallies
+from imagen.evaluation.curves import Cell
+from imagen.evaluation.extrapolation import frechet_at_infinity
 from imagen.evaluation.features import AlignmentJudge, Extractor, cosines
 from imagen.evaluation.frechet import Gaussian, frechet_distance
 from imagen.evaluation.jackknife import (
@@ -23,7 +26,7 @@ from imagen.evaluation.kernel_distance import CMMD, KID, KernelDistance
 from imagen.evaluation.metrics import Audit, audit_alignment, audit_frechet, audit_kernel, precision_recall
 from imagen.evaluation.names import sibling
 from imagen.evaluation.prompts import PromptSet
-from imagen.evaluation.sweep import Cell, shuffled
+from imagen.evaluation.sweep import shuffled
 
 LARGE = 512
 """Features above this size are audited in one cell only: the libraries' eigenvalues take seconds each."""
@@ -34,19 +37,32 @@ NEIGHBOURS = 3
 
 @dataclass(frozen=True)
 class Measured:
-    """The numbers of a cell; the intervals of those that have one; what differences to other cells are made of."""
+    """The numbers of a cell; the intervals of those that have one; what differences to other cells are made of; the
+    numbers by category, where the prompts have categories."""
 
     values: Mapping[str, float]
     intervals: Mapping[str, Interval]
     jackknives: Mapping[str, Jackknife]
+    by_category: Mapping[str, CategoryResult]
 
 
 class Summary:
-    """Turns blocks into numbers, against reference features that are fitted once."""
+    """Turns blocks into numbers, against reference features that are fitted once.
 
-    def __init__(self, judges: Sequence[Extractor], prompts: PromptSet, reference: Mapping[str, Features]) -> None:
+    `prompts`: of the pictures that all cells and controls have; `categories`: of the prompts of the longest cell too,
+    since a budget gives some cells more pictures.
+    """
+
+    def __init__(
+        self,
+        judges: Sequence[Extractor],
+        prompts: PromptSet,
+        reference: Mapping[str, Features],
+        categories: Sequence[str | None],
+    ) -> None:
         self.judges = judges
         self.prompts = prompts
+        self.categories = categories
         self.reference = reference
         self.gaussians = {name: Gaussian.fit(features) for name, features in reference.items()}
         self.kid = {name: KernelDistance(KID, features) for name, features in reference.items()}
@@ -72,7 +88,8 @@ class Summary:
             intervals[name] = wilson(sum(answers), len(answers))
             if len(answers) > 1:
                 jackknives[name] = jackknife_mean(torch.tensor(answers, dtype=torch.float64))
-        return Measured(values, intervals, jackknives)
+        by_category = measure_categories(self.categories[: len(block)], self.judges, block)
+        return Measured(values, intervals, jackknives, by_category)
 
     def _distances(
         self, judge: Extractor, features: Features, values: dict[str, float], jackknives: dict[str, Jackknife]
@@ -81,6 +98,7 @@ class Summary:
         if enough_for_frechet(*features.shape):
             jackknives[judge.fidelity_key] = jackknife_frechet(gaussian, features)
             values[judge.fidelity_key] = jackknives[judge.fidelity_key].value
+            values[sibling(judge.fidelity_key, "fd_inf")] = frechet_at_infinity(gaussian, features)
         else:
             values[judge.fidelity_key] = frechet_distance(gaussian, Gaussian.fit(features))
         kernels = {"kid": self.kid[judge.name]} | ({"cmmd": self.cmmd[judge.name]} if judge.name in self.cmmd else {})

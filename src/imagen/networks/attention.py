@@ -1,5 +1,6 @@
 """Attention between pixels, and from pixels to text."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -47,24 +48,43 @@ def as_images(
     return tokens.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
 
+POSITION_FREQUENCIES = 4
+
+
+def positions(height: int, width: int, device: torch.device) -> Float[Tensor, "pixels features"]:
+    """Where each pixel stands: cosines and sines of 1 to 4 half turns from edge to edge, of its row and its column.
+
+    Relative to the picture, so that they mean the same at every resolution.
+    """
+    half_turns = math.pi * torch.arange(1, POSITION_FREQUENCIES + 1, device=device)
+    angles = [(torch.arange(side, device=device) + 0.5)[:, None] / side * half_turns for side in (height, width)]
+    rows, columns = (torch.cat([angle.cos(), angle.sin()], dim=1) for angle in angles)
+    return torch.cat([rows.repeat_interleave(width, dim=0), columns.repeat(height, 1)], dim=1)
+
+
 class SelfAttention(nn.Module):
     """Self-attention whose keys and values also hold the text tokens (Imagen, appendix D.3.1).
 
-    Without text (all of it masked, or no tokens at all) it is plain self-attention.
+    Without text (all of it masked, or no tokens at all) it is plain self-attention. With `positions`, queries, keys and
+    values also know where in the picture they are.
     """
 
-    def __init__(self, channels: int, text_features: int, heads: int, hidden: int) -> None:
+    def __init__(self, channels: int, text_features: int, heads: int, hidden: int, positions: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.hidden = hidden
         self.norm = GroupNorm(channels)
         self.to_qkv = nn.Linear(channels, 3 * hidden)
+        self.position_to_qkv = nn.Linear(4 * POSITION_FREQUENCIES, 3 * hidden, bias=False) if positions else None
         self.text_to_kv = nn.Linear(text_features, 2 * hidden)
         self.to_out = zero_init(nn.Linear(hidden, channels))
 
     def forward(self, x: Images, text: TextContext) -> Images:
         height, width = x.shape[-2:]
-        query, pixels = self.to_qkv(as_tokens(self.norm(x))).split([self.hidden, 2 * self.hidden], dim=-1)
+        qkv = self.to_qkv(as_tokens(self.norm(x)))
+        if self.position_to_qkv is not None:
+            qkv = qkv + self.position_to_qkv(positions(height, width, x.device).to(x.dtype))
+        query, pixels = qkv.split([self.hidden, 2 * self.hidden], dim=-1)
         key, value = torch.cat([pixels, self.text_to_kv(text.tokens)], dim=1).chunk(2, dim=-1)
         out = attend(query, key, value, F.pad(text.bias, (height * width, 0)), self.heads)
         return x + as_images(self.to_out(out), height, width)
@@ -119,11 +139,20 @@ class AttentionSpec(ABC):
         """A module called with (x, text)."""
 
 
+@dataclass(frozen=True)
 class SelfAttentionSpec(AttentionSpec):
-    """Self-attention with the text in its keys and values."""
+    """Self-attention with the text in its keys and values.
+
+    Args:
+        positions: tell every pixel where in the picture it is. The paper's networks are not told: their convolutions
+            find out from the zeros beyond the edge, which takes a small network long (docs/shapes_world.md). For
+            networks that see whole pictures, not crops.
+    """
+
+    positions: bool = False
 
     def build(self, channels: int, text_features: int) -> nn.Module:
-        return SelfAttention(channels, text_features, *self._heads(channels))
+        return SelfAttention(channels, text_features, *self._heads(channels), self.positions)
 
 
 class CrossAttentionSpec(AttentionSpec):

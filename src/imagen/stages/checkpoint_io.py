@@ -12,7 +12,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
 
 from imagen.errors import UserError
-from imagen.stages.export import file_sha256
+from imagen.files import sha256_of_file
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -38,9 +38,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            digest = file_sha256(partial)
-            # Whichever of the two checkpoints a kill leaves here, its digest is here too.
-            _write_digests(target, [digest, *_read_digests(target)[:1]])
+            digest = sha256_of_file(partial)
+            # Whichever of the two checkpoints a kill leaves here, its digest is here too: all that are known, since the
+            # first of them may be of a checkpoint that a kill kept from being installed.
+            _write_digests(target, [digest, *_read_digests(target)])
             partial.replace(target)
             _write_digests(target, [digest])
             _fsync_folder(target.parent)
@@ -61,8 +62,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         source = Path(path)
         if not source.is_file():
             raise UserError(f"checkpoint {source} does not exist")
+        if not source.stat().st_size:
+            raise UserError(f"checkpoint {source} cannot be read: it is empty (0 bytes); delete it")
         if expected := _read_digests(source):
-            found = file_sha256(source)
+            found = sha256_of_file(source)
             if found not in expected:
                 raise UserError(
                     f"checkpoint {source}: sha256 {found[:12]}…, expected {expected[0][:12]}…: the file is damaged; "
@@ -76,8 +79,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 "which is never run; take it from where it was written once more, or delete it"
             ) from error
         except Exception as error:  # torch raises half a dozen types for a damaged file
-            reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-            raise UserError(f"checkpoint {source} cannot be read: {reason}") from error
+            reason = str(error).strip().splitlines()[0].split(". ")[0] if str(error).strip() else type(error).__name__
+            raise UserError(
+                f"checkpoint {source} cannot be read: it is cut or damaged ({reason}); delete it"
+            ) from error
 
     def remove_checkpoint(self, path: _PATH) -> None:
         super().remove_checkpoint(path)
@@ -89,7 +94,7 @@ def _digest_file(checkpoint: Path) -> Path:
 
 
 def _read_digests(checkpoint: Path) -> list[str]:
-    """One, or two while the file is being replaced, or none for a file that came without."""
+    """One, or more while the file is being replaced or after a kill in that time; none for a file that came without."""
     file = _digest_file(checkpoint)
     return file.read_text(encoding="ascii", errors="replace").split() if file.is_file() else []
 

@@ -6,6 +6,7 @@ import torch
 
 from imagen.data.batch import Batch
 from imagen.diffusion.conditioning import Conditioning, LowResImage, resize
+from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
 from imagen.tensors import Images
@@ -57,8 +58,26 @@ class LowResConditioner(Conditioner):
         self.augmentation = augmentation
 
     def __call__(self, batch: Batch, x0: Images, generator: torch.Generator) -> Conditioning:
-        level = self.augmentation.sample(len(x0), generator, x0.device)
+        return self.at(self.augmentation.sample(len(x0), generator, x0.device), batch, x0, generator)
+
+    def at(self, level: NoiseLevel, batch: Batch, x0: Images, generator: torch.Generator) -> Conditioning:
+        """The conditioning with the smaller image noised to `level`."""
         eps = torch.randn(x0.shape, generator=generator).to(x0.device)
         side = x0.shape[-1]
         low_res = LowResImage.augment(resize(x0, side // self.factor), side, level, eps)
         return Conditioning(batch.text, batch.text_mask, low_res)
+
+
+class CleanLowResConditioner(Conditioner):
+    """For the ablation of noise conditioning augmentation: a `LowResConditioner` that always trains at aug_level 0.
+
+    Arguments as there; `augmentation` still says what an aug_level means when the stage is sampled.
+    """
+
+    def __init__(self, low_resolution: int, resolution: int, augmentation: NoiseSchedule) -> None:
+        self._noised = LowResConditioner(low_resolution, resolution, augmentation)
+        self.factor, self.augmentation = self._noised.factor, augmentation
+
+    def __call__(self, batch: Batch, x0: Images, generator: torch.Generator) -> Conditioning:
+        level = self.augmentation(torch.zeros(len(x0), device=x0.device))
+        return self._noised.at(level, batch, x0, generator)

@@ -73,6 +73,7 @@ class DiffusionStage(LightningModule):
         self.make_optimizer, self.make_lr_schedule = optimizer, lr_schedule
         self.bands = BandedMean()
         self.max_skipped_steps, self.skipped_steps = max_skipped_steps, 0
+        self.init_from: str | None = None  # sha256 of the weights the run started from
         self._micro_batches: list[MicroBatch] = []  # since the last optimizer step
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -80,7 +81,7 @@ class DiffusionStage(LightningModule):
         losses, log_snr = self._losses(self.denoiser, batch, generator, self.text_dropout)
         self.bands.update(losses, log_snr)
         loss = losses.mean()
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, logger=False)  # `Curves` writes them
         self._micro_batches.append(MicroBatch(batch.position, batch.ids, batch.captions, log_snr, losses.detach()))
         # Now, not in on_train_batch_end: callbacks that write checkpoints run before that hook.
         self.trainer.datamodule.next_position = batch.position + 1
@@ -90,7 +91,7 @@ class DiffusionStage(LightningModule):
         # The same noise and the same levels every time, so that two validations differ by the weights alone.
         generator = make_generator(self.seed, "validate", batch.position, self.global_rank)
         losses, _ = self._losses(self.ema.module, batch, generator, text_dropout=0.0)
-        self.log("val/loss", losses.mean(), batch_size=len(losses), sync_dist=True, prog_bar=True)
+        self.log("val/loss", losses.mean(), batch_size=len(losses), sync_dist=True, prog_bar=True, logger=False)
 
     def _losses(
         self, denoiser: Denoiser, batch: Batch, generator: torch.Generator, text_dropout: float
@@ -103,10 +104,6 @@ class DiffusionStage(LightningModule):
         conditioning = self.conditioner(batch, x0, generator).drop_text(drop)
         return denoiser.loss(x0, eps, level, conditioning), level.log_snr
 
-    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
-        if self.trainer.global_step and self.trainer.global_step % self.trainer.log_every_n_steps == 0:
-            self.log_dict({f"train/loss_log_snr/{name}": mean for name, mean in self.bands.pop().items()})
-
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
@@ -114,7 +111,7 @@ class DiffusionStage(LightningModule):
         finite = bool(norm.isfinite()) and all(micro.finite for micro in self._micro_batches)
         # All processes skip, or none: a loss can be infinite on one of them alone.
         if self.trainer.strategy.reduce_boolean_decision(finite, all=True):
-            self.log("train/gradient_norm", norm)
+            self.log("train/gradient_norm", norm, logger=False)
         else:
             self._skip_or_stop(norm.item())
 
@@ -142,11 +139,11 @@ class DiffusionStage(LightningModule):
         self._micro_batches.clear()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["skipped_steps"] = self.skipped_steps
+        checkpoint["skipped_steps"], checkpoint["init_from"] = self.skipped_steps, self.init_from
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises UserError when the weights are another network's."""
-        self.skipped_steps = checkpoint.get("skipped_steps", 0)
+        self.skipped_steps, self.init_from = checkpoint.get("skipped_steps", 0), checkpoint.get("init_from")
         if misfit := describe_misfit(self.state_dict(), checkpoint["state_dict"]):
             raise UserError(f"the checkpoint is of another network: {misfit}; give the new run another name")
 
@@ -163,4 +160,5 @@ class DiffusionStage(LightningModule):
             given = getattr(self.make_optimizer, "keywords", {})
             raise UserError(f"stage.optimizer cannot be built with {given}: {error}") from error
         scheduler = self.make_lr_schedule(optimizer)
+        # `Curves` writes the rate, beside train/loss.
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

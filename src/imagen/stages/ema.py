@@ -1,6 +1,6 @@
 """Exponential moving average of weights, held as a frozen copy by the stage itself.
 
-So it is sharded, moved and saved with the module. Always float32: in bfloat16 an average with decay 0.9999 never moves.
+So it is moved and saved with the module. Always float32: in bfloat16 an average with decay 0.9999 never moves.
 """
 
 import copy

@@ -4,7 +4,6 @@ The configuration in an exported stage is data. It is instantiated through `inst
 mathematics and the networks of this package and refuses everything else.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from imagen.diffusion.denoiser import Denoiser
 from imagen.errors import UserError
+from imagen.files import publish, sha256_of_file
 from imagen.instantiation import instantiate_stage_part
 from imagen.stages.model import StageModel
 
@@ -29,7 +29,8 @@ class StageDescription:
     """Everything about a trained stage but its weights; plain JSON.
 
     `denoiser`, `schedule` and `augmentation` are configurations; a base stage has no `augmentation` and no
-    `low_resolution`. `text` is the fingerprint of the text source that the stage was trained on.
+    `low_resolution`. `text` is the fingerprint of the text source that the stage was trained on. `images_seen` are
+    those of the last run; `init_from` is the sha256 of the weights that it started from, None for random ones.
     """
 
     name: str
@@ -42,6 +43,7 @@ class StageDescription:
     step: int
     images_seen: int
     weights_sha256: str = ""
+    init_from: str | None = None
     format_version: int = FORMAT_VERSION
 
 
@@ -60,7 +62,7 @@ def export_stage(
     card: str = "",
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write a stage into `folder`; the configuration comes last, so that a folder with one is whole.
+    """Write a stage into `folder`; the configuration goes first and comes last, so that a folder with one is whole.
 
     Weights are stored as `dtype`, and computed with in float32 whatever they were stored as.
     """
@@ -68,12 +70,13 @@ def export_stage(
     state = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in denoiser.state_dict().items()}
     partial = folder / f".{WEIGHTS}.part"
     save_file(state, partial)
-    fields = asdict(description) | {"weights_sha256": file_sha256(partial)}
-    partial.replace(folder / WEIGHTS)
+    fields = asdict(description) | {"weights_sha256": sha256_of_file(partial)}
+    (folder / CONFIG).unlink(missing_ok=True)  # of the export before this one: it does not describe these weights
+    publish(partial, folder / WEIGHTS)
     (folder / CARD).write_text(card or default_card(description), encoding="utf-8")
     partial = folder / f".{CONFIG}.part"
     partial.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / CONFIG)
+    publish(partial, folder / CONFIG)
 
 
 def read_description(folder: Path) -> StageDescription:
@@ -105,7 +108,7 @@ def load_stage(folder: Path, device: torch.device | str = "cpu") -> TrainedStage
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise UserError(f"{weights} is missing; export the stage again")
-    if (found := file_sha256(weights)) != description.weights_sha256:
+    if (found := sha256_of_file(weights)) != description.weights_sha256:
         raise UserError(
             f"{weights}: sha256 {found[:12]}…, expected {description.weights_sha256[:12]}…: the file was changed or "
             "damaged; export the stage again"
@@ -116,6 +119,13 @@ def load_stage(folder: Path, device: torch.device | str = "cpu") -> TrainedStage
     except SafetensorError as error:
         raise UserError(f"{weights}: {error}; export the stage again") from None
     _load_state(denoiser, state, weights)
+    return ready_to_sample(description, denoiser, device)
+
+
+def ready_to_sample(
+    description: StageDescription, denoiser: Denoiser, device: torch.device | str = "cpu"
+) -> TrainedStage:
+    """The stage that `description` and the trained `denoiser` make, on `device`, in evaluation mode."""
     denoiser = denoiser.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     augmentation = instantiate_stage_part(description.augmentation) if description.augmentation else None
     schedule = instantiate_stage_part(description.schedule)
@@ -142,12 +152,6 @@ def describe_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torc
     return f"{len(wrong)} tensors do not fit ({listed})"
 
 
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def default_card(description: StageDescription) -> str:
     """A model card with what is known without evaluating."""
     task = (
@@ -156,9 +160,11 @@ def default_card(description: StageDescription) -> str:
         else f"text → {description.resolution} × {description.resolution} images"
     )
     encoder = json.dumps(description.text)
+    start = f" after the stage with weights `{description.init_from[:12]}…`" if description.init_from else ""
     return (
         f"# Imagen stage `{description.name}`\n\n"
-        f"{task}; {description.step} optimizer steps, {description.images_seen} images seen; averaged weights.\n\n"
+        f"{task}; {description.step} optimizer steps, {description.images_seen} images seen{start}; averaged weights"
+        ".\n\n"
         f"- Text encoder: `{encoder}`\n- Network: `{description.denoiser['network']['_target_']}`\n"
         f"- Load: `python sample.py cascade.stages=[path/to/this/folder]`\n"
     )

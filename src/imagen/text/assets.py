@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from imagen.errors import UserError
-from imagen.text.files import hash_file
+from imagen.fetching.absent import fetched_folder, how_to_fetch
+from imagen.files import sha256_of_file
 
 _TOKENIZER_FILES = (
     "added_tokens.json",
@@ -30,7 +31,8 @@ class MissingAssetError(UserError):
 
 
 def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> Path:
-    """The folder that holds the model `path`: itself if it is one, else the hub's copy on this machine.
+    """The folder that holds the model `path`: itself if it is one, else what `imagen.app.fetch` or the hub's client
+    put on this machine.
 
     Opens no connection when `local_files_only`.
 
@@ -40,6 +42,8 @@ def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> P
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder
+    if revision is None and (fetched := fetched_folder(path)):
+        return fetched
     if folder.is_absolute() or path.count("/") != 1:
         raise MissingAssetError(
             f"text encoder {path}: no such folder; set text.encoder.path to a folder or a hub model"
@@ -55,9 +59,8 @@ def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> P
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         at = f"{path}@{revision}" if revision else path
         raise MissingAssetError(
-            f"text encoder {at} is not on this machine (neither a folder nor in the hub's cache): fetch it with "
-            f"`hf download {path}{f' --revision {revision}' if revision else ''}`, or allow it by "
-            "text.encoder.local_files_only=false, or set text.encoder.path to a folder"
+            f"text encoder {at} is not on this machine (no folder, not fetched, not in the hub's cache): fetch it once "
+            f"with {how_to_fetch(path)}, or set text.encoder.path to a folder of yours"
         ) from error
 
 
@@ -105,5 +108,5 @@ def hash_files(files: Sequence[Path]) -> str:
     """sha256 over the names and contents of files, wherever they lie."""
     digest = hashlib.sha256()
     for file in files:
-        digest.update(f"{file.name} {hash_file(file)}\n".encode())
+        digest.update(f"{file.name} {sha256_of_file(file)}\n".encode())
     return digest.hexdigest()

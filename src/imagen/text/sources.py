@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from imagen.errors import UserError
@@ -138,6 +140,35 @@ class OnlineText(TextSource):
         for warning in self._encoder.take_warnings():
             log.warning(warning)
         return TextEmbeddings(found.values.float(), found.lengths)
+
+
+class RememberedText(TextSource):
+    """Another source, asked once for each caption: a sweep samples the same captions in every cell. Kept as bfloat16,
+    which holds the vectors exactly."""
+
+    def __init__(self, source: TextSource) -> None:
+        self._source = source
+        self._rows: dict[str, Tensor] = {}
+
+    @property
+    def features(self) -> int:
+        return self._source.features
+
+    @property
+    def fingerprint(self) -> dict[str, str | int]:
+        return self._source.fingerprint
+
+    def prepare(self, captions: Iterable[str]) -> None:
+        self._source.prepare(captions)
+
+    def embed(self, captions: Sequence[str]) -> TextEmbeddings:
+        """As `TextSource.embed`."""
+        missing = [caption for caption in dict.fromkeys(captions) if caption not in self._rows]
+        if missing:
+            found = self._source.embed(missing).rows()
+            self._rows |= {caption: row.bfloat16() for caption, row in zip(missing, found, strict=True)}
+        rows = [self._rows[caption] for caption in captions]
+        return TextEmbeddings(torch.cat(rows).float(), tuple(len(row) for row in rows))
 
 
 class NoText(TextSource):

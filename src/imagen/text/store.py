@@ -14,15 +14,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from imagen.errors import UserError
+from imagen.files import sha256_of_file, write_atomically
 from imagen.text.assets import read_json
 from imagen.text.embeddings import TextEmbeddings
-from imagen.text.files import hash_file, write_atomically
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -137,7 +136,7 @@ def map_shard(folder: Path, record: ShardRecord) -> dict[str, torch.Tensor]:
 def verify_shard(folder: Path, record: ShardRecord, values: torch.Tensor) -> None:
     """Raises UserError when the file is not the one that was written, or its vectors are not finite."""
     path = folder / record.name
-    found = hash_file(path)
+    found = sha256_of_file(path)
     if found != record.sha256:
         raise UserError(
             f"{path}: sha256 mismatch (manifest {record.sha256[:12]}…, file {found[:12]}…); {_way_out(folder)}"
@@ -228,13 +227,3 @@ class Reader:
 def _as_keys(found: np.ndarray) -> np.ndarray:
     """uint64 (captions, 2) of digests."""
     return np.ascontiguousarray(found).view(">u8").astype(np.uint64).reshape(-1, 2)
-
-
-def describe(manifest: Manifest) -> dict[str, Any]:
-    """Sizes, for a line on the screen."""
-    return {
-        "captions": sum(record.captions for record in manifest.shards),
-        "tokens": sum(record.tokens for record in manifest.shards),
-        "megabytes": round(sum(record.bytes for record in manifest.shards) / 1e6, 1),
-        "shards": len(manifest.shards),
-    }

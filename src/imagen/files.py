@@ -7,16 +7,23 @@ from pathlib import Path
 
 from imagen.errors import UserError
 
-_READ_BYTES = 1 << 20
+
+def sha256_of_file(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def hash_file(file: Path) -> str:
-    """sha256 of a file's content."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+def publish(partial: Path, path: Path) -> None:
+    """Give a finished file its name, in the same folder, so that a crash leaves it whole there or not at all."""
+    with partial.open("rb") as stream:
+        os.fsync(stream.fileno())
+    partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -29,19 +36,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         with partial.open("wb") as stream:
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        publish(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         free = shutil.disk_usage(path.parent).free
         raise UserError(
             f"cannot write {path}: {error.strerror} (needs {len(content)} bytes, {free} free); "
-            "make room or set text.folder to another disk",
+            "make room, or choose a folder on another disk",
             environment=True,
         ) from error

@@ -1,0 +1,76 @@
+"""Files and configurations that would run something, and the test suite's tables, counted."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.faults.forks import in_child
+from imagen.app.command import ROOT
+from imagen.errors import UserError
+from imagen.instantiation import instantiate
+
+PAYLOADS = [
+    ("os.system", ["touch ran"]),
+    ("os.mkdir", ["ran"]),
+    ("os.popen", ["touch ran"]),
+    ("subprocess.run", [["touch", "ran"]]),
+    ("subprocess.Popen", [["touch", "ran"]]),
+    ("builtins.eval", ["__import__('os').mkdir('ran')"]),
+    ("builtins.exec", ["import os; os.mkdir('ran')"]),
+    ("builtins.open", ["ran", "w"]),
+    ("pathlib.Path.touch", [Path("ran")]),
+    ("pathlib.Path.unlink", [Path("victim")]),
+    ("shutil.rmtree", ["victims"]),
+    ("torch.load", ["evil.ckpt"]),
+    ("numpy.load", ["evil.npy"]),
+    ("pickle.load", ["evil.pkl"]),
+    ("hydra.utils.instantiate", [{"_target_": "os.mkdir", "path": "ran"}]),
+    ("imagen.pictures.Path.touch", [Path("ran")]),
+    ("imagen.instantiation.importlib.import_module", ["antigravity"]),
+    ("imagen.text.files.write_atomically", [Path("ran"), b"x"]),
+]
+
+
+def malicious_configurations(folder: Path, trials: int) -> int:
+    """Each is refused, and nothing is made or removed."""
+    (folder / "victim").write_text("still here")
+    (folder / "victims").mkdir()
+    os.chdir(folder)
+    survived = 0
+    for target, arguments in PAYLOADS[:trials]:
+        try:
+            instantiate({"part": {"_target_": target, "_args_": arguments}})
+        except UserError:
+            survived += sorted(path.name for path in folder.iterdir()) == ["victim", "victims"]
+    os.chdir(ROOT)
+    return survived
+
+
+class Count:
+    """How many tests passed; a pytest plugin."""
+
+    def __init__(self) -> None:
+        self.passed = 0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.passed += report.when == "call" and report.passed
+
+
+def tests(*arguments: str):
+    """A row whose trials are those tests of the suite: `trials` of them must pass."""
+
+    def run(folder: Path, trials: int) -> int:
+        result = folder / "passed"
+
+        def call() -> None:
+            os.chdir(ROOT)
+            count = Count()
+            # The checks of shapes are for modules that are not yet imported.
+            pytest.main([*arguments, "-q", "-o", "addopts=", "-p", "no:cacheprovider"], plugins=[count])
+            result.write_text(str(count.passed))
+
+        in_child(call)
+        return int(result.read_text())
+
+    return run

@@ -1,0 +1,222 @@
+"""The ablations of Imagen's figure 4 in miniature: `python -m imagen.app.ablation text_encoder`.
+
+One command trains what is not trained yet, measures each model with evaluate.py and draws them together. It runs the
+commands that a user would type, one after the other, and prints them; stopped, it goes on where it was.
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
+from imagen.errors import UserError
+
+ABLATIONS = ROOT / "conf" / "ablation"
+PUBLISHED = ROOT / "docs" / "ablations" / "imagen_figure4.csv"
+Runner = Callable[[Sequence[str]], int]
+"""Runs one command (`train.py`, its arguments, ...) and returns its exit code."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A curve: `run` is a folder below runs/, None when nothing is trained; `train` and `evaluate` are arguments;
+    `curve` is its label in the evaluation."""
+
+    label: str
+    run: str | None
+    train: str | None
+    evaluation: str
+    evaluate: str
+    curve: str
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A file of conf/ablation, which says what each key means."""
+
+    title: str
+    paper: str | None
+    across: str | None
+    values: Sequence[float]
+    prepare: Mapping[str, str]
+    arms: Sequence[Arm]
+
+    def evaluations(self, arm: Arm) -> dict[str, tuple[float | None, str]]:
+        """Name of each evaluation of a curve, to the value it is made at and the arguments of evaluate.py."""
+        if self.across is None:
+            return {arm.evaluation: (None, arm.evaluate)}
+        return {
+            f"{arm.evaluation}-{value:g}": (value, f"{arm.evaluate} {self.across}={value:g}") for value in self.values
+        }
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where runs, outputs and caches lie, and what is changed in every training and every evaluation."""
+
+    root: Path
+    train: Sequence[str] = ()
+    evaluate: Sequence[str] = ()
+
+    @property
+    def evaluations(self) -> Path:
+        """The folder of the finished evaluations."""
+        return self.root / "outputs" / "evaluation"
+
+    @property
+    def paths(self) -> list[str]:
+        return (
+            [] if self.root == ROOT else [f"paths.{name}={self.root / name}" for name in ("runs", "cache", "outputs")]
+        )
+
+
+def read_ablation(path: Path) -> Ablation:
+    """Raises UserError when there is no such ablation or it lacks a key or has one that nobody reads."""
+    from omegaconf import OmegaConf
+
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
+        raise UserError(f"no ablation {path.stem}: choose one of {known}")
+    content: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    try:
+        arms = [Arm(label, **arm) for label, arm in content.pop("curves").items()]
+        values = [float(value) for value in content.pop("values")]
+        return Ablation(arms=arms, values=values, **content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not an ablation ({error}); compare it with conf/ablation/text_encoder.yaml") from None
+
+
+def commands(ablation: Ablation, place: Workplace) -> Iterator[list[str]]:
+    """What is still to run, in order; evaluations always, since they know by themselves what is left of them."""
+    for file, module in ablation.prepare.items():
+        if not (place.root / file).is_file():
+            yield ["-m", module, "--out", str((place.root / file).parent)]
+    for run, arm in {arm.run: arm for arm in ablation.arms if arm.run}.items():
+        if not _is_trained(place.root / "runs" / run):
+            name = f"name={Path(run).name}"
+            yield ["train.py", *shlex.split(arm.train or ""), name, *place.paths, *place.train]
+    seen = set()
+    for arm in ablation.arms:
+        for name, (_, arguments) in ablation.evaluations(arm).items():
+            if name not in seen:
+                seen.add(name)
+                yield ["evaluate.py", *shlex.split(arguments), f"name={name}", *place.paths, *place.evaluate]
+
+
+def _is_trained(folder: Path) -> bool:
+    """Whether the run's export is of its last step: one that is under way can be exported too."""
+    from imagen.app.runs import RunFolder
+    from imagen.app.saved_config import read_saved
+
+    step = RunFolder(folder).exported_step()
+    saved = folder / "config.yaml"
+    if step is None or not saved.is_file():  # an export that came without its run is finished
+        return step is not None
+    return step >= read_saved(saved).trainer.max_steps
+
+
+def run_ablation(name: str, ablation: Ablation, place: Workplace, out: Path, run: Runner) -> None:
+    """Train, measure, and write <out>/<name>.png and <out>/<name>.md.
+
+    Raises:
+        UserError: when a command fails, or evaluations do not belong together.
+    """
+    for number, arguments in enumerate(commands(ablation, place), start=1):
+        print(f"\n[{number}] python {shlex.join(arguments)}", flush=True)
+        began = time.monotonic()
+        if code := run(arguments):
+            raise UserError(f"command {number} ended with exit code {code}; run it alone to see why")
+        print(f"    {(time.monotonic() - began) / 60:.1f} min", flush=True)
+    draw_ablation(name, ablation, place.evaluations, out)
+
+
+def finished(ablation: Ablation, evaluations: Path) -> Ablation:
+    """The ablation with those curves alone whose evaluations are all there; the others are named.
+
+    Raises:
+        UserError: if there is none.
+    """
+    whole = [
+        arm
+        for arm in ablation.arms
+        if all((evaluations / name / "results.json").is_file() for name in ablation.evaluations(arm))
+    ]
+    if not whole:
+        raise UserError(f"no curve is finished in {evaluations}; run the ablation without --draw first")
+    for arm in ablation.arms:
+        if arm not in whole:
+            print(f"left out, not finished: {arm.label}")
+    return replace(ablation, arms=whole)
+
+
+def draw_ablation(name: str, ablation: Ablation, evaluations: Path, out: Path) -> None:
+    """Write the plot and the table of an ablation whose evaluations are finished."""
+    from imagen.evaluation.ablation_curves import (
+        compare_curves,
+        curve_across,
+        curve_of_weights,
+        insist_on_agreement,
+        read_published,
+    )
+    from imagen.evaluation.ablation_plot import plot_ablation_across, plot_guidance_ablation
+    from imagen.evaluation.ablation_table import ablation_table
+    from imagen.evaluation.compare import read_results
+    from imagen.evaluation.report import write_text
+
+    names = list(dict.fromkeys(name for arm in ablation.arms for name in ablation.evaluations(arm)))
+    found = {name: read_results(evaluations / name) for name in names}
+    insist_on_agreement(list(found.values()), names)
+    curves = []
+    for arm in ablation.arms:
+        results = {value: found[name] for name, (value, _) in ablation.evaluations(arm).items()}
+        make = curve_of_weights if ablation.across is None else curve_across
+        curves.append(make(arm.label, results[None] if ablation.across is None else results, arm.curve))
+    varied = (ablation.across or "w").removeprefix("cascade.")
+    comparison = compare_curves(ablation.title, varied, curves, found[names[0]])
+    if ablation.across is None:
+        published = read_published(PUBLISHED, ablation.paper) if ablation.paper else {}
+        plot_guidance_ablation(comparison, published, out / f"{name}.png")
+    else:
+        plot_ablation_across(comparison, out / f"{name}.png")
+    write_text(ablation_table(comparison), out / f"{name}.md")
+    print(f"\n{out / name}.png and .md")
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """In a process of its own, in the folder that holds train.py."""
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False).returncode
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m imagen.app.ablation", description=__doc__.splitlines()[0])
+    parser.add_argument("name", help=", ".join(sorted(file.stem for file in ABLATIONS.glob("*.yaml"))))
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder of runs/, outputs/ and cache/")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs" / "ablations", help="folder of the plot and the table"
+    )
+    parser.add_argument("--train", nargs="*", default=[], metavar="KEY=VALUE", help="changed in every training")
+    parser.add_argument("--evaluate", nargs="*", default=[], metavar="KEY=VALUE", help="changed in every evaluation")
+    parser.add_argument("--draw", action="store_true", help="run nothing: draw the curves that are finished")
+    options = parser.parse_args(arguments)
+    prepare_environment()
+    place = Workplace(options.root.absolute(), options.train, options.evaluate)
+
+    def run() -> None:
+        ablation = read_ablation(ABLATIONS / f"{options.name}.yaml")
+        out = options.out.absolute()
+        if options.draw:
+            draw_ablation(options.name, finished(ablation, place.evaluations), place.evaluations, out)
+        else:
+            run_ablation(options.name, ablation, place, out, run_command)
+
+    return run_reporting_errors(run)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

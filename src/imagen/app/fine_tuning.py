@@ -1,0 +1,40 @@
+"""Start a new run from the weights of an exported stage: python train.py init_from=assets/cascade/base name=tuned."""
+
+from pathlib import Path
+from typing import Any
+
+from imagen.errors import UserError
+from imagen.stages.diffusion_stage import DiffusionStage
+from imagen.stages.ema import WeightAverage
+from imagen.stages.export import describe_misfit, load_stage
+
+
+def begin_with(stage: DiffusionStage, folder: Path, text: dict[str, Any] | None) -> None:
+    """Give `stage` and its average the weights in `folder`; the stage remembers, and its exports say, whose they were.
+
+    Schedule, parameterisation, weighting and optimizer are the new run's own. The network must be the same, and so must
+    be the text encoder, whose fingerprint is `text`: to vectors of another one the weights mean nothing.
+
+    Raises:
+        UserError: if there is no whole exported stage in `folder`, or it is of another network, parameterisation or
+            text encoder.
+    """
+    found = load_stage(folder)
+    described = found.description
+    if described.text != text:
+        raise UserError(
+            f"init_from={folder}: trained on text {described.text}, this run reads {text}; choose that text="
+        )
+    wanted, given = (type(denoiser.parameterisation).__name__ for denoiser in (stage.denoiser, found.model.denoiser))
+    if wanted != given:
+        raise UserError(
+            f"init_from={folder}: its network predicts by {given}, this run's by {wanted}; choose the stage/diffusion "
+            "that it was trained with"
+        )
+    state = found.model.denoiser.state_dict()
+    if misfit := describe_misfit(stage.denoiser.state_dict(), state):
+        raise UserError(f"init_from={folder}: another network than this run's: {misfit}; choose its stage/unet")
+    stage.denoiser.load_state_dict(state)
+    stage.ema = WeightAverage(stage.denoiser, stage.ema.decay)
+    stage.init_from = described.weights_sha256
+    print(f"starting from {folder} ({described.images_seen} pictures seen)", flush=True)

@@ -1,0 +1,136 @@
+"""Blind human rating: make a page for raters, read what they answered.
+
+python -m imagen.app.rating make outputs/evaluation/one                     # the paper's two questions
+python -m imagen.app.rating make outputs/evaluation/one outputs/evaluation/other   # DrawBench's comparison
+python -m imagen.app.rating read answers-*.json --key outputs/evaluation/one/rating/key.json
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
+
+
+def make(arguments: argparse.Namespace) -> None:
+    """Write rating.html, which goes to the raters, and key.json, which does not.
+
+    Raises:
+        UserError: for evaluations that are not there or do not fit together, and where the key of another page would
+            be overwritten.
+    """
+    import random
+
+    from imagen.errors import UserError
+    from imagen.evaluation.archive import read_archive
+    from imagen.evaluation.rating.answers import read_key
+    from imagen.evaluation.rating.items import PROTOCOLS, arrange, exhibits, with_checks
+    from imagen.evaluation.rating.page import make_page
+    from imagen.evaluation.report import write_json, write_text
+
+    folders = [_folder(name) for name in arguments.evaluations]
+    archives = [read_archive(folder) for folder in folders]
+    cells = _cells(arguments.cell, [archive.cells for archive in archives], folders)
+    names = [f"{folder.name} {cell}" for folder, cell in zip(folders, cells, strict=True)]
+    if len(set(names)) < len(names):
+        raise UserError(f"{names[0]} would be compared with itself; choose another --cell")
+    shown = exhibits(archives, names, cells, arguments.count)
+    draw = random.Random(arguments.seed)
+    protocol = arguments.protocol or ("paper" if len(folders) == 1 else "drawbench")
+    items = arrange(with_checks(PROTOCOLS[protocol](shown), shown, arguments.checks, draw), draw)
+    page, key = make_page(shown, items)
+    out = arguments.out or folders[0] / "rating"
+    if (out / "key.json").is_file() and read_key(out / "key.json") != key:
+        raise UserError(f"{out / 'key.json'} is the key of another page, which raters may have; choose another --out")
+    write_json(key, out / "key.json")
+    write_text(page, out / "rating.html")
+    print(
+        f"{out / 'rating.html'}: {len(items)} questions, {len(page) / 1e6:.1f} MB; send it to the raters\n"
+        f"{out / 'key.json'}: says what they saw; keep it"
+    )
+
+
+def read(arguments: argparse.Namespace) -> None:
+    """Print the scores, and write ratings.json and ratings.md where --out says.
+
+    Raises:
+        UserError: for answers that are not those of the key's page.
+    """
+    from dataclasses import asdict
+
+    from imagen.evaluation.rating.answers import read_key, read_raters
+    from imagen.evaluation.rating.scores import score
+    from imagen.evaluation.rating.tables import as_markdown, remarks
+    from imagen.evaluation.report import write_json, write_text
+
+    key = read_key(arguments.key)
+    raters = read_raters(arguments.answers, key)
+    counted = [rater for rater in raters if rater.passes(key["items"])]
+    scores = score(counted, key["items"], arguments.seed)
+    said = remarks(raters, key["items"])
+    text = as_markdown(scores, said)
+    print(text)
+    if arguments.out:
+        content = {"page": key["page"], "remarks": said, "scores": [asdict(one) for one in scores]}
+        write_json(content, arguments.out / "ratings.json")
+        write_text(text, arguments.out / "ratings.md")
+
+
+def _folder(name: str) -> Path:
+    """A folder, or the name of an evaluation under outputs/evaluation."""
+    return Path(name) if Path(name).is_dir() else ROOT / "outputs" / "evaluation" / name
+
+
+def _cells(chosen: Sequence[str] | None, known: Sequence[Sequence[str]], folders: Sequence[Path]) -> list[str]:
+    """One cell for each evaluation: those of --cell, or the only ones."""
+    from imagen.errors import UserError
+
+    if chosen and len(chosen) not in (1, len(known)):
+        raise UserError(f"--cell is given {len(chosen)} times for {len(known)} evaluations; give it once for each")
+    wanted = list(chosen or []) * (len(known) if len(chosen or []) == 1 else 1) or [None] * len(known)
+    cells = []
+    for cell, have, folder in zip(wanted, known, folders, strict=True):
+        cell = have[0] if cell is None and len(have) == 1 else cell
+        if cell not in have:
+            found = f"{len(have)} cells" if cell is None else f"no cell {cell}"
+            raise UserError(f"{folder} has {found}; choose with --cell: {', '.join(have)}")
+        cells.append(cell)
+    return cells
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m imagen.app.rating", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="make | read")
+    making = commands.add_parser("make", help="write a page for raters and its key")
+    making.add_argument("evaluations", nargs="+", help="one finished evaluation, or two to compare: folders or names")
+    making.add_argument("--cell", action="append", help="whose pictures, e.g. dynamic-w3.0; once or for each")
+    making.add_argument("--protocol", choices=["paper", "drawbench"], help="default: paper for one, drawbench for two")
+    making.add_argument("--count", type=int, help="the first so many pictures; default: all that were kept")
+    making.add_argument("--checks", type=int, default=2, help="for each question, so many with noise (default 2)")
+    making.add_argument("--seed", type=int, default=0, help="of the order and the sides; do not tell the raters")
+    making.add_argument("--out", type=Path, help="folder; default: rating/ in the first evaluation")
+    making.set_defaults(run=make)
+    reading = commands.add_parser("read", help="what the answers say, with intervals")
+    reading.add_argument("answers", nargs="+", type=Path, help="files that raters saved")
+    reading.add_argument("--key", type=Path, required=True, help="key.json of their page")
+    reading.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    reading.add_argument("--out", type=Path, help="folder for ratings.json and ratings.md")
+    reading.set_defaults(run=read)
+    return parser
+
+
+def main() -> None:
+    parser = _parser()
+    arguments = parser.parse_args()
+    if len(getattr(arguments, "evaluations", ())) > 2:
+        parser.error("give one evaluation or two")
+    if getattr(arguments, "checks", 0) < 0:
+        parser.error(f"--checks {arguments.checks}: 0 or more are needed")
+    prepare_environment()
+    raise SystemExit(run_reporting_errors(lambda: arguments.run(arguments)))
+
+
+if __name__ == "__main__":
+    main()

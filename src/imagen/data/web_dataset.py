@@ -1,0 +1,160 @@
+"""Shards of captioned pictures in tar archives, as img2dataset writes them: `00000.tar` holds `<key>.jpg`, `<key>.txt`
+and `<key>.json`."""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from imagen.data.decode import MAX_PIXELS, UnreadableImageError, decode
+from imagen.data.image_folder import PICTURE_SUFFIXES
+from imagen.data.source import BadExampleError, Example, Source, checked_caption
+from imagen.data.tar_index import MAX_BYTES, Member, indexed_members, read_member, shown
+from imagen.data.transforms import picture_problem
+from imagen.errors import UserError
+from imagen.progress import track
+
+log = logging.getLogger(__name__)
+
+PICTURES = {suffix.removeprefix(".") for suffix in PICTURE_SUFFIXES}
+
+MAX_CAPTION_BYTES = 1 << 20
+
+
+class WebDatasetSource(Source):
+    """The samples of one tar archive, or of every `*.tar` in a folder, in order of name and place.
+
+    Where the members lie is read once and kept in `index`; a row is then two reads at known places. Nothing is
+    unpacked.
+
+    Args:
+        path: the archive, or the folder that holds them.
+        index: folder for the places of the members, one file an archive.
+        caption_extension: of the member that holds the caption: "txt", or "json".
+        caption_key: where a JSON member holds the caption.
+        skip_incomplete: leave out, and count, samples without a picture or without a caption, instead of refusing them.
+        max_pixels: larger pictures are refused unread (decompression bombs).
+
+    Raises:
+        UserError: if there are no archives or samples, an archive is damaged, or a sample is incomplete or repeated.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        index: str | Path,
+        caption_extension: str = "txt",
+        caption_key: str = "caption",
+        skip_incomplete: bool = False,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.path, self.index, self.max_pixels = Path(path).expanduser(), Path(index), max_pixels
+        self.extension, self.caption_key = caption_extension.lower().removeprefix("."), caption_key
+        self.shards = _archives(self.path)
+        samples = list(self._samples(skip_incomplete))
+        if not samples:
+            raise UserError(f"{self.path} holds no pictures with a .{self.extension} beside them; check data.path")
+        # Arrays, so that millions of rows are passed to a worker as three blocks of memory.
+        self._keys = np.array([key.encode("utf-8", "surrogateescape") for key, _ in samples])
+        self._places = np.array([places for _, places in samples], np.int64)
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, index: int) -> Example:
+        caption = self._caption(index)
+        try:
+            return Example(decode(self._picture(index), self.max_pixels), caption, index)
+        except UnreadableImageError as error:
+            raise BadExampleError(f"{self.where(index)}: {error}") from error
+
+    def captions(self) -> Iterator[str]:
+        return (self._caption(index) for index in range(len(self)))
+
+    def files(self) -> list[Path]:
+        return self.shards
+
+    def problems(self, min_side: int) -> Iterator[str]:
+        for index in track(range(len(self)), f"Checking the pictures in {self.path}"):
+            if problem := picture_problem(self._picture(index), self.max_pixels, min_side):
+                yield f"{self.where(index)}: {problem}"
+
+    def where(self, index: int) -> str:
+        key = self._keys[index].decode("utf-8", "surrogateescape")
+        return f"{self.shards[self._places[index, 0]]} sample {shown(key)}"
+
+    def _picture(self, index: int) -> bytes:
+        shard, offset, size, _, _ = self._places[index].tolist()
+        return read_member(self.shards[shard], offset, size)
+
+    def _caption(self, index: int) -> str:
+        shard, _, _, offset, size = self._places[index].tolist()
+        content = read_member(self.shards[shard], offset, size)
+        where = f"{self.where(index)}, .{self.extension}"
+        try:
+            text = content.decode("utf-8")
+            caption = json.loads(text)[self.caption_key] if self.extension == "json" else text
+        except UnicodeDecodeError as error:
+            raise UserError(f"{where}: byte {error.start + 1} is not UTF-8; repair or remove the sample") from None
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(
+                f"{where}: no JSON object with the key {self.caption_key!r} ({type(error).__name__}); name another "
+                "with data.train.source.caption_key"
+            ) from None
+        return checked_caption(caption, where)
+
+    def _samples(self, skip_incomplete: bool) -> Iterator[tuple[str, tuple[int, int, int, int, int]]]:
+        """Key, and shard, offset and size of the picture, offset and size of the caption."""
+        skipped, first = 0, ""
+        for number, shard in enumerate(track(self.shards, f"Reading the index of {self.path}")):
+            for key, members in _grouped(shard, self.index):
+                if problem := self._incomplete(members):
+                    where = f"{shard} sample {shown(key)}: {problem}"
+                    if not skip_incomplete:
+                        raise UserError(f"{where}; data.train.source.skip_incomplete=true leaves such samples out")
+                    skipped, first = skipped + 1, first or where
+                    continue
+                picture = next(member for extension, member in members.items() if extension in PICTURES)
+                caption = members[self.extension]
+                yield key, (number, picture.offset, picture.size, caption.offset, caption.size)
+        if skipped:
+            log.warning("%s: %d incomplete samples are left out, first %s", self.path, skipped, first)
+
+    def _incomplete(self, members: dict[str, Member]) -> str | None:
+        pictures = [member for extension, member in members.items() if extension in PICTURES]
+        if len(pictures) != 1:
+            return f"{len(pictures)} pictures" if pictures else f"no picture among .{', .'.join(members)}"
+        if self.extension not in members:
+            return f"no caption: there is no .{self.extension} beside the picture"
+        for member, most in ((pictures[0], MAX_BYTES), (members[self.extension], MAX_CAPTION_BYTES)):
+            if member.size > most:
+                return f".{member.extension} has {member.size} bytes, more than {most}"
+        return None
+
+
+def _archives(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = sorted(path.glob("*.tar"))
+        if not found:
+            raise UserError(f"{path} holds no .tar archives; a folder with metadata.jsonl is read by data=image_folder")
+        return found
+    if not path.is_file():
+        raise UserError(f"there is no {path}; give a folder of tar archives, or one archive, with data.path=...")
+    return [path]
+
+
+def _grouped(shard: Path, index: Path) -> Iterable[tuple[str, dict[str, Member]]]:
+    """The samples of an archive: key, and its members by extension. Raises UserError for a member that is repeated."""
+    samples: dict[str, dict[str, Member]] = {}
+    for member in indexed_members(shard, index):
+        members = samples.setdefault(member.key, {})
+        if member.extension in members:
+            raise UserError(f"{shard}: member {shown(member.name)} is there twice; remove one")
+        members[member.extension] = member
+    return samples.items()

@@ -1,0 +1,50 @@
+"""A sampler that another one can be put into, to see what the model believed on the way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from imagen.diffusion.noise_level import NoiseLevel
+from imagen.diffusion.samplers import Denoise, Sampler
+from imagen.diffusion.schedules import NoiseSchedule
+from imagen.tensors import Images
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One call of the denoiser: the log-SNR it was asked at, and the x0 it gave, guided and thresholded."""
+
+    log_snr: float
+    x0: Images
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingSampler(Sampler):
+    """Samples as `sampler` does, to the last bit, and appends every estimate of x0 to `moments`, noisiest first."""
+
+    sampler: Sampler
+    moments: list[Moment] = field(default_factory=list)
+
+    def __call__(
+        self, denoise: Denoise, schedule: NoiseSchedule, noise: Images, generators: Sequence[torch.Generator]
+    ) -> Images:
+        def recorded(z: Images, level: NoiseLevel) -> Images:
+            x0 = denoise(z, level)
+            self.moments.append(Moment(float(level.log_snr[0]), x0))
+            return x0
+
+        return self.sampler(recorded, schedule, noise, generators)
+
+
+def recording(sampler: Sampler) -> RecordingSampler:
+    """`sampler`, recorded."""
+    return RecordingSampler(sampler.num_steps, sampler.spacing, sampler=sampler)
+
+
+def evenly(moments: Sequence[Moment], count: int) -> list[Moment]:
+    """At most `count` of the moments, evenly spread, with the first and the last."""
+    kept = min(count, len(moments))
+    if kept <= 1:
+        return list(moments[len(moments) - kept :])
+    return [moments[round(i * (len(moments) - 1) / (kept - 1))] for i in range(kept)]

@@ -1,0 +1,122 @@
+"""What a sweep samples: curves, each a way to sample, at the same guidance weights.
+
+A curve holds everything but one guidance weight: thresholding, sampler, noise on the smaller image, weights of the
+stages, checkpoint. The points of a curve differ by that weight alone, and the curves by what their labels say.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from imagen.errors import UserError
+
+LABEL = re.compile(r"[\w(][\w .,:+=()-]*")
+"""Labels name files and folders."""
+
+
+SamplerFunction = Callable[..., Tensor | np.ndarray]
+"""(captions, picture_ids, guidance_weight=) -> pictures, uint8 (n, height, width, 3): a cascade as the sweep sees it.
+`picture_ids[i]`, with the seed the cascade was given, decides all noise of picture i, whatever else is in the batch."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A way to sample, but for one guidance weight. `identity`: plain values, all that its pictures depend on besides
+    captions, picture ids, the seed of the evaluation and that weight."""
+
+    sample: SamplerFunction
+    identity: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of a curve. `curve` is the curve's label."""
+
+    curve: str
+    guidance_weight: float
+
+    @property
+    def name(self) -> str:
+        """A folder name, different for different cells."""
+        return f"{file_label(self.curve)}-w{self.guidance_weight!r}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every curve at every weight.
+
+    Args:
+        curves: by label; a label is a word or a few (letters, digits, blanks and ``.,:+=()-``).
+        weights: guidance weights, 1 is no guidance; finite, not negative, all different.
+        weight_of: whose weight it is: what the axes of the plots say.
+
+    Raises:
+        UserError: for labels or weights that cannot be used, or when there are none.
+    """
+
+    curves: Mapping[str, Curve]
+    weights: Sequence[float | int]
+    weight_of: str = "base stage"
+
+    def __post_init__(self) -> None:
+        check_labels(list(self.curves))
+        object.__setattr__(self, "weights", check_weights(list(self.weights)))
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Curve by curve, each by ascending weight."""
+        return [Cell(label, weight) for label in self.curves for weight in self.weights]
+
+    @property
+    def identities(self) -> dict[str, dict[str, Any]]:
+        """What each curve is, by label."""
+        return {label: dict(curve.identity) for label, curve in self.curves.items()}
+
+
+def neighbours(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    """The cells that follow each other on a curve, by ascending weight."""
+    found = []
+    for label in dict.fromkeys(cell.curve for cell in cells):
+        curve = sorted((cell for cell in cells if cell.curve == label), key=lambda cell: cell.guidance_weight)
+        found += pairwise(curve)
+    return found
+
+
+def file_label(label: str) -> str:
+    """The label of a curve as part of a file name."""
+    return label.replace(" ", "_")
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Raises UserError unless there is a label, and all can name files, different ones."""
+    if not labels:
+        raise UserError("guidance.curves is empty; give at least one, e.g. dynamic")
+    for label in labels:
+        if not isinstance(label, str) or not LABEL.fullmatch(label):
+            raise UserError(
+                f"guidance.curves: the label {label!r} cannot name a file; use letters, digits, blanks and .,:+=()-"
+            )
+        if [file_label(str(other)) for other in labels].count(file_label(label)) > 1:
+            raise UserError(f"guidance.curves: two labels name the file {file_label(label)!r}; change one of them")
+
+
+def check_weights(weights: Sequence[Any]) -> list[float]:
+    """The weights as the user wrote them, ascending. Raises UserError unless there is at least one, all are finite, not
+    negative and different."""
+    if not weights:
+        raise UserError("guidance.weights is empty; give at least one weight, e.g. [1, 3]")
+    for weight in weights:
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight) or weight < 0:
+            raise UserError(f"guidance weight {weight!r} is not a finite number of 0 or more (1 is no guidance)")
+    values = sorted(float(weight) for weight in weights)
+    for one, other in pairwise(values):
+        if one == other:
+            raise UserError(f"guidance weight {one:g} is given twice")
+    return values

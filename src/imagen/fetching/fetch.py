@@ -1,0 +1,108 @@
+"""An asset of the lock file onto this machine: every file whole and with the right sha256, or not there."""
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagen.errors import UserError
+from imagen.fetching.download import Network, download
+from imagen.fetching.lock import Asset, LockedFile
+from imagen.files import publish, sha256_of_file, write_atomically
+
+TRUSTED = "fetched.lock"
+"""The user's own lock file, in the folder of the models: hashes of files that the shipped one does not know."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where files come from: the network, or a folder of the user's that holds `<id>/<name>` or `<name>`."""
+
+    network: Network
+    local: Path | None
+
+    def obtain(self, asset: Asset, file: LockedFile, part: Path) -> None:
+        """Put the file's content into `part`. Raises UserError when it is not to be had."""
+        if self.local is None:
+            download(file.url, part, file.bytes, self.network)
+            return
+        candidates = [self.local / asset.id / file.name, self.local / file.name]
+        found = next((path for path in candidates if path.is_file()), None)
+        if found is None:
+            raise UserError(f"{self.local} holds neither {asset.id}/{file.name} nor {file.name}; correct --from")
+        shutil.copyfile(found, part)
+
+
+def fetch(asset: Asset, models: Path, origin: Origin, trust_on_first_use: bool) -> Path:
+    """The folder of `asset` below `models`, with every file in place and verified.
+
+    A file gets its name only after its hash was right. Where neither the lock nor `fetched.lock` knows a hash, nothing
+    is fetched unless `trust_on_first_use`; then what arrives is hashed, shown, and expected from then on.
+
+    Raises:
+        UserError: for an unknown hash, a wrong one, a file that cannot be had, a disk that cannot take it.
+    """
+    folder = models / asset.id
+    trusted = read_trusted(models)
+    unknown = [file.name for file in asset.files if _expected(asset, file, trusted) is None]
+    if unknown and not trust_on_first_use:
+        raise UserError(
+            f"{asset.id}: the sha256 of {', '.join(unknown)} is not known here; --trust-on-first-use takes what the "
+            f"server sends, prints its hash and writes it to {models / TRUSTED}, to be compared with one that you trust"
+        )
+    for file in asset.files:
+        target = folder / file.name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {target.parent}: {error.strerror}; choose another folder with --to", environment=True
+            ) from error
+        _fetch_file(asset, file, target, origin, trusted)
+        if file.sha256 is None:
+            _write_trusted(models, trusted)
+    return folder
+
+
+def _fetch_file(asset: Asset, file: LockedFile, target: Path, origin: Origin, trusted: dict[str, str]) -> None:
+    part = target.with_name(f"{target.name}.part")
+    there = target.is_file()
+    if not there:
+        origin.obtain(asset, file, part)
+    found = sha256_of_file(target if there else part)
+    expected = _expected(asset, file, trusted)
+    if expected is None:
+        trusted[f"{asset.id}/{file.name}"] = found
+        print(f"{asset.id}/{file.name}: sha256 {found}, trusted on first use", file=sys.stderr)
+    elif found != expected:
+        if not there:
+            part.unlink()  # it cannot become the right file by being continued
+        raise UserError(
+            f"{target if there else file.url}: sha256 is {found}, expected {expected}; "
+            + ("delete the file and fetch it again" if there else "it was thrown away; try again, or another --mirror"),
+            environment=True,
+        )
+    if not there:
+        publish(part, target)
+    print(f"{asset.id}/{file.name}: {'was there' if there else 'fetched'}, sha256 verified", file=sys.stderr)
+
+
+def read_trusted(models: Path) -> dict[str, str]:
+    """The user's own hashes by `<id>/<name>`; none if there is no such file. Raises UserError if it is damaged."""
+    path = models / TRUSTED
+    if not path.exists():
+        return {}
+    try:
+        return {str(name): str(sha256) for name, sha256 in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); repair it, or delete it to trust anew") from error
+
+
+def _write_trusted(models: Path, trusted: Mapping[str, str]) -> None:
+    write_atomically(models / TRUSTED, (json.dumps(trusted, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _expected(asset: Asset, file: LockedFile, trusted: Mapping[str, str]) -> str | None:
+    return file.sha256 or trusted.get(f"{asset.id}/{file.name}")

@@ -1,0 +1,111 @@
+"""The lock file of published weights: what can be fetched, from where, and what must arrive."""
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from imagen.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+LOCK = ROOT / "assets.lock"
+
+
+@dataclass(frozen=True)
+class LockedFile:
+    """One file. `sha256` (64 hexadecimal digits) and `bytes` are None where nobody was found who states them."""
+
+    name: str
+    url: str
+    revision: str
+    sha256: str | None
+    bytes: int | None
+    licence: str
+
+
+@dataclass(frozen=True)
+class Asset:
+    """The files of one model, kept in the folder `<models>/<id>`; `repository` is its name on the model hub."""
+
+    id: str
+    about: str
+    repository: str | None
+    use: str
+    approximate_bytes: int
+    files: tuple[LockedFile, ...]
+
+    @property
+    def licences(self) -> str:
+        return ", ".join(sorted({file.licence for file in self.files}))
+
+    @property
+    def size(self) -> str:
+        """For people: "1.7 GB", or "about 45 GB" where a file's size is not in the lock."""
+        known = all(file.bytes is not None for file in self.files)
+        return f"{'' if known else 'about '}{in_units(self.approximate_bytes)}"
+
+    def present(self, folder: Path) -> bool:
+        """Whether every file lies in `folder`; their content is not read."""
+        return all((folder / file.name).is_file() for file in self.files)
+
+
+def models_folder() -> Path:
+    """Where fetched weights are kept: the environment's IMAGEN_MODELS, else models/ in the project."""
+    return Path(os.environ.get("IMAGEN_MODELS") or ROOT / "models").expanduser()
+
+
+def read_lock(path: Path = LOCK) -> dict[str, Asset]:
+    """The assets of a lock file by id.
+
+    Raises:
+        UserError: if it cannot be read, or a file in it would be written outside its asset's folder.
+    """
+    try:
+        assets = json.loads(path.read_text(encoding="utf-8"))["assets"]
+        return {name: _asset(name, node) for name, node in assets.items()}
+    except OSError as error:
+        raise UserError(f"lock file {path} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"lock file {path} is damaged ({type(error).__name__}: {error}); restore it") from error
+
+
+def find_asset(name: str, assets: Mapping[str, Asset]) -> Asset:
+    """The asset with that id or hub name. Raises UserError naming the nearest one."""
+    for asset in assets.values():
+        if name in (asset.id, asset.repository):
+            return asset
+    near = difflib.get_close_matches(name, assets, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UserError(f"{name}: no such asset; {hint}there are {', '.join(assets)}")
+
+
+def in_units(count: int) -> str:
+    """A number of bytes for people, three digits."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"
+
+
+def _asset(name: str, node: Mapping[str, Any]) -> Asset:
+    fields = ("about", "repository", "use", "approximate_bytes")
+    return Asset(_inside(name), *(node[field] for field in fields), tuple(_file(entry) for entry in node["files"]))
+
+
+def _file(entry: Mapping[str, Any]) -> LockedFile:
+    fields = ("url", "revision", "sha256", "bytes", "licence")
+    return LockedFile(_inside(entry["name"]), *(entry[field] for field in fields))
+
+
+def _inside(name: str) -> str:
+    """`name` if it is a relative path that stays in its folder."""
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts:
+        raise UserError(f"lock file: {name!r} leads out of its folder; restore the lock file")
+    return name

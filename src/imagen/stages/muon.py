@@ -1,0 +1,118 @@
+"""Muon: steps along the orthogonal factor of the momentum."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim import Optimizer
+
+Matrix = Float[Tensor, "rows columns"]
+
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Of Jordan's Newton-Schulz iteration, steepest at 0: five bring all but tiny singular values to 0.7 to 1.2."""
+MATCHED_RMS = 0.2
+"""Root mean square of an update at a learning rate of 1: about Adam's, so that one rate serves both."""
+
+
+class Muon(Optimizer):
+    """Muon for what multiplies features, Adam for the rest, with one learning rate.
+
+    Matrices, and convolutions as matrices of (outputs, inputs × taps), take steps of equal size in all directions of
+    their Nesterov momentum (Jordan et al. 2024), scaled to Adam's root mean square (Liu et al. 2025, arXiv 2502.16982).
+    Biases, scales, and matrices with a side below `min_side` (into and out of pixels) are Adam's. `torch.optim.Muon`
+    takes no convolutions, and works in bfloat16, which few CPUs have.
+
+    Args:
+        params: what to train.
+        lr: learning rate of both, at least 0.
+        momentum: of the matrices, in [0, 1).
+        iterations: of Newton-Schulz, at least 1.
+        min_side: of a matrix, in features.
+        betas: Adam's, both in [0, 1).
+        eps: Adam's, above 0.
+        weight_decay: of the matrices, decoupled, at least 0.
+
+    Raises:
+        ValueError: for a value outside its range.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        *,
+        lr: float,
+        momentum: float,
+        iterations: int,
+        min_side: int,
+        betas: Sequence[float],
+        eps: float,
+        weight_decay: float,
+    ) -> None:
+        if not (lr >= 0 and weight_decay >= 0 and eps > 0 and iterations >= 1):
+            raise ValueError("lr and weight_decay must be at least 0, eps above 0, iterations at least 1")
+        if not all(0 <= value < 1 for value in (momentum, *betas)):
+            raise ValueError("momentum and betas must be in [0, 1)")
+        matrices, rest = [], []
+        for parameter in params:
+            is_matrix = parameter.ndim >= 2 and min(as_matrix(parameter).shape) >= min_side
+            (matrices if is_matrix else rest).append(parameter)
+        of_matrices = {"momentum": momentum, "iterations": iterations, "weight_decay": weight_decay}
+        of_rest = {"betas": tuple(betas), "eps": eps}
+        groups = [
+            {"params": matrices, "matrices": True, **of_matrices},
+            {"params": rest, "matrices": False, **of_rest},
+        ]
+        super().__init__(groups, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step for every parameter that has a gradient; what `closure` returns, if there is one."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            update = _muon_update if group["matrices"] else _adam_update
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    update(parameter, parameter.grad, group, self.state[parameter])
+        return loss
+
+
+def _muon_update(parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
+    if not state:
+        state["mean"] = torch.zeros_like(parameter)
+    mean = state["mean"].lerp_(gradient, 1 - group["momentum"])
+    direction = as_matrix(gradient.lerp(mean, group["momentum"]))
+    step = orthogonal_factor(direction, group["iterations"]).reshape(parameter.shape)
+    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+    parameter.add_(step, alpha=-group["lr"] * MATCHED_RMS * max(direction.shape) ** 0.5)
+
+
+def _adam_update(parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
+    beta1, beta2 = group["betas"]
+    if not state:
+        state.update(step=0, mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
+    state["step"] += 1
+    mean = state["mean"].lerp_(gradient, 1 - beta1)
+    square = state["square"].lerp_(gradient.square(), 1 - beta2)
+    scale = (square / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
+    parameter.addcdiv_(mean, scale, value=-group["lr"] / (1 - beta1 ** state["step"]))
+
+
+def as_matrix(parameter: Tensor) -> Tensor:
+    """(outputs, everything else)."""
+    return parameter.reshape(len(parameter), -1)
+
+
+def orthogonal_factor(matrix: Matrix, iterations: int) -> Matrix:
+    """About U V^T of matrix = U S V^T, nearer with each iteration; zeros of zeros."""
+    a, b, c = QUINTIC
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x = wide / wide.norm().clamp(min=1e-7)
+    for _ in range(iterations):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x if x.shape == matrix.shape else x.T

@@ -1,0 +1,71 @@
+"""Starting a run from the weights of an exported stage."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_training import SMALL
+
+from imagen.app.export import export
+from imagen.app.train import train
+from imagen.errors import UserError
+
+
+@pytest.fixture
+def trained(compose_config):
+    config = compose_config("train", *SMALL, "name=first")
+    train(config)
+    return Path(config.run_dir) / "export"
+
+
+def still(*overrides: str) -> list[str]:
+    """A run whose steps change nothing, so that its weights are those it started from."""
+    return [*SMALL, "name=second", "stage.optimizer.lr=0", "trainer.max_steps=1", *overrides]
+
+
+def test_weights_and_average_start_where_the_export_ended(trained, compose_config):
+    config = compose_config("train", *still(f"init_from={trained}"))
+    train(config)
+    run = Path(config.run_dir)
+    first, second = load_file(trained / "model.safetensors"), load_file(run / "export" / "model.safetensors")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert all(torch.equal(first[name], checkpoint["state_dict"][f"denoiser.{name}"]) for name in first)
+
+
+def test_exports_say_whose_weights_they_started_from(trained, compose_config):
+    config = compose_config("train", *still(f"init_from={trained}"))
+    train(config)
+    said = json.loads((trained / "config.json").read_text())
+    assert said["init_from"] is None
+    for folder in (Path(config.run_dir) / "export", export(Path(config.run_dir), Path(config.run_dir) / "again")):
+        assert json.loads((folder / "config.json").read_text())["init_from"] == said["weights_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["init_from={missing}"], "no exported stage"),
+        (["init_from={trained}", "stage.denoiser.network.embedding_features=64"], "another network than this run's"),
+        (["init_from={trained}", "stage/diffusion=imagen_eps"], "predicts by VPrediction, this run's by EpsPrediction"),
+        (["init_from={trained}", "text.encoder.max_length=64"], "trained on text"),
+    ],
+)
+def test_a_stage_that_does_not_fit_is_refused(overrides, message, trained, tmp_path, compose_config):
+    places = {"trained": trained, "missing": tmp_path / "missing"}
+    config = compose_config("train", *still(*(override.format(**places) for override in overrides)))
+    with pytest.raises(UserError, match=message):
+        train(config)
+
+
+def test_a_resumed_run_keeps_its_own_weights_and_its_start(trained, compose_config):
+    train(compose_config("train", *still(f"init_from={trained}")))
+    config = compose_config(
+        "train", *still(f"init_from={trained}"), "trainer.max_steps=2", "stage.lr_schedule.total_steps=9"
+    )
+    (trained / "model.safetensors").unlink()  # nobody looks there again
+    train(config)
+    with pytest.raises(UserError, match="started with init_from="):
+        train(compose_config("train", *still(), "trainer.max_steps=3"))

@@ -1,0 +1,68 @@
+"""The lock file that is shipped, and what is said of weights that are not there."""
+
+import re
+
+import pytest
+
+from imagen.app.fetch import table
+from imagen.evaluation.names import CLIP_L14_SHA256, DINOV2_L14_SHA256, INCEPTION_SHA256
+from imagen.fetching.absent import fetched_folder, how_to_fetch
+from imagen.fetching.lock import in_units, read_lock
+
+
+@pytest.fixture(scope="module")
+def assets():
+    return read_lock()
+
+
+def test_what_the_issue_asks_for_is_in_the_lock(assets):
+    assert set(assets) == {
+        "inception", "clip-vit-large-patch14", "dinov2-large",
+        *(f"t5-v1_1-{size}" for size in ("small", "base", "large", "xl", "xxl")),
+    }  # fmt: skip
+
+
+def test_every_file_has_a_place_a_revision_a_licence_and_a_hash_or_none(assets):
+    for file in (file for asset in assets.values() for file in asset.files):
+        assert file.url.startswith("https://")
+        assert f"/{file.revision}/" in file.url
+        assert file.url.endswith(f"/{file.name}")
+        assert file.licence
+        assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256)
+        assert (file.sha256 is None) == (file.bytes is None)
+        # A branch moves, so a hash of it would not hold.
+        assert file.sha256 is None or file.revision != "main"
+
+
+def test_published_names_are_given_to_the_weights_that_fetch_verifies(assets):
+    assert {file.sha256 for file in assets["inception"].files} == {INCEPTION_SHA256}
+    assert DINOV2_L14_SHA256 in {file.sha256 for file in assets["dinov2-large"].files}
+    assert CLIP_L14_SHA256 & {file.sha256 for file in assets["clip-vit-large-patch14"].files}
+
+
+def test_sizes_are_those_of_the_files_where_they_are_known(assets):
+    for asset in assets.values():
+        sizes = [file.bytes for file in asset.files]
+        if None not in sizes:
+            assert asset.approximate_bytes == pytest.approx(sum(sizes), rel=0.01)
+    assert assets["t5-v1_1-xxl"].size == "about 44.5 GB"
+    assert [in_units(count) for count in (999, 1_234, 95_628_359)] == ["999 bytes", "1.23 kB", "95.6 MB"]
+
+
+def test_a_model_is_found_by_its_hub_name_once_all_of_its_files_are_there(assets, tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGEN_MODELS", str(tmp_path))
+    folder = tmp_path / "dinov2-large"
+    folder.mkdir()
+    for file in assets["dinov2-large"].files:
+        assert fetched_folder("facebook/dinov2-large") is None
+        (folder / file.name).touch()
+    assert fetched_folder("facebook/dinov2-large") == folder
+    assert fetched_folder("somebody/else") is None
+    assert "yes" in table(assets, tmp_path)
+
+
+def test_the_way_to_fetch_names_command_size_and_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGEN_MODELS", str(tmp_path))
+    assert how_to_fetch("inception") == f"`python -m imagen.app.fetch inception` (95.6 MB, into {tmp_path}/inception)"
+    assert "fetch t5-v1_1-xl --trust-on-first-use` (about 11.4 GB" in how_to_fetch("google/t5-v1_1-xl")
+    assert how_to_fetch("somebody/else") == "`hf download somebody/else`"
