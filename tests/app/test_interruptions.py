@@ -11,14 +11,17 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning import Trainer
 from test_training import SMALL
 
 from imagen.app.command import ROOT
 from imagen.app.runs import RunFolder
 from imagen.app.train import train
+from imagen.callbacks.stop_on_signal import StopOnSignal
 from imagen.diffusion.denoiser import Denoiser
 from imagen.errors import UserError
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
@@ -150,6 +153,38 @@ def test_a_signal_to_the_first_of_two_processes_ends_both_with_a_checkpoint(tmp_
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 143, printed
     assert 5 <= AtomicCheckpointIO().load_checkpoint(last)["global_step"] < 100000
+
+
+class Agreement(Trainer):
+    """One of two processes that train together: what they agree on is `answers`, and it happens `meanwhile`."""
+
+    world_size, strategy = 2, None
+
+    def __init__(self, answers: list[bool], meanwhile) -> None:
+        self.accumulate_grad_batches, self.should_stop, self.limit_val_batches = 1, False, 1.0
+        self.fit_loop = SimpleNamespace(total_batch_idx=0)
+        self.strategy = SimpleNamespace(reduce_boolean_decision=self.reduce)
+        self.answers, self.meanwhile = answers, meanwhile
+
+    def reduce(self, decision: bool, *, all: bool) -> bool:
+        assert all is False
+        self.meanwhile()
+        return self.answers.pop(0) or decision
+
+
+def test_a_signal_that_comes_while_two_processes_agree_is_for_the_next_step(tmp_path):
+    callback = StopOnSignal(str(tmp_path / "last.ckpt"))
+    trainer = Agreement([False, False], lambda: callback._note(signal.SIGTERM, None))
+    assert not callback.due(trainer)  # the other process has not heard of it: it goes on, and so does this one
+    assert not trainer.should_stop
+    assert callback.due(trainer)
+    assert trainer.should_stop
+
+
+def test_a_signal_to_another_process_stops_this_one(tmp_path):
+    callback = StopOnSignal(str(tmp_path / "last.ckpt"))
+    assert callback.due(Agreement([True], lambda: None))
+    assert callback.received == signal.SIGTERM
 
 
 def test_of_processes_that_start_together_one_writes_the_configuration(compose_config, tmp_path):

@@ -33,12 +33,15 @@ class StopOnSignal(SaveWhenStepIsOver):
         return True
 
     def _any_received(self, trainer: Trainer) -> bool:
-        # All processes save together or none does: one alone would wait for the others, which have gone on.
-        if trainer.world_size > 1:
-            any_received = trainer.strategy.reduce_boolean_decision(self.received is not None, all=False)
-            if any_received and self.received is None:
-                self.received = signal.SIGTERM
-        return self.received is not None
+        # All processes save together or none does: one alone would wait for the others, which have gone on. A signal
+        # that comes while they agree is this one's alone, so what they agreed on is asked, not `received`.
+        mine = self.received is not None
+        if trainer.world_size == 1:
+            return mine
+        anyone = trainer.strategy.reduce_boolean_decision(mine, all=False)
+        if anyone and self.received is None:
+            self.received = signal.SIGTERM
+        return anyone
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
