@@ -38,7 +38,8 @@ assets: $(INSTALLED) ## train everything in assets/ again (hours)
 	$(BIN)/python train.py experiment=shipped_sr1
 	$(BIN)/python train.py experiment=shipped_sr1 trainer.max_steps=15000 stage.lr_schedule.total_steps=15000
 	$(BIN)/python train.py experiment=shipped_base_fine
-	$(BIN)/python -m imagen.app.ship runs/base/shipped_fine runs/sr1/shipped
+	$(BIN)/python train.py experiment=shipped_base_fine name=shipped_finer init_from=runs/base/shipped_fine/export trainer.max_steps=3600
+	$(BIN)/python -m imagen.app.ship runs/base/shipped_finer runs/sr1/shipped
 
 benchmark: $(INSTALLED) ## speed against imagen-pytorch, which it installs into .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[benchmark]' -c constraints.txt

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from imagen.stages.muon import MATCHED_RMS, Muon, orthogonal_factor
+from imagen.stages.muon import MATCHED_RMS, QUINTIC, Muon, orthogonal_factor
 
 SETTINGS = {
     "lr": 0.01, "momentum": 0.9, "iterations": 5, "min_side": 8, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0,
@@ -43,6 +43,27 @@ def test_singular_values_come_near_one_and_directions_stay(shape):
     kept = u.T @ factor @ v.T
     assert kept.diagonal()[values > 0.01 * values.max()].sub(1).abs().max() < 0.35
     assert (kept - kept.diagonal().diag()).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (16, 100), (100, 16)])
+def test_it_is_the_iteration_of_newton_and_schulz(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    a, b, c = QUINTIC
+    x = matrix / matrix.norm()
+    for _ in range(4):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    torch.testing.assert_close(orthogonal_factor(matrix, 4), x)
+    torch.testing.assert_close(orthogonal_factor(matrix.float(), 4), x.float(), rtol=0, atol=1e-5)
+
+
+def test_how_a_convolution_lies_in_memory_changes_nothing():
+    plain = nn.Parameter(torch.randn(16, 12, 3, 3, generator=torch.Generator().manual_seed(0)))
+    other = nn.Parameter(plain.detach().clone(memory_format=torch.channels_last))
+    for parameter in (plain, other):
+        parameter.grad = torch.randn(16, 12, 3, 3, generator=torch.Generator().manual_seed(1))
+        optimizer([parameter]).step()
+    torch.testing.assert_close(plain.detach(), other.detach())
 
 
 def test_zeros_stay_zeros():

@@ -86,9 +86,10 @@ def _muon_update(parameter: Tensor, gradient: Tensor, group: dict[str, Any], sta
         state["mean"] = torch.zeros_like(parameter)
     mean = state["mean"].lerp_(gradient, 1 - group["momentum"])
     direction = as_matrix(gradient.lerp(mean, group["momentum"]))
-    step = orthogonal_factor(direction, group["iterations"]).reshape(parameter.shape)
+    step = orthogonal_factor(direction, group["iterations"])
     parameter.mul_(1 - group["lr"] * group["weight_decay"])
-    parameter.add_(step, alpha=-group["lr"] * MATCHED_RMS * max(direction.shape) ** 0.5)
+    shaped = step.reshape(parameter.movedim(1, -1).shape).movedim(-1, 1)
+    parameter.add_(shaped, alpha=-group["lr"] * MATCHED_RMS * max(direction.shape) ** 0.5)
 
 
 def _adam_update(parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
@@ -103,16 +104,25 @@ def _adam_update(parameter: Tensor, gradient: Tensor, group: dict[str, Any], sta
 
 
 def as_matrix(parameter: Tensor) -> Tensor:
-    """(outputs, everything else)."""
-    return parameter.reshape(len(parameter), -1)
+    """(outputs, taps × inputs): the order in which a channels_last convolution lies in memory."""
+    return parameter.movedim(1, -1).flatten(1)
 
 
 def orthogonal_factor(matrix: Matrix, iterations: int) -> Matrix:
-    """About U V^T of matrix = U S V^T, nearer with each iteration; zeros of zeros."""
+    """About U V^T of matrix = U S V^T, nearer with each iteration; zeros of zeros.
+
+    Each iteration is X -> p(X X^T) X, and all p(X X^T) are polynomials of the first X X^T, a square of the shorter
+    side. They are multiplied together before X is: half the work for a convolution.
+    """
     a, b, c = QUINTIC
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = wide / wide.norm().clamp(min=1e-7)
-    for _ in range(iterations):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    gram, whole = x @ x.T, None
+    for left in reversed(range(iterations)):
+        p = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        p.diagonal().add_(a)
+        whole = p if whole is None else p @ whole
+        if left:
+            gram = p @ gram @ p
+    x = whole @ x
     return x if x.shape == matrix.shape else x.T
