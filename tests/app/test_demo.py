@@ -6,14 +6,14 @@ import pytest
 from test_training import SMALL
 
 from imagen.app import demo
-from imagen.app.pace import seconds_per_step
+from imagen.app.pace import StepTimer, seconds_per_step
 from imagen.app.train import train
 
 
 def test_a_step_is_timed_and_nothing_is_kept(compose_config, tmp_path):
     started = time.monotonic()
-    seconds = seconds_per_step(compose_config("train", *SMALL), steps=6)
-    assert 0 < 3 * seconds < time.monotonic() - started  # the slower half of six steps took no longer than all
+    seconds = seconds_per_step(compose_config("train", *SMALL), seconds=0.5)
+    assert 0 < seconds * StepTimer.FEWEST / 2 < time.monotonic() - started
     assert not (tmp_path / "runs").exists()
 
 
@@ -29,25 +29,40 @@ def begun(compose_config, tmp_path):
     return begin
 
 
-def test_a_finished_stage_is_not_trained_again(begun, tmp_path):
+@pytest.fixture
+def paced(monkeypatch):
+    """Steps of 0.25 s for the base stage and 0.1 s for the other; a list of what was asked for."""
+    asked = []
+
+    def paces(stages):
+        asked.extend(stages)
+        return {stage: {"base": 0.25, "sr1": 0.1}[stage] for stage in stages}
+
+    monkeypatch.setattr(demo, "paces", paces)
+    return asked
+
+
+def test_a_finished_stage_is_neither_timed_nor_trained_again(begun, paced, tmp_path):
     begun(steps=2)
-    assert demo.training("base", minutes=14.0, root=tmp_path) is None
+    assert demo.trainings(14.0, tmp_path).keys() == {"sr1"}
+    assert paced == ["sr1"]
 
 
-def test_an_interrupted_stage_is_trained_to_the_length_it_was_begun_with(begun, tmp_path):
+def test_an_interrupted_stage_is_trained_to_the_length_it_was_begun_with(begun, paced, tmp_path):
     begun(steps=40)
-    command = demo.training("base", minutes=14.0, root=tmp_path)
+    command = demo.trainings(14.0, tmp_path)["base"]
     assert "trainer.max_steps=40 trainer.val_check_interval=10 " in command
 
 
-def test_the_steps_of_a_new_stage_take_its_share_of_the_minutes(monkeypatch, tmp_path):
-    monkeypatch.setattr("imagen.app.pace.seconds_per_step", lambda config: 0.25)
-    command = demo.training("base", minutes=10.0, root=tmp_path)
-    assert f"trainer.max_steps={round(10 * 60 * demo.SHARE_OF_TIME['base'] / 0.25)} " in command
+def test_the_steps_of_new_stages_take_the_same_share_of_the_minutes(paced, tmp_path):
+    commands = demo.trainings(10.0, tmp_path)
+    seconds = 10 * 60 * demo.SHARE_OF_TIME
+    assert f"trainer.max_steps={round(seconds / 0.25)} " in commands["base"]
+    assert f"trainer.max_steps={round(seconds / 0.1)} " in commands["sr1"]
 
 
-def test_a_command_that_fails_ends_the_demo_with_its_code(capfd):
+def test_a_step_that_fails_ends_the_demo_with_its_code(capfd):
     with pytest.raises(SystemExit) as stopped:
-        demo.run_step("Train", "train.py stage=nonsense")
+        demo.take("Train", lambda: demo.run("train.py stage=nonsense"))
     assert stopped.value.code == 2
     assert "Train failed with exit code 2" in capfd.readouterr().err

@@ -1,22 +1,28 @@
 """`make demo`: from nothing to a Pareto plot on this machine, with the commands a user would type.
 
-The two stages train for as many steps as fit into the minutes given: a few steps of each are timed first. A demo that
-was interrupted goes on where it stopped; a finished stage is not trained again.
+The two stages train side by side for as many steps as fit into the minutes given: a few steps of each are timed first.
+A demo that was interrupted goes on where it stopped; a finished stage is not trained again.
 """
 
 import argparse
 import shlex
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
-from imagen.app.command import ROOT, prepare_environment
+from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
+from imagen.app.together import run_together, threads_each
 
 NAME = "demo"
+STAGES = ("base", "sr1")
 PROMPTS = "[a red circle above a blue square on a white background,three green triangles on a black background]"
-SHARE_OF_TIME = {"base": 0.45, "sr1": 0.27}
-"""Of the minutes, for the steps of each stage; the rest is for starting, validating, sampling and the sweep."""
+SHARE_OF_TIME = 0.8
+"""Of the minutes, for the steps of the stages; the rest is for starting, validating, sampling and the sweep."""
 
 RESULTS = """
 Done in {minutes:.1f} minutes. Look at
@@ -28,14 +34,17 @@ Again from scratch: rm -r runs/*/demo outputs/demo
 """
 
 
-def training(stage: str, minutes: float, root: Path = ROOT) -> str | None:
-    """The command that trains `stage` for its share of `minutes`, or as long as it was begun; None if it is done."""
-    run = root / "runs" / stage / NAME
-    steps = begun_steps(run)
-    if steps is None:
-        steps = affordable_steps(stage, 60 * minutes * SHARE_OF_TIME[stage])
-    elif finished_steps(run) >= steps:
-        return None
+def trainings(minutes: float, root: Path = ROOT) -> dict[str, str]:
+    """The command that trains each stage for its share of `minutes`, or as long as it was begun; none for one done."""
+    runs = {stage: root / "runs" / stage / NAME for stage in STAGES}
+    begun = {stage: begun_steps(run) for stage, run in runs.items()}
+    new = affordable_steps([stage for stage in STAGES if begun[stage] is None], 60 * minutes * SHARE_OF_TIME)
+    steps = {stage: begun[stage] or new[stage] for stage in STAGES}
+    return {stage: training(stage, steps[stage]) for stage in STAGES if finished_steps(runs[stage]) < steps[stage]}
+
+
+def training(stage: str, steps: int) -> str:
+    """The command that trains `stage` for so many steps, with four validations and two grids on the way."""
     every = max(1, steps // 4)
     return (
         f"train.py experiment={NAME}_{stage} trainer.max_steps={steps} trainer.val_check_interval={every} "
@@ -60,51 +69,79 @@ def finished_steps(run: Path) -> int:
     return read_description(folder).step if (folder / CONFIG).is_file() else 0
 
 
-def affordable_steps(stage: str, seconds: float) -> int:
-    """How many steps of the demo's `stage` take so many seconds here, by timing a few; at least 20."""
+def affordable_steps(stages: Sequence[str], seconds: float) -> dict[str, int]:
+    """How many steps of each stage take so many seconds here, side by side; at least 60."""
+    steps = {}
+    for stage, seconds_per_step in paces(stages).items():
+        steps[stage] = max(60, round(seconds / seconds_per_step))
+        print(f"    a step of {stage} takes {1000 * seconds_per_step:.0f} ms here: {steps[stage]} steps", flush=True)
+    return steps
+
+
+def paces(stages: Sequence[str]) -> dict[str, float]:
+    """Seconds of a step of each stage, measured at the same time on the same share of the cores as they will train."""
+    if not stages:
+        return {}
+    share = (threads_each(len(STAGES)),)
+    with ProcessPoolExecutor(len(stages), get_context("spawn"), _prepare_process, share) as processes:
+        return dict(zip(stages, processes.map(_pace, stages), strict=True))
+
+
+def _prepare_process(threads: int) -> None:
+    import torch
+
+    prepare_environment()
+    torch.set_num_threads(threads)
+
+
+def _pace(stage: str) -> float:
     from hydra import compose, initialize_config_dir
 
     from imagen.app.pace import seconds_per_step
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", overrides=[f"experiment={NAME}_{stage}"])
-    step = seconds_per_step(config)
-    steps = max(20, round(seconds / step))
-    print(f"    a step takes {1000 * step:.0f} ms here: {steps} steps of {config.data.batch_size} pictures", flush=True)
-    return steps
+        return seconds_per_step(compose("train", overrides=[f"experiment={NAME}_{stage}"]))
 
 
-def run_step(title: str, arguments: str | None) -> None:
-    """Run one command, its title first. Raises SystemExit with its code if it fails."""
-    if arguments is None:
-        print("    already trained", flush=True)
-        return
+def train_stages(minutes: float) -> int:
+    """Train the stages that are not yet trained, side by side; an exit code."""
+    commands = trainings(minutes)
+    print("\n".join(f"    python {arguments}" for arguments in commands.values()) or "    already trained", flush=True)
+    return run_together(commands)
+
+
+def run(arguments: str) -> int:
+    """Run `python <arguments>`; its exit code."""
     print(f"    python {arguments}", flush=True)
+    return subprocess.run([sys.executable, *shlex.split(arguments)], cwd=ROOT, check=False).returncode
+
+
+def take(title: str, step: Callable[[], int]) -> None:
+    """One step of the demo. Raises SystemExit with its exit code if it fails."""
+    print(f"\n{title}", flush=True)
     began = time.monotonic()
-    code = subprocess.run([sys.executable, *shlex.split(arguments)], cwd=ROOT, check=False).returncode
-    if code:
+    if code := step():
         print(f"{title} failed with exit code {code}; run the command above alone to see why", file=sys.stderr)
         raise SystemExit(code)
     print(f"    {(time.monotonic() - began) / 60:.1f} min", flush=True)
 
 
+def make_demo(minutes: float) -> None:
+    """Take the steps one after another; stop at the first that fails."""
+    started = time.monotonic()
+    take("[1/3] Train the stages: text -> 8 x 8, and 8 -> 32", lambda: train_stages(minutes))
+    take("[2/3] Sample", lambda: run(f"sample.py 'prompt={PROMPTS}' cascade.runs=[{NAME}] out=outputs/demo/pictures"))
+    take("[3/3] Sweep the guidance weight", lambda: run("evaluate.py experiment=demo"))
+    print(RESULTS.format(minutes=(time.monotonic() - started) / 60))
+
+
 def main() -> None:
-    """Run the steps one after another; stop at the first that fails."""
     parser = argparse.ArgumentParser(prog="python -m imagen.app.demo", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=14.0, help="for all of it; a longer demo is a better one")
     minutes = parser.parse_args().minutes
     prepare_environment()
-    started = time.monotonic()
-    steps = (
-        ("Train the base stage: text -> 8 x 8", lambda: training("base", minutes)),
-        ("Train the super-resolution stage: 8 -> 32", lambda: training("sr1", minutes)),
-        ("Sample", lambda: f"sample.py 'prompt={PROMPTS}' cascade.runs=[{NAME}] out=outputs/demo/pictures"),
-        ("Sweep the guidance weight", lambda: "evaluate.py experiment=demo"),
-    )
-    for number, (title, command) in enumerate(steps, start=1):
-        print(f"\n[{number}/{len(steps)}] {title}", flush=True)
-        run_step(title, command())
-    print(RESULTS.format(minutes=(time.monotonic() - started) / 60))
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that its trainings stop as well
+    raise SystemExit(run_reporting_errors(lambda: make_demo(minutes)))
 
 
 if __name__ == "__main__":

@@ -12,15 +12,24 @@ from imagen.instantiation import instantiate
 
 
 class StepTimer(Callback):
-    """Seconds from the end of one batch to the end of the next."""
+    """Seconds from the end of one batch to the end of the next; ends the training after so many seconds of them.
 
-    def __init__(self) -> None:
+    Args:
+        seconds: from the end of the first batch on; `FEWEST` steps are taken in any case.
+    """
+
+    FEWEST = 6
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self.ends: list[float] = []
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         self.ends.append(time.monotonic())
+        if len(self.ends) >= self.FEWEST and self.ends[-1] - self.ends[0] >= self.seconds:
+            trainer.should_stop = True
 
     def median(self) -> float:
         """Of the second half of the steps: the first ones warm up."""
@@ -28,16 +37,16 @@ class StepTimer(Callback):
         return statistics.median(seconds[len(seconds) // 2 :])
 
 
-def seconds_per_step(config: DictConfig, steps: int = 12) -> float:
-    """Seconds of one optimizer step, loading included; the median of the last few of `steps` (at least 3).
+def seconds_per_step(config: DictConfig, seconds: float = 10.0) -> float:
+    """Seconds of one optimizer step, loading included, by training for so many `seconds`; the median.
 
     Nothing is kept but the cache of embeddings, which the training will want.
     """
     quieten_libraries()
-    timer = StepTimer()
+    timer = StepTimer(seconds)
     with tempfile.TemporaryDirectory() as folder:
         trainer: Trainer = instantiate(
-            {**config.trainer, "max_steps": steps, "limit_val_batches": 0, "enable_checkpointing": False},
+            {**config.trainer, "limit_val_batches": 0, "enable_checkpointing": False},
             callbacks=[timer],
             logger=False,
             default_root_dir=folder,
