@@ -21,7 +21,7 @@ from imagen.app.together import run_together, threads_each
 NAME = "demo"
 STAGES = ("base", "sr1")
 PROMPTS = "[a red circle above a blue square on a white background,three green triangles on a black background]"
-SHARE_OF_TIME = 0.8
+SHARE_OF_TIME = 0.78
 """Of the minutes, for the steps of the stages; the rest is for starting, validating, sampling and the sweep."""
 
 RESULTS = """
