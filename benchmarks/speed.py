@@ -2,10 +2,11 @@
 
 Matched: 32 × 32 images, batch 16, 32 text tokens of width 512, widths 64, 128, 256, two residual blocks a level,
 attention once a level and way at the lower two, about 20 M parameters, `unet` no fewer than theirs. `efficient` is our
-other network with the same budget of parameters (bottom width 384). A training step is forward, mean square error to
-the noise, backward and fused AdamW. A guided sampling step is the networks' part of one step at guidance weight 3:
-theirs by its `forward_with_cond_scale` (two passes), ours in one pass of twice the batch. All run under the same
-autocast, on the same tensors, in turns; the ratio is the median over the turns.
+other network with the same budget of parameters (bottom width 384). `published` is `efficient` with its first level at
+half resolution, as in the paper: as many parameters, but not the same work. A training step is forward, mean square
+error to the noise, backward and fused AdamW. A guided sampling step is the networks' part of one step at guidance
+weight 3: theirs by its `forward_with_cond_scale` (two passes), ours in one pass of twice the batch. All run under the
+same autocast, on the same tensors, in turns; the ratio is the median over the turns.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -45,17 +47,21 @@ def make_unet() -> nn.Module:
     return UNet(levels, TEXT_FEATURES, embedding_features=384)
 
 
-def make_efficient() -> nn.Module:
+def make_efficient(first_stride: int = 1) -> nn.Module:
     attention = SelfAttentionSpec(head_channels=64, expansion=2)
     levels = [
-        LevelSpec(64, 2, stride=1),
+        LevelSpec(64, 2, stride=first_stride),
         LevelSpec(128, 2, attention, attention_every=2),
         LevelSpec(384, 2, attention, attention_every=2),
     ]
     return EfficientUNet(levels, TEXT_FEATURES, embedding_features=288, stem_channels=64, low_res=False)
 
 
-OURS: dict[str, Callable[[], nn.Module]] = {"unet": make_unet, "efficient": make_efficient}
+OURS: dict[str, Callable[[], nn.Module]] = {
+    "unet": make_unet,
+    "efficient": make_efficient,
+    "published": partial(make_efficient, first_stride=2),
+}
 
 
 def count(network: nn.Module) -> int:
@@ -129,7 +135,7 @@ def their_steps(network: nn.Module, inputs: Inputs, autocast: torch.autocast) ->
 
 
 def make_steps(dtype: torch.dtype, device: str) -> dict[str, dict[str, Step]]:
-    """What is timed: {"training" | "guided": {"unet" | "efficient" | "theirs": one step}}."""
+    """What is timed: {"training" | "guided": {name of a network: one step}}."""
     torch.manual_seed(0)
     inputs = Inputs.random(device)
     autocast = torch.autocast(device, dtype, enabled=dtype != torch.float32)

@@ -94,13 +94,14 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
 
 
 def quieten_libraries() -> None:
-    """Warnings stay; Lightning's advertisements and remarks about our deliberate choices go."""
+    """Warnings stay; Lightning's advertisements, and remarks about our deliberate choices and its own code, go."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for remark in (
         ".*does not have many workers.*",
         ".*Checkpoint directory.*exists and is not empty.*",
         ".*in eval mode at the start.*",
+        ".*isinstance.treespec, LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", remark)
 
