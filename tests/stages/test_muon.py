@@ -57,13 +57,15 @@ def test_it_is_the_iteration_of_newton_and_schulz(shape):
     torch.testing.assert_close(orthogonal_factor(matrix.float(), 4), x.float(), rtol=0, atol=1e-5)
 
 
-def test_how_a_convolution_lies_in_memory_changes_nothing():
-    plain = nn.Parameter(torch.randn(16, 12, 3, 3, generator=torch.Generator().manual_seed(0)))
-    other = nn.Parameter(plain.detach().clone(memory_format=torch.channels_last))
-    for parameter in (plain, other):
-        parameter.grad = torch.randn(16, 12, 3, 3, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_convolution_takes_the_step_of_its_matrix_however_it_lies_in_memory(memory_format):
+    weight, gradient = torch.randn(2, 16, 12, 3, 3, generator=torch.Generator().manual_seed(0))
+    convolution = nn.Parameter(weight.clone(memory_format=memory_format))
+    matrix = nn.Parameter(weight.flatten(1).clone())
+    convolution.grad, matrix.grad = gradient.clone(memory_format=memory_format), gradient.flatten(1)
+    for parameter in (convolution, matrix):
         optimizer([parameter]).step()
-    torch.testing.assert_close(plain.detach(), other.detach())
+    torch.testing.assert_close(convolution.detach().flatten(1), matrix.detach())
 
 
 def test_zeros_stay_zeros():
