@@ -42,7 +42,10 @@ class KnownComparison(Comparison):
 
 def spent(budget, needed, prompts=1000):
     cells = {cell: pictures(20) for cell in CELLS}
-    extend = lambda chosen, count: {cell: pictures(count) for cell in chosen}  # noqa: E731
+
+    def extend(chosen, count):
+        return {cell: pictures(count) for cell in chosen}
+
     found = spend(Budget(budget, 20), cells, KnownComparison(needed), extend, prompts, block_size=10)
     return [len(found.cells[cell]) for cell in CELLS], found
 

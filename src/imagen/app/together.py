@@ -26,20 +26,22 @@ def run_together(commands: Mapping[str, str]) -> int:
     training saves its checkpoint first.
     """
     environment = os.environ | {"OMP_NUM_THREADS": str(threads_each(max(1, len(commands))))}
-    processes = {name: _start(arguments, environment) for name, arguments in commands.items()}
-    width = max(map(len, processes), default=0)
-    relays = [Thread(target=_relay, args=(f"{name:{width}}", process)) for name, process in processes.items()]
-    for relay in relays:
-        relay.start()
+    width = max(map(len, commands), default=0)
+    processes: list[subprocess.Popen[str]] = []
+    relays: list[Thread] = []
     try:
-        return _first_failure(list(processes.values()))
+        for name, arguments in commands.items():
+            processes.append(_start(arguments, environment))
+            relays.append(Thread(target=_relay, args=(f"{name:{width}}", processes[-1])))
+            relays[-1].start()
+        return _first_failure(processes)
     finally:
-        for process in processes.values():
+        for process in processes:
             if process.poll() is None:
                 process.terminate()
         for relay in relays:
             relay.join()
-        for process in processes.values():
+        for process in processes:
             process.wait()
 
 
