@@ -14,10 +14,12 @@ ENTRY_POINTS = sorted(ROOT.glob("*.py"))
 
 ORDER = (
     "errors",
+    "names",
     "tensors",
     "randomness",
     "progress",
     "files",
+    "foreign",
     "fetching",
     "instantiation",
     "pictures",

@@ -1,17 +1,63 @@
-"""Files that are whole or not there, and their hashes."""
+"""Files that are whole or not there, and their hashes.
+
+Folders may be somebody else's. What is written never goes through a symbolic link there, and what is read is a regular
+file: a named pipe would be waited for without end.
+"""
 
 import hashlib
+import json
 import os
 import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from imagen.errors import UserError
 
 
 def sha256_of_file(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """`path`, open for reading.
+
+    Raises:
+        UserError: if it is a named pipe, a socket, a device or a folder.
+        OSError: if it cannot be opened.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise UserError(f"{path} is not a regular file; put a file there")
+    return os.fdopen(handle, "rb")
+
+
+def open_lock(path: Path) -> int:
+    """The handle of a lock file, made where it is missing.
+
+    Raises:
+        UserError: if a symbolic link or anything but a regular file stands there: locking writes into the file.
+        OSError: if it cannot be opened.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        raise UserError(f"{path} is a symbolic link and would be written through; remove it")
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise UserError(f"{path} is not a regular file; remove it")
+    return handle
+
+
+def create(path: Path) -> BinaryIO:
+    """A new file at `path`, open for writing. What stood there goes; a symbolic link goes, and not what it names."""
+    path.unlink(missing_ok=True)
+    return path.open("xb")
 
 
 def publish(partial: Path, path: Path) -> None:
@@ -19,11 +65,33 @@ def publish(partial: Path, path: Path) -> None:
     with partial.open("rb") as stream:
         os.fsync(stream.fileno())
     partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    fsync_folder(path.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in `folder` outlive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` when the block ends, and goes when the block fails.
+
+    A kill at any moment leaves the old file or the new one, whole. Folders on the way are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with create(partial) as stream:
+            yield stream
+        publish(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -32,16 +100,24 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         UserError: naming path, bytes needed and bytes free, when the disk does not take it.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as stream:
+        with replacing(path) as stream:
             stream.write(content)
-        publish(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        free = shutil.disk_usage(path.parent).free
+        there = next(folder for folder in path.parents if folder.exists())
+        free = shutil.disk_usage(there).free
         raise UserError(
             f"cannot write {path}: {error.strerror} (needs {len(content)} bytes, {free} free); "
             "make room, or choose a folder on another disk",
             environment=True,
         ) from error
+
+
+def write_text(text: str, path: Path) -> None:
+    """As UTF-8, whole or not at all."""
+    write_atomically(path, text.encode())
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Indented, whole or not at all. NaN is refused: it is not JSON."""
+    write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)

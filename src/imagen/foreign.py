@@ -1,0 +1,103 @@
+"""JSON that may be somebody else's: of bounded size, of the types that are expected, never a traceback.
+
+Everything that reads JSON reads it here.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from imagen.errors import UserError
+from imagen.files import open_regular
+
+MAX_BYTES = 1 << 30
+"""COCO's captions are 60 MB, a tokenizer 30 MB."""
+
+Record = TypeVar("Record")
+
+
+def read_json(path: Path, way_out: str, max_bytes: int = MAX_BYTES) -> Any:
+    """The value in a JSON file. `way_out` ends the error.
+
+    Raises:
+        UserError: if it is not a regular file, larger than `max_bytes`, not UTF-8, or not JSON.
+        OSError: if it cannot be opened: FileNotFoundError above all.
+    """
+    with open_regular(path) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise UserError(f"{path}: more than {max_bytes} bytes; {way_out}")
+    return parse_json(content, str(path), way_out)
+
+
+def parse_json(content: bytes | str, where: str, way_out: str) -> Any:
+    """The value of a JSON text; `where` begins the error and `way_out` ends it. A byte order mark is passed over.
+
+    Raises:
+        UserError: if it is not UTF-8, not JSON, nested too deeply, has a number of thousands of digits, or NaN.
+    """
+    try:
+        text = content.decode("utf-8") if isinstance(content, bytes) else content
+        return json.loads(text.removeprefix("\ufeff"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        found = f"not UTF-8 (byte {error.object[error.start]:#04x} at {error.start}); save the file as UTF-8"
+        raise UserError(f"{where}: {found}") from None
+    except RecursionError:
+        raise UserError(f"{where}: JSON nested too deeply; {way_out}") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: not JSON ({error.msg} at line {error.lineno} column {error.colno}); {way_out}") from None
+    except ValueError as error:  # a number of more digits than Python converts; NaN
+        reason = str(error).split(";")[0]
+        raise UserError(f"{where}: not JSON ({reason}); {way_out}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def checked_record(cls: type[Record], value: object, where: str, way_out: str) -> Record:
+    """An object of the dataclass `cls` from a JSON object that has its fields, each of the annotated type.
+
+    Raises:
+        UserError: naming the first field that is missing, unknown, or of another type.
+    """
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: a JSON object is expected, found {_kind(value)}; {way_out}")
+    hints = get_type_hints(cls)
+    known = {field.name: field for field in fields(cls)}
+    for name in value:
+        if name not in known:
+            raise UserError(f"{where}: unknown field {name!r:.120}; {way_out}")
+    for name, field in known.items():
+        if name not in value and field.default is MISSING and field.default_factory is MISSING:
+            raise UserError(f"{where}: the field {name!r} is missing; {way_out}")
+        if name in value and not matches(value[name], hints[name]):
+            raise UserError(f"{where}: {name} is {_kind(value[name])}, expected {_describe(hints[name])}; {way_out}")
+    return cls(**value)
+
+
+def matches(value: object, hint: Any) -> bool:
+    """Whether a JSON value is of an annotated type. A bool is no int, an int is a float."""
+    if hint is Any:
+        return True
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(matches(value, one) for one in arguments)
+    if origin is dict:
+        return isinstance(value, dict) and all(matches(one, arguments[1]) for one in value.values())
+    if origin is list:
+        return isinstance(value, list) and all(matches(one, arguments[0]) for one in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool)
+
+
+def _kind(value: object) -> str:
+    return "null" if value is None else f"{type(value).__name__} {value!r:.60}"
+
+
+def _describe(hint: Any) -> str:
+    return str(getattr(hint, "__name__", None) or hint).replace("NoneType", "null").replace("None", "null")
