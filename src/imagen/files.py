@@ -77,6 +77,20 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """Metadata and tensors of a safetensors file.
+
+    Raises:
+        UserError: if it is not a regular file.
+        OSError, SafetensorError: if it is missing or damaged.
+    """
+    from safetensors import safe_open
+
+    open_regular(path).close()
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write that takes the place of `path` when the block ends, and goes when the block fails.

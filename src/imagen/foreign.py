@@ -16,6 +16,9 @@ from imagen.files import open_regular
 MAX_BYTES = 1 << 30
 """COCO's captions are 60 MB, a tokenizer 30 MB."""
 
+MAX_DEPTH = 50
+"""Of records; a stage's configuration is 5 deep."""
+
 Record = TypeVar("Record")
 
 
@@ -48,7 +51,10 @@ def parse_json(content: bytes | str, where: str, way_out: str) -> Any:
     except RecursionError:
         raise UserError(f"{where}: JSON nested too deeply; {way_out}") from None
     except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON ({error.msg} at line {error.lineno} column {error.colno}); {way_out}") from None
+        reason = f"{error.msg} at line {error.lineno} column {error.colno}"
+        raise UserError(
+            f"{where}: not JSON ({error.msg} at line {error.lineno} column {error.colno}); {way_out}"
+        ) from None
     except ValueError as error:  # a number of more digits than Python converts; NaN
         reason = str(error).split(";")[0]
         raise UserError(f"{where}: not JSON ({reason}); {way_out}") from None
@@ -66,6 +72,8 @@ def checked_record(cls: type[Record], value: object, where: str, way_out: str) -
     """
     if not isinstance(value, Mapping):
         raise UserError(f"{where}: a JSON object is expected, found {_kind(value)}; {way_out}")
+    if _deeper_than(MAX_DEPTH, value):
+        raise UserError(f"{where}: nested more than {MAX_DEPTH} deep; {way_out}")
     hints = get_type_hints(cls)
     known = {field.name: field for field in fields(cls)}
     for name in value:
@@ -93,6 +101,18 @@ def matches(value: object, hint: Any) -> bool:
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool)
+
+
+def _deeper_than(depth: int, value: object) -> bool:
+    """Whether lists and objects in `value` hold one another more than `depth` deep. By levels, not by recursion."""
+    level = [value]
+    for _ in range(depth):
+        level = [child for node in level for child in _children(node)]
+    return bool(level)
+
+
+def _children(node: object) -> list[Any]:
+    return list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
 
 
 def _kind(value: object) -> str:

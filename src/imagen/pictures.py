@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
+from imagen.files import replacing
+
 MARGIN, LABEL_HEIGHT, LABEL_WIDTH = 4, 18, 190
 INK, PAPER = (32, 32, 32), (255, 255, 255)
 
@@ -18,10 +20,8 @@ def save_png(picture: np.ndarray | Image.Image, path: Path, settings: Mapping[st
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     info = PngImagePlugin.PngInfo()
     info.add_itxt("imagen", json.dumps(settings, ensure_ascii=False))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    image.save(partial, format="PNG", pnginfo=info)
-    partial.replace(path)
+    with replacing(path) as stream:
+        image.save(stream, format="PNG", pnginfo=info)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

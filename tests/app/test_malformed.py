@@ -198,8 +198,22 @@ REFUSED = {
     "stage: evil pickle": (evil_stage, r"model\.safetensors: .*export the stage again"),
     "stage: not JSON": (
         sampling(change=lambda base: (base / "config.json").write_text("{")),
-        r"config\.json: not a stage's description",
+        r"config\.json: not JSON \(.*\); export the stage again",
     ),
+    "stage: 100,000 lists": (
+        sampling(change=lambda base: (base / "config.json").write_text("[" * 100_000)),
+        r"config\.json: JSON nested too deeply; export the stage again",
+    ),
+    "stage: a number of 10,000 digits": (
+        sampling(change=lambda base: (base / "config.json").write_text('{"step": ' + "9" * 10_000 + "}")),
+        r"config\.json: not JSON \(Exceeds the limit .*\); export the stage again",
+    ),
+    "stage: denoiser null": (sampling(change=described(denoiser=None)), r"denoiser is null, expected dict"),
+    "stage: a name that leads out": (
+        sampling(change=described(name="../../elsewhere")),
+        r"config\.json: name='\.\./\.\./elsewhere' is not a name",
+    ),
+    "stage: a name of escape codes": (sampling(change=described(name="\x1b[2J")), r"name='\\x1b\[2J' is not a name"),
     "evaluation: evil weights of a judge": (evil_judge, r"inception\.pth: not weights of FID's Inception network"),
     "environment: disk full": (disk_full, r"checkpoints need \d+ bytes, 1000 are free; make room"),
     "environment: two runs in one folder": (two_runs_in_one_folder, r"in training by process \d+ on .*set name"),

@@ -14,7 +14,8 @@ from imagen.evaluation.harness import Evaluation
 from imagen.evaluation.lock import hold
 from imagen.evaluation.prompts import shapes_prompts
 from imagen.evaluation.reference import ShapesReference
-from imagen.evaluation.report import as_csv, as_json, write_json, write_text
+from imagen.evaluation.report import as_csv, as_json
+from imagen.files import write_json, write_text
 
 from .stand_ins import DrawingSampler, plan
 from .test_sweep import files

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,31 @@ def test_a_file_that_is_no_checkpoint_gets_one_line(tmp_path, content):
     with pytest.raises(UserError, match=r"last\.ckpt cannot be read") as caught:
         AtomicCheckpointIO().load_checkpoint(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"w": torch.zeros(1 << 20)}, tmp_path / "whole.ckpt")
+    with zipfile.ZipFile(tmp_path / "whole.ckpt") as whole, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for entry in whole.infolist():
+            bomb.writestr(entry.filename, whole.read(entry))
+    assert path.stat().st_size < 10_000
+    with pytest.raises(UserError, match="a zip bomb"):
+        AtomicCheckpointIO().load_checkpoint(path)
+
+
+def test_the_format_before_zip_is_refused_since_it_allocates_what_it_claims(tmp_path):
+    path = tmp_path / "old.ckpt"
+    torch.save({"w": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match="cut or damaged"):
+        AtomicCheckpointIO().load_checkpoint(path)
+
+
+def test_a_checkpoint_goes_through_no_link(tmp_path):
+    victim, path = tmp_path / "victim", tmp_path / "last.ckpt"
+    victim.write_text("mine")
+    for name in (".last.ckpt.part", ".last.ckpt.sha256.part", "last.ckpt.sha256"):
+        (tmp_path / name).symlink_to(victim)
+    AtomicCheckpointIO().save_checkpoint({"w": torch.zeros(3)}, path)
+    assert victim.read_text() == "mine"
+    assert AtomicCheckpointIO().load_checkpoint(path)["w"].tolist() == [0, 0, 0]

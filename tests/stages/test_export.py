@@ -85,3 +85,47 @@ def test_a_description_that_is_none_is_refused(tmp_path, text):
 def test_an_empty_folder_says_what_is_missing(tmp_path):
     with pytest.raises(UserError, match=r"no exported stage.*train\.py"):
         load_stage(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "../../elsewhere"}, "is not a name"),
+        ({"name": "/tmp/elsewhere"}, "is not a name"),
+        ({"name": "\x1b[2Jbase"}, "is not a name"),
+        ({"denoiser": None}, "denoiser is null, expected dict"),
+        ({"resolution": "8"}, "resolution is str '8', expected int"),
+        ({"resolution": -1}, "resolution is -1, expected 1 to"),
+        ({"low_resolution": 1 << 40}, "low_resolution is 1099511627776, expected 1 to"),
+        ({"weights_sha256": 5}, "weights_sha256 is int 5, expected str"),
+        ({"more": 1}, "unknown field 'more'"),
+        ({"schedule": {"_target_": "imagen.diffusion.parameterisations.VPrediction"}}, "no NoiseSchedule"),
+    ],
+)
+def test_a_description_of_a_stranger_is_checked_field_by_field(changes, said, tmp_path):
+    export_random_stage(tmp_path, "base", 8, None)
+    edit(tmp_path, **changes)
+    with pytest.raises(UserError) as error:
+        load_stage(tmp_path)
+    assert said in str(error.value)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"step": ' + "1" * 10_000 + "}"])
+def test_a_description_that_cannot_be_parsed_is_one_line(content, tmp_path):
+    export_random_stage(tmp_path, "base", 8, None)
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=r"config\.json: .*; export the stage again$"):
+        load_stage(tmp_path)
+
+
+def test_an_export_goes_through_no_link(tmp_path):
+    folder, victim = tmp_path / "stage", tmp_path / "victim"
+    folder.mkdir()
+    victim.write_text("mine")
+    names = ("README.md", "config.json", "model.safetensors", ".model.safetensors.part", ".config.json.part")
+    for name in names:
+        (folder / name).symlink_to(victim)
+    export_random_stage(folder, "base", 8, None)
+    assert victim.read_text() == "mine"
+    assert load_stage(folder).description.name == "base"

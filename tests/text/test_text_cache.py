@@ -180,7 +180,7 @@ def damage_manifest(folder: Path, **changes: object) -> None:
         (lambda folder: damage_manifest(folder, format=99), "manifest.json: format 99, this version reads 1"),
         (lambda folder: damage_manifest(folder, shards=[{"name": "x"}]), "manifest.json: damaged"),
         (lambda folder: damage_manifest(folder, fingerprint=[]), "manifest.json: "),
-        (lambda folder: (folder / store.MANIFEST).write_text("{"), "manifest.json: not readable as JSON"),
+        (lambda folder: (folder / store.MANIFEST).write_text("{"), "manifest.json: not JSON"),
     ],
 )
 def test_a_damaged_cache_is_refused_by_name(built, damage, message):

@@ -167,7 +167,7 @@ def draw_ablation(name: str, ablation: Ablation, evaluations: Path, out: Path) -
     from imagen.evaluation.ablation_plot import plot_ablation_across, plot_guidance_ablation
     from imagen.evaluation.ablation_table import ablation_table
     from imagen.evaluation.compare import read_results
-    from imagen.evaluation.report import write_text
+    from imagen.files import write_text
 
     names = list(dict.fromkeys(name for arm in ablation.arms for name in ablation.evaluations(arm)))
     found = {name: read_results(evaluations / name) for name in names}

@@ -233,6 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import torch
 
     from imagen.app.t5_report import evaluate, model_card
+    from imagen.files import write_text
 
     torch.set_num_threads(options.threads)
     sentences = [text for item in all_descriptions("train") for text in (caption(item), *paraphrases(item))]
@@ -248,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     save(encoder, tokenizer, options.out)
     figures = {"untrained": untrained, "trained": evaluate(model.eval(), encoder, tokenizer)}
     card = model_card(options, encoder, figures, loss, seconds, len(sentences))
-    (options.out / "MODEL_CARD.md").write_text(card)
+    write_text(card, options.out / "MODEL_CARD.md")
     print(card)
 
 

@@ -26,7 +26,7 @@ def make(arguments: argparse.Namespace) -> None:
     from imagen.evaluation.rating.answers import read_key
     from imagen.evaluation.rating.items import PROTOCOLS, arrange, exhibits, with_checks
     from imagen.evaluation.rating.page import make_page
-    from imagen.evaluation.report import write_json, write_text
+    from imagen.files import write_json, write_text
 
     folders = [_folder(name) for name in arguments.evaluations]
     archives = [read_archive(folder) for folder in folders]
@@ -61,7 +61,7 @@ def read(arguments: argparse.Namespace) -> None:
     from imagen.evaluation.rating.answers import read_key, read_raters
     from imagen.evaluation.rating.scores import score
     from imagen.evaluation.rating.tables import as_markdown, remarks
-    from imagen.evaluation.report import write_json, write_text
+    from imagen.files import write_json, write_text
 
     key = read_key(arguments.key)
     raters = read_raters(arguments.answers, key)

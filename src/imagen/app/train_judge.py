@@ -15,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from imagen.evaluation.judge_card import measure, model_card
     from imagen.evaluation.judge_model import RECIPES, load, make_tokenizer, save
     from imagen.evaluation.judge_training import train
+    from imagen.files import write_text
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="which recipe")
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     save(model, tokenizer, chosen.out)
     judge = Judge(chosen.out, f"shapes-judge-{chosen.name}", device="cpu")
     card = model_card(chosen.name, recipe, measure(judge), judge, seconds)
-    (chosen.out / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    write_text(card, chosen.out / "MODEL_CARD.md")
     print(card)
 
 

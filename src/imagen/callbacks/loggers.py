@@ -1,6 +1,7 @@
 """Loggers that a resumed run goes on with: what was written after its checkpoint is dropped, and written again."""
 
 import csv
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.record_writer import RecordWriter
+
+from imagen.files import create, write_text
 
 BEGINNING = -1
 """Nothing was written at so low a step."""
@@ -67,13 +70,11 @@ class CSVCurves(Logger):
     @rank_zero_only
     def save(self) -> None:
         names = {name for row in self._rows.values() for name in row} - {"step"}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.part")
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, ["step", *sorted(names)])
-            writer.writeheader()
-            writer.writerows(row for _, row in sorted(self._rows.items()))
-        partial.replace(self.path)
+        table = StringIO(newline="")
+        writer = csv.DictWriter(table, ["step", *sorted(names)])
+        writer.writeheader()
+        writer.writerows(row for _, row in sorted(self._rows.items()))
+        write_text(table.getvalue(), self.path)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -84,7 +85,7 @@ def _drop_events_after(step: int, path: Path) -> None:
     """Write the event file at `path` again without later steps, and without the half record that a kill leaves."""
     partial = path.with_name(f".{path.name}.part")
     kept = 0
-    with partial.open("wb") as file:
+    with create(partial) as file:
         writer = RecordWriter(file)
         for record in RawEventFileLoader(str(path)).Load():
             event = Event.FromString(record)

@@ -12,6 +12,8 @@ from imagen.evaluation.arrays import Pixels
 from imagen.evaluation.blocks import save_atomically
 from imagen.evaluation.jackknife import Jackknife
 from imagen.evaluation.results import Results
+from imagen.files import read_tensors
+from imagen.foreign import parse_json
 
 FILE = "kept.safetensors"
 
@@ -53,13 +55,12 @@ def write_archive(results: Results, folder: Path) -> None:
 
 def read_archive(folder: Path) -> Archive:
     """Raises UserError when the evaluation in `folder` is not there, not finished or its archive is damaged."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     path = folder / FILE
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["archive"])
-            pictures = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata, pictures = read_tensors(path)
+        header = parse_json(metadata["archive"], str(path), "finish that evaluation with evaluate.py first")
         jackknives = {
             cell: {
                 metric: Jackknife(numbers[0], torch.tensor(numbers[1:], dtype=torch.float64))
@@ -68,7 +69,7 @@ def read_archive(folder: Path) -> Archive:
             for cell, metrics in header["jackknives"].items()
         }
         return Archive(header["texts"], header["categories"], header["cells"], pictures, jackknives)
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} cannot be read ({str(error).splitlines()[0]}); finish that evaluation with evaluate.py first"
         ) from error

@@ -5,7 +5,6 @@ holds a fingerprint of all that its content depends on; a file with another fing
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.lock import hold
+from imagen.files import read_tensors, write_atomically
 from imagen.tensors import PerImage
 
 FORMAT = 2
@@ -100,16 +100,7 @@ def save_atomically(tensors: dict[str, Tensor], metadata: dict[str, str], path: 
     """Write a safetensors file so that `path` is either absent or whole, whenever the process is killed."""
     from safetensors.torch import save
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(save(tensors, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, save(tensors, metadata))
 
 
 def join(blocks: Sequence[Block]) -> Block:
@@ -126,14 +117,14 @@ def join(blocks: Sequence[Block]) -> Block:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a block file; both are empty where there is none or a damaged one."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("block", "{}"))
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, json.JSONDecodeError):
+        metadata, tensors = read_tensors(path)
+        header = json.loads(metadata.get("block", "{}"))
+    except (OSError, SafetensorError, ValueError, RecursionError):
         return {}, {}
+    return (header, tensors) if isinstance(header, dict) else ({}, {})
 
 
 def _unpack(header: dict[str, Any], tensors: dict[str, Tensor]) -> Block:

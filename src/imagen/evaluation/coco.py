@@ -12,6 +12,7 @@ from imagen.errors import UserError
 from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.prompts import PromptSet, list_prompts
 from imagen.files import write_atomically
+from imagen.foreign import read_json
 
 RULE = (
     "pictures in the order of sha256('image <id>'), each with its caption of the smallest sha256('caption <id>'), ids "
@@ -70,7 +71,7 @@ def _rank(kind: str, number: int) -> bytes:
 
 def _read(path: Path) -> list[Caption]:
     try:
-        annotations = json.loads(path.read_text(encoding="utf-8"))["annotations"]
+        annotations = read_json(path, "use the published file")["annotations"]
         return [Caption(int(a["image_id"]), int(a["id"]), " ".join(a["caption"].split())) for a in annotations]
     except OSError as error:
         raise UserError(f"COCO captions {path} cannot be read: {error.strerror}") from error
@@ -98,7 +99,7 @@ def _verify_or_write(frozen: dict[str, Any], manifest: Path, path: Path) -> None
         write_atomically(manifest, (json.dumps(frozen) + "\n").encode())
         return
     try:
-        recorded = json.loads(manifest.read_text(encoding="utf-8"))
+        recorded = read_json(manifest, "restore it")
         differing = next((key for key in frozen if recorded[key] != frozen[key]), None)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(

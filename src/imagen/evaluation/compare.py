@@ -1,6 +1,5 @@
 """Two finished evaluations side by side: the same prompts, the same noise, two models."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from imagen.evaluation.curves import Cell
 from imagen.evaluation.jackknife import Interval
 from imagen.evaluation.report import FORMAT
 from imagen.evaluation.results import CellResult
+from imagen.foreign import read_json
 
 MUST_AGREE = ("judges", "checker", "prompts", "texts_sha256", "reference", "seed", "pictures_per_cell", "resolution")
 """Facts without which a difference of two numbers says nothing about the two models."""
@@ -60,9 +60,11 @@ def read_results(folder: Path) -> dict[str, Any]:
     """The content of results.json. Raises UserError when it is not there, not whole, or of another format."""
     path = folder / "results.json"
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        results = read_json(path, "finish that evaluation first")
+    except OSError as error:
         raise UserError(f"compare: {path} cannot be read; finish that evaluation first ({error})") from error
+    if not isinstance(results, dict):
+        raise UserError(f"compare: {path} holds no results; finish that evaluation first")
     if results.get("format") != FORMAT:
         raise UserError(
             f"compare: {path} has format {results.get('format')}, this version reads {FORMAT}; evaluate again"

@@ -9,10 +9,11 @@ from imagen.evaluation.curves import file_label
 from imagen.evaluation.html import document, picture, prose, table
 from imagen.evaluation.jackknife import Interval
 from imagen.evaluation.pareto_plot import Line, plot_curves
-from imagen.evaluation.report import markdown_table, write_text
+from imagen.evaluation.report import markdown_table
 from imagen.evaluation.report_tables import Rows, change_text, with_interval
 from imagen.evaluation.results import GROUND_TRUTH, CellResult
 from imagen.evaluation.strips import middle_and_ends
+from imagen.files import write_text
 from imagen.pictures import labelled_grid, save_png
 
 COLOURS = ("#0b6bcb", "#d9480f")

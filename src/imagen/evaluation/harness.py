@@ -189,7 +189,7 @@ class Evaluation:
         }
 
     def _write_timing(self, watch: Stopwatch, total: float) -> None:
-        from imagen.evaluation.report import write_json
+        from imagen.files import write_json
 
         timing = {
             "seconds": round(total, 2),

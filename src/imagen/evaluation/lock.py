@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from imagen.files import open_lock
+
 
 @contextmanager
 def hold(path: Path, wait: bool) -> Iterator[bool]:
@@ -14,8 +16,7 @@ def hold(path: Path, wait: bool) -> Iterator[bool]:
     The kernel drops the lock with its process, so a killed one is no obstacle. The empty file stays: removing it would
     let two processes lock two files of one name.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    handle = open_lock(path)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -1,6 +1,5 @@
 """CLIP's image preprocessing on whole batches, on the model's device, equal to the Hugging Face processor's."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from imagen.errors import UserError
 from imagen.evaluation.arrays import Pixels
+from imagen.foreign import read_json
 
 BICUBIC = 3  # PIL.Image.Resampling.BICUBIC, as it stands in preprocessor_config.json
 
@@ -33,8 +33,8 @@ class ClipPreprocessing:
         """Read preprocessor_config.json. Raises UserError when it asks for something that is not done here."""
         path = folder / "preprocessor_config.json"
         try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
+            config = read_json(path, "restore the file")
+        except OSError as error:
             raise UserError(f"{path}: cannot be read ({error})") from error
         unsupported = [key for key in ("do_resize", "do_center_crop", "do_normalize") if not config.get(key, True)]
         if unsupported or config.get("resample", BICUBIC) != BICUBIC:

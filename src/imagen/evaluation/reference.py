@@ -15,6 +15,7 @@ from imagen.errors import UserError
 from imagen.evaluation.arrays import Features, Pixels, as_pixels, fingerprint
 from imagen.evaluation.blocks import save_atomically
 from imagen.evaluation.features import Extractor
+from imagen.files import read_tensors
 from imagen.progress import track
 
 BATCH = 64
@@ -114,10 +115,9 @@ def _state(path: Path) -> list[str | int]:
 
 def _load(path: Path) -> Features | None:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     try:
-        return load_file(path)["features"]
+        return read_tensors(path)[1]["features"]
     except (OSError, SafetensorError, KeyError):
         return None
 

@@ -25,6 +25,7 @@ from imagen.evaluation.report_tables import (
 from imagen.evaluation.results import GROUND_TRUTH, Results
 from imagen.evaluation.strips import strip_files
 from imagen.evaluation.tensorboard import write_tensorboard
+from imagen.files import write_json, write_text
 from imagen.pictures import labelled_grid, save_png
 
 FORMAT = 2
@@ -133,18 +134,6 @@ def as_markdown(results: Results, strips: Sequence[str] = ()) -> str:
     ]
     lines += ["```json", json.dumps(results.facts, indent=2, sort_keys=True), "```", ""]
     return "\n".join(lines)
-
-
-def write_json(value: Any, path: Path) -> None:
-    """Indented, whole or not at all. NaN is refused: it is not JSON."""
-    write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
-
-
-def write_text(text: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def headline(results: Results) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.blocks import save_atomically
 from imagen.evaluation.lock import hold
+from imagen.files import read_tensors
 from imagen.tensors import Images
 
 Stages = Sequence[Mapping[str, Any]]
@@ -53,9 +54,8 @@ class SharedStages:
 
 def _load(path: Path) -> Tensor | None:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     try:
-        return load_file(path)["images"]
+        return read_tensors(path)[1]["images"]
     except (OSError, SafetensorError, KeyError):
         return None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.blocks import save_atomically
+from imagen.files import read_tensors
 from imagen.pictures import labelled_grid, save_png
 
 FILE = "strips.safetensors"
@@ -46,16 +47,16 @@ def save_strips(strips: Sequence[Strip], identity: Mapping[str, Any], folder: Pa
 
 def load_strips(identity: Mapping[str, Any], folder: Path) -> list[Strip] | None:
     """The strips that were kept, or None when there are none of this `identity`, or they are damaged."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     try:
-        with safe_open(folder / FILE, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("strips", "{}"))
-            if header.get("fingerprint") != fingerprint(dict(identity)):
-                return None
-            return [Strip(stage, levels, file.get_tensor(stage)) for stage, levels in header["stages"].items()]
-    except (OSError, SafetensorError, json.JSONDecodeError):
+        metadata, tensors = read_tensors(folder / FILE)
+        header = json.loads(metadata.get("strips", "{}"))
+    except (OSError, SafetensorError, ValueError, RecursionError):
         return None
+    if not isinstance(header, dict) or header.get("fingerprint") != fingerprint(dict(identity)):
+        return None
+    return [Strip(stage, levels, tensors[stage]) for stage, levels in header["stages"].items()]
 
 
 def draw_strips(strips: Sequence[Strip], texts: Sequence[str], weights: Sequence[float], folder: Path) -> None:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from imagen.errors import UserError
 from imagen.fetching.lock import in_units
+from imagen.files import open_lock
 from imagen.progress import track
 
 BLOCK = 1 << 20
@@ -146,6 +147,7 @@ def _refused(error: urllib.error.HTTPError, address: str, file: BinaryIO, offset
 
 def _open_alone(part: Path) -> BinaryIO:
     """`part`, open for appending. The kernel drops the lock of a killed process."""
+    os.close(open_lock(part))  # refuses a link
     file = part.open("ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,6 +11,7 @@ from imagen.errors import UserError
 from imagen.fetching.download import Network, download
 from imagen.fetching.lock import Asset, LockedFile
 from imagen.files import publish, sha256_of_file, write_atomically
+from imagen.foreign import matches, read_json
 
 TRUSTED = "fetched.lock"
 """The user's own lock file, in the folder of the models: hashes of files that the shipped one does not know."""
@@ -92,12 +93,16 @@ def _fetch_file(asset: Asset, file: LockedFile, target: Path, origin: Origin, tr
 def read_trusted(models: Path) -> dict[str, str]:
     """The user's own hashes by `<id>/<name>`; none if there is no such file. Raises UserError if it is damaged."""
     path = models / TRUSTED
-    if not path.exists():
-        return {}
+    way_out = "repair it, or delete it to trust anew"
     try:
-        return {str(name): str(sha256) for name, sha256 in json.loads(path.read_text(encoding="utf-8")).items()}
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); repair it, or delete it to trust anew") from error
+        hashes = read_json(path, way_out)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error}); {way_out}") from error
+    if not matches(hashes, dict[str, str]):
+        raise UserError(f"{path} cannot be read (names and their sha256 are expected); {way_out}")
+    return hashes
 
 
 def _write_trusted(models: Path, trusted: Mapping[str, str]) -> None:

@@ -1,7 +1,6 @@
 """The lock file of published weights: what can be fetched, from where, and what must arrive."""
 
 import difflib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from imagen.errors import UserError
+from imagen.foreign import read_json
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -65,7 +65,7 @@ def read_lock(path: Path = LOCK) -> dict[str, Asset]:
         UserError: if it cannot be read, or a file in it would be written outside its asset's folder.
     """
     try:
-        assets = json.loads(path.read_text(encoding="utf-8"))["assets"]
+        assets = read_json(path, "restore it")["assets"]
         return {name: _asset(name, node) for name, node in assets.items()}
     except OSError as error:
         raise UserError(f"lock file {path} cannot be read: {error.strerror}") from error

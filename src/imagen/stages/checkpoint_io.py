@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
 
 from imagen.errors import UserError
-from imagen.files import sha256_of_file
+from imagen.files import create, fsync_folder, open_regular, sha256_of_file
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -34,7 +35,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.part")
         try:
-            with partial.open("wb") as file:
+            with create(partial) as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -44,7 +45,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             _write_digests(target, [digest, *_read_digests(target)])
             partial.replace(target)
             _write_digests(target, [digest])
-            _fsync_folder(target.parent)
+            fsync_folder(target.parent)
         except (OSError, RuntimeError) as error:  # torch's zip writer turns the disk's errors into RuntimeErrors
             cause = error if isinstance(error, OSError) else error.__context__
             if not isinstance(cause, OSError):
@@ -72,7 +73,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                     "delete it to go on from an older one"
                 )
         try:
+            _refuse_compressed(source)
             return torch.load(source, map_location="cpu", weights_only=True)
+        except UserError:
+            raise
         except pickle.UnpicklingError as error:
             raise UserError(
                 f"checkpoint {source} cannot be read: it is no checkpoint of tensors and plain values, or holds code, "
@@ -89,6 +93,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         _digest_file(Path(path)).unlink(missing_ok=True)
 
 
+def _refuse_compressed(path: Path) -> None:
+    """Torch writes zip archives of stored entries; a compressed or doubly used one unpacks to gigabytes from little.
+
+    Raises:
+        UserError: if the entries together are larger than the file.
+        zipfile.BadZipFile: if it is no zip archive, such as torch's format of before 2020, whose sizes are only claims.
+    """
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > (size := path.stat().st_size):
+        raise UserError(
+            f"checkpoint {path} unpacks from {size} to {unpacked} bytes, which torch.save never writes (a zip bomb?); "
+            "take it from where it was written once more, or delete it"
+        )
+
+
 def _digest_file(checkpoint: Path) -> Path:
     return checkpoint.with_name(checkpoint.name + ".sha256")
 
@@ -101,8 +121,8 @@ def _read_digests(checkpoint: Path) -> list[str]:
 
 def _write_digests(checkpoint: Path, digests: list[str]) -> None:
     partial = checkpoint.with_name(f".{checkpoint.name}.sha256.part")
-    with partial.open("w", encoding="ascii") as file:
-        file.write("\n".join(digests) + "\n")
+    with create(partial) as file:
+        file.write(("\n".join(digests) + "\n").encode("ascii"))
         file.flush()
         os.fsync(file.fileno())
     partial.replace(_digest_file(checkpoint))
@@ -123,11 +143,3 @@ def _not_finite(checkpoint: dict[str, Any]) -> Iterator[str]:
         for name, tensor in _tensors(checkpoint.get(part, {}), part):
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 yield name
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,20 +8,26 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from imagen.diffusion.denoiser import Denoiser
+from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
-from imagen.files import publish, sha256_of_file
+from imagen.files import publish, sha256_of_file, write_json, write_text
+from imagen.foreign import checked_record, read_json
 from imagen.instantiation import instantiate_stage_part
+from imagen.names import checked_name
 from imagen.stages.model import StageModel
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 FORMAT_VERSION = 1
+MAX_RESOLUTION = 1 << 14
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -69,14 +75,13 @@ def export_stage(
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in denoiser.state_dict().items()}
     partial = folder / f".{WEIGHTS}.part"
+    partial.unlink(missing_ok=True)  # it may be a link to another file
     save_file(state, partial)
     fields = asdict(description) | {"weights_sha256": sha256_of_file(partial)}
     (folder / CONFIG).unlink(missing_ok=True)  # of the export before this one: it does not describe these weights
     publish(partial, folder / WEIGHTS)
-    (folder / CARD).write_text(card or default_card(description), encoding="utf-8")
-    partial = folder / f".{CONFIG}.part"
-    partial.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-    publish(partial, folder / CONFIG)
+    write_text(card or default_card(description), folder / CARD)
+    write_json(fields, folder / CONFIG)
 
 
 def read_description(folder: Path) -> StageDescription:
@@ -85,17 +90,22 @@ def read_description(folder: Path) -> StageDescription:
     Raises:
         UserError: if there is no exported stage, or one of a newer format.
     """
-    path = folder / CONFIG
+    path, way_out = folder / CONFIG, "export the stage again"
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        found = fields.get("format_version")
-        if found != FORMAT_VERSION:
-            raise UserError(f"{path}: format_version {found}, this version reads {FORMAT_VERSION}: update the project")
-        return StageDescription(**fields)
+        fields = read_json(path, way_out, max_bytes=1 << 20)
     except FileNotFoundError:
         raise UserError(f"{folder}: no exported stage ({CONFIG} is missing); train one with python train.py") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a stage's description ({error}); export the stage again") from None
+    found = fields.get("format_version") if isinstance(fields, dict) else FORMAT_VERSION
+    if found != FORMAT_VERSION:
+        wanted = f"this version reads {FORMAT_VERSION}: update the project"
+        raise UserError(f"{path}: format_version {found!r:.60}, {wanted}")
+    description = checked_record(StageDescription, fields, str(path), way_out)
+    checked_name(description.name, f"{path}: name")
+    for name in ("resolution", "low_resolution"):
+        size = getattr(description, name)
+        if size is not None and not 1 <= size <= MAX_RESOLUTION:
+            raise UserError(f"{path}: {name} is {size}, expected 1 to {MAX_RESOLUTION}; {way_out}")
+    return description
 
 
 def load_stage(folder: Path, device: torch.device | str = "cpu") -> TrainedStage:
@@ -113,7 +123,7 @@ def load_stage(folder: Path, device: torch.device | str = "cpu") -> TrainedStage
             f"{weights}: sha256 {found[:12]}…, expected {description.weights_sha256[:12]}…: the file was changed or "
             "damaged; export the stage again"
         )
-    denoiser: Denoiser = instantiate_stage_part(description.denoiser)
+    denoiser = stage_part(Denoiser, description.denoiser, "denoiser")
     try:
         state = load_file(weights)
     except SafetensorError as error:
@@ -127,11 +137,25 @@ def ready_to_sample(
 ) -> TrainedStage:
     """The stage that `description` and the trained `denoiser` make, on `device`, in evaluation mode."""
     denoiser = denoiser.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-    augmentation = instantiate_stage_part(description.augmentation) if description.augmentation else None
-    schedule = instantiate_stage_part(description.schedule)
+    schedule = stage_part(NoiseSchedule, description.schedule, "schedule")
+    augmentation = None
+    if description.augmentation:
+        augmentation = stage_part(NoiseSchedule, description.augmentation, "augmentation")
     return TrainedStage(
         description, StageModel(description.name, description.resolution, denoiser, schedule, augmentation)
     )
+
+
+def stage_part(cls: type[Part], config: Mapping[str, Any], where: str) -> Part:
+    """The part of a stage that `config`, which came with somebody's weights, describes.
+
+    Raises:
+        UserError: if it cannot be built, or is no `cls`; `where` says which part it is.
+    """
+    part = instantiate_stage_part(config)
+    if not isinstance(part, cls):
+        raise UserError(f"{where} of the stage is a {type(part).__name__}, no {cls.__name__}; export the stage again")
+    return part
 
 
 def _load_state(denoiser: Denoiser, state: dict[str, torch.Tensor], path: Path) -> None:

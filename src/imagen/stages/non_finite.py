@@ -1,12 +1,12 @@
 """What was trained on when a loss or a gradient stopped being finite."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
+from imagen.files import write_json
 from imagen.tensors import PerImage
 
 
@@ -29,7 +29,6 @@ def write_report(
     folder: Path, step: int, seed: int, rank: int, norm: float, micro_batches: Sequence[MicroBatch]
 ) -> Path:
     """Write what optimizer step `step` was made of: with seed, position and rank it can be repeated exactly."""
-    folder.mkdir(parents=True, exist_ok=True)
     report = {
         "step": step,
         "seed": seed,
@@ -47,5 +46,5 @@ def write_report(
         ],
     }
     path = folder / f"step-{step:07d}-rank-{rank}.json"
-    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(report, path)
     return path

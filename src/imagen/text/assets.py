@@ -1,11 +1,11 @@
 """The files of a pre-trained text encoder: where they are, what is in them, whether they are the same."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from imagen import foreign
 from imagen.errors import UserError
 from imagen.fetching.absent import fetched_folder, how_to_fetch
 from imagen.files import sha256_of_file
@@ -67,11 +67,11 @@ def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> P
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises UserError naming the file when there is none."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = foreign.read_json(path, "restore the file")
     except FileNotFoundError:
         raise MissingAssetError(f"{path} is missing: set text.encoder.path to a complete model") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); restore the file") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; restore the file") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: a JSON object is expected, found {type(values).__name__}; restore the file")
     return values

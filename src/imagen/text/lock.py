@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imagen.errors import UserError
+from imagen.files import open_lock
 
 LOCK = "lock"
 
@@ -45,8 +46,7 @@ def _locked(folder: Path, doing: str, option: str) -> Iterator[tuple[int, str]]:
     """The open lock file and what the last holder wrote into it."""
     path = folder / LOCK
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = open_lock(path)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror}; set {option} to another one, in a folder that can be written",

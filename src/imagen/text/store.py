@@ -152,7 +152,7 @@ def _way_out(folder: Path) -> str:
 def sweep(folder: Path, manifest: Manifest | None) -> None:
     """Remove what a killed builder left: temporary files, and shards that the manifest does not name."""
     known = {record.name for record in manifest.shards} if manifest else set()
-    for path in [*folder.glob(".*.partial"), *folder.glob("shard-*.safetensors")]:
+    for path in [*folder.glob(".*.part"), *folder.glob("shard-*.safetensors")]:
         if path.name not in known:
             path.unlink(missing_ok=True)
 

@@ -120,8 +120,8 @@ def test_good_answers_are_read(tmp_path):
         (GOOD | {"answers": ["0", 0, 0, 1, None, 2]}, "question 1: '0' is none"),
         (GOOD | {"rater": " "}, "names no rater"),
         ("[1]", "holds no answers and no key"),
-        ("{", "is not JSON"),
-        ("[" * 100000, "is not JSON"),
+        ("{", "not JSON"),
+        ("[" * 100000, "nested too deeply"),
     ],
 )
 def test_answers_that_cannot_be_right_are_refused_by_file(tmp_path, content, complaint):

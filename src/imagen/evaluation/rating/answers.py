@@ -1,6 +1,5 @@
 """Files of raters, checked against the key of their page."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from imagen.errors import UserError
 from imagen.evaluation.rating.page import FORMAT
 from imagen.evaluation.rating.questions import QUESTIONS
+from imagen.foreign import read_json
 
 CHECKS_TO_PASS = 0.8
 """Of the checks that a rater answered; the paper leaves out whoever gets fewer right."""
@@ -89,11 +89,9 @@ def _rater(path: Path, key: Mapping[str, Any]) -> Rater:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, "have it saved again")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON ({str(error).splitlines()[0]}); have it saved again") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no answers and no key; give files that a rating page saved")
     return content
