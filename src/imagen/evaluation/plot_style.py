@@ -5,6 +5,7 @@ from typing import Any
 
 from imagen.evaluation.jackknife import Interval
 from imagen.evaluation.results import CellResult, Results
+from imagen.files import replacing
 
 COLOURS = {"dynamic": "#0b6bcb", "static": "#d9480f", "none": "#6741d9"}
 OTHER_COLOURS = ("#2b8a3e", "#a61e4d", "#846358", "#087f5b")
@@ -74,8 +75,7 @@ def save(figure: Any, path: Path) -> None:
     """Write a PNG whole or not at all, and close the figure."""
     import matplotlib.pyplot as plt
 
-    partial = path.with_name(f".{path.name}")
-    # No date and no version in the file: equal results are equal pictures.
-    figure.savefig(partial, dpi=130, format="png", metadata={"Software": None})
+    with replacing(path) as stream:
+        # No date and no version in the file: equal results are equal pictures.
+        figure.savefig(stream, dpi=130, format="png", metadata={"Software": None})
     plt.close(figure)
-    partial.replace(path)

@@ -33,6 +33,7 @@ class Origin:
         found = next((path for path in candidates if path.is_file()), None)
         if found is None:
             raise UserError(f"{self.local} holds neither {asset.id}/{file.name} nor {file.name}; correct --from")
+        part.unlink(missing_ok=True)  # it may be a link to another file
         shutil.copyfile(found, part)
 
 
