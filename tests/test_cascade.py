@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from small_stages import FEATURES, export_random_stage, small_cascade
 
 from imagen.cascade import Cascade, SamplingSettings
@@ -37,6 +38,20 @@ def test_a_picture_does_not_depend_on_its_batch(cascade, text):
     assert [images.shape[-1] for images in together] == [8, 16]
     for batch, single in zip(together, alone, strict=True):
         torch.testing.assert_close(batch[2:3], single, atol=1e-5, rtol=1e-4)
+
+
+def in_bfloat16(cascade, text, ids, tokens=5):
+    """As `sample`, the captions cut or padded to so many tokens: those beyond their own are masked."""
+    values, mask = text
+    resized = F.pad(values, (0, 0, 0, tokens - 5)), F.pad(mask, (0, tokens - 5))
+    with torch.autocast("cpu", torch.bfloat16):
+        return sample(cascade, resized, ids)
+
+
+def test_a_longer_caption_in_the_batch_moves_no_bit_of_the_others(cascade, text):
+    for tokens in (6, 13, 32):
+        expected, found = (in_bfloat16(cascade, text, [0, 1, 2, 3], padded) for padded in (5, tokens))
+        assert all(torch.equal(one, other) for one, other in zip(expected, found, strict=True))
 
 
 def test_seed_caption_weight_and_aug_level_all_matter(cascade, text):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from imagen.diffusion.conditioning import Conditioning, LowResImage, OtherSizeImages
 from imagen.diffusion.guidance import Guidance
@@ -17,6 +18,10 @@ from imagen.stages.model import StageModel
 from imagen.tensors import Images, Text, TextMask
 
 CHANNELS = 3
+
+TEXT_MULTIPLE = 32
+"""Captions are padded to a multiple of so many tokens. A softmax in bfloat16 on a CPU sums the last keys that do not
+fill a vector in another order: with the longest caption of the batch, a picture would depend on its neighbours."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,8 @@ class Cascade:
     ) -> list[Images]:
         """The pictures of every stage that is run, smallest first, in [-1, 1].
 
-        Picture i depends on (`seed`, `picture_ids[i]`) and its own caption alone, whatever else is in the batch.
+        Picture i depends on (`seed`, `picture_ids[i]`) and its own caption alone, whatever else is in the batch, to
+        the rounding of the hardware (docs/reliability.md).
 
         Args:
             text, text_mask: embedded captions, one a picture.
@@ -92,6 +98,8 @@ class Cascade:
         """
         if len(text) != len(picture_ids):
             raise UserError(f"{len(text)} captions for {len(picture_ids)} pictures")
+        missing = -text.shape[1] % TEXT_MULTIPLE
+        text, text_mask = F.pad(text, (0, 0, 0, missing)), F.pad(text_mask, (0, missing))
         pictures: list[Images] = []
         for stage, how in zip(self.stages[first : len(settings)], settings[first:], strict=True):
             generators = [make_generator(seed, "picture", i, stage.model.name) for i in picture_ids]

@@ -1,7 +1,10 @@
 """The cascade in assets/: whole, small, and better than chance on compositions it never saw."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
 from imagen.app.sampling import open_studio, settings_for
@@ -24,6 +27,23 @@ def test_it_paints_the_background_and_the_colours_that_the_caption_names(verdict
     # By chance: a third of the backgrounds, a sixth of the colours of one object.
     assert np.mean([verdict.parts["background"] for verdict in verdicts]) > 0.8
     assert np.mean([verdict.parts["colours"] for verdict in verdicts]) > 0.6
+
+
+@pytest.mark.skipif(not torch.cpu._is_amx_tile_supported(), reason="promised where it was measured: on AMX")
+@pytest.mark.parametrize("weights", [[3.0, 1.5], [1.0]], ids=["guided", "without guidance"])
+def test_in_bfloat16_on_one_thread_pictures_are_the_same_bits_in_any_batch(compose_config, weights):
+    config = compose_config("sample", "sampler.num_steps=3", "sr_sampler.num_steps=2", "cascade.device=cpu",
+                            "cascade.precision=bf16-mixed")  # fmt: skip
+    studio = open_studio(config)
+    captions = ["a red circle", "two green triangles", "a blue ring to the left of a red square on a white background"]
+    settings = settings_for(config, len(studio.cascade.stages), weights)
+    whole, alone, late = (
+        replace(studio, batch_size=size).images([captions[i] for i in ids], ids, settings)
+        for size, ids in ((3, [0, 1, 2]), (1, [0, 1, 2]), (2, [2, 1, 0]))
+    )
+    for one, two, three in zip(whole, alone, late, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three.flip(0))
 
 
 def test_all_that_is_shipped_takes_at_most_40_megabytes():

@@ -1,10 +1,13 @@
 import pytest
 import torch
 
+from imagen.errors import UserError
 from imagen.evaluation.frechet import Gaussian, frechet_distance
 from imagen.evaluation.jackknife import (
     GROUPS,
+    Jackknife,
     enough_for_frechet,
+    group_sizes,
     groups_of,
     jackknife_frechet,
     jackknife_mean,
@@ -63,6 +66,43 @@ def test_the_difference_of_a_cell_to_itself_is_exactly_zero():
     interval = (one - one).interval
     assert (interval.low, interval.estimate, interval.high) == (0, 0, 0)
     assert not interval.excludes_zero
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 20, 21, 29, 39, 41, 64, 128, 512])
+def test_a_mean_is_estimated_by_itself_however_many_pictures(count):
+    """With 29 pictures 9 groups have two and 11 have one: taken as equal they moved the estimate."""
+    values = torch.arange(count).double() ** 2
+    found = jackknife_mean(values)
+    assert found.sizes.tolist() == torch.bincount(groups_of(count)).tolist()
+    assert found.interval.estimate == pytest.approx(float(values.mean()), rel=1e-13)
+
+
+def test_unequal_groups_follow_the_delete_m_jackknife():
+    """Busing, Meijer & van der Leeden (1999), written out for three groups of 2, 2 and 1."""
+    n, sizes, theta, without = 5, [2, 2, 1], 3.0, [2.5, 3.5, 3.25]
+    interval = Jackknife(theta, torch.tensor(without).double(), torch.tensor(sizes).double()).interval
+    estimate = 3 * theta - sum((1 - m / n) * part for m, part in zip(sizes, without, strict=True))
+    pseudo = [n / m * theta - (n / m - 1) * part for m, part in zip(sizes, without, strict=True)]
+    variance = sum((one - estimate) ** 2 / (n / m - 1) for m, one in zip(sizes, pseudo, strict=True)) / 3
+    assert interval.estimate == pytest.approx(estimate)
+    assert interval.high - interval.estimate == pytest.approx(4.302653 * variance**0.5, rel=1e-6)  # t of 2 degrees
+
+
+@pytest.mark.parametrize("count", [20, 29, 50])
+def test_a_bias_in_one_over_n_is_removed_whole(count):
+    sizes = group_sizes(count)
+    assert Jackknife(5 + 7 / count, 5 + 7 / (count - sizes), sizes).interval.estimate == pytest.approx(5, rel=1e-13)
+
+
+def test_numbers_of_identical_pictures_have_an_interval_of_no_width():
+    interval = jackknife_mean(torch.full((29,), 0.1).double()).interval
+    assert interval.low == interval.estimate == interval.high == pytest.approx(0.1)
+
+
+def test_numbers_of_other_groups_are_not_paired():
+    one, other = (jackknife_mean(torch.rand(count).double()) for count in (29, 30))
+    with pytest.raises(UserError, match="29 and 30 pictures"):
+        one - other
 
 
 def test_a_mean_of_few_pictures_has_student_s_interval():

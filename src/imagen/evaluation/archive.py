@@ -48,6 +48,10 @@ def write_archive(results: Results, folder: Path) -> None:
             }
             for result in results.cells
         },
+        "group_sizes": {
+            result.cell.name: {metric: jackknife.sizes.tolist() for metric, jackknife in result.jackknives.items()}
+            for result in results.cells
+        },
     }
     pictures = {name: kept.contiguous() for name, kept in results.pictures.items()}
     save_atomically(pictures, {"archive": json.dumps(header, sort_keys=True)}, folder / FILE)
@@ -63,7 +67,7 @@ def read_archive(folder: Path) -> Archive:
         header = parse_json(metadata["archive"], str(path), "finish that evaluation with evaluate.py first")
         jackknives = {
             cell: {
-                metric: Jackknife(numbers[0], torch.tensor(numbers[1:], dtype=torch.float64))
+                metric: _jackknife(numbers, header.get("group_sizes", {}).get(cell, {}).get(metric))
                 for metric, numbers in metrics.items()
             }
             for cell, metrics in header["jackknives"].items()
@@ -73,3 +77,12 @@ def read_archive(folder: Path) -> Archive:
         raise UserError(
             f"{path} cannot be read ({str(error).splitlines()[0]}); finish that evaluation with evaluate.py first"
         ) from error
+
+
+def _jackknife(numbers: list[float], sizes: list[float] | None) -> Jackknife:
+    """Archives of earlier versions have no sizes: their groups were taken as equal, and still are."""
+    value, *without = numbers
+    sizes = [1.0] * len(without) if sizes is None else sizes
+    if len(sizes) != len(without) or not all(size > 0 for size in sizes):
+        raise KeyError(f"{len(sizes)} group sizes for {len(without)} numbers")
+    return Jackknife(value, torch.tensor(without, dtype=torch.float64), torch.tensor(sizes, dtype=torch.float64))

@@ -1,8 +1,10 @@
 """How much a number would move with other pictures: grouped jackknife intervals, paired differences, Wilson's rates.
 
-Picture i belongs to group i mod g, whatever the size of the blocks. With θ the number of all pictures and θ₍ⱼ₎ the one
-without group j, the bias-corrected estimate is gθ - (g - 1) mean θ₍ⱼ₎ and its variance (g - 1)/g Σ (θ₍ⱼ₎ - mean θ₍ⱼ₎)²
-(Miller 1974). A percentile bootstrap is of no use for Fréchet distances: it adds their bias once more.
+Picture i belongs to group i mod g, whatever the size of the blocks, so groups differ by a picture where g does not
+divide n. With θ the number of all n pictures, θ₍ⱼ₎ the one without the mⱼ of group j, and hⱼ = n / mⱼ, the bias-corrected
+estimate is gθ - Σ (1 - 1/hⱼ) θ₍ⱼ₎ and its variance 1/g Σ (τⱼ - estimate)² / (hⱼ - 1) with τⱼ = hⱼθ - (hⱼ - 1) θ₍ⱼ₎ (the
+delete-mⱼ jackknife of Busing, Meijer & van der Leeden 1999): a mean is estimated by itself, and a bias in 1/n is removed
+whole. A percentile bootstrap is of no use for Fréchet distances: it adds their bias once more.
 
 All of it is the uncertainty of sampling with one model and a fixed reference; another training moves a number further.
 """
@@ -16,6 +18,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from imagen.errors import UserError
 from imagen.evaluation.arrays import Features, Features64
 from imagen.evaluation.frechet import Gaussian, frechet_distance
 
@@ -44,14 +47,19 @@ class Interval:
 
 @dataclass(frozen=True)
 class Jackknife:
-    """A number of all pictures, and the same number without each group. Differences of two over the same prompts and
-    noise are paired: what both share cancels group by group."""
+    """A number of all pictures, the same number without each group, and how many pictures each group has. Differences
+    of two over the same prompts and noise are paired: what both share cancels group by group."""
 
     value: float
     without: Float64[Tensor, "groups"]
+    sizes: Float64[Tensor, "groups"]
 
     def __sub__(self, other: "Jackknife") -> "Jackknife":
-        return Jackknife(self.value - other.value, self.without - other.without)
+        """Raises UserError unless both have the same groups."""
+        if not torch.equal(self.sizes, other.sizes):
+            counts = " and ".join(f"{float(one.sizes.sum()):g}" for one in (self, other))
+            raise UserError(f"no paired difference of groups of {counts} pictures in all: evaluate both again, alike")
+        return Jackknife(self.value - other.value, self.without - other.without, self.sizes)
 
     @cached_property
     def interval(self) -> Interval:
@@ -59,16 +67,25 @@ class Jackknife:
         from scipy.stats import t
 
         groups = len(self.without)
-        mean = self.without.mean()
-        estimate = groups * self.value - (groups - 1) * float(mean)
-        error = sqrt((groups - 1) / groups * float((self.without - mean).square().sum()))
+        share = self.sizes / self.sizes.sum()  # 1 / hⱼ
+        change = self.value - self.without
+        correction = float(((1 - share) * change).sum())  # estimate - θ; of a constant it is 0 to the last bit
+        spread = change * (1 - share) / share - correction  # τⱼ - estimate
+        error = sqrt(float((spread.square() * share / (1 - share)).mean()))
         margin = float(t.ppf((1 + LEVEL) / 2, groups - 1)) * error
+        estimate = self.value + correction
         return Interval(estimate, estimate - margin, estimate + margin, "jackknife")
 
 
 def groups_of(count: int) -> Int64[Tensor, "batch"]:
     """The group of each of `count` pictures: at most `GROUPS`, and a group each when they are fewer."""
     return torch.arange(count) % min(GROUPS, count)
+
+
+def group_sizes(count: int) -> Float64[Tensor, "groups"]:
+    """How many of `count` pictures each group has."""
+    groups = min(GROUPS, count)
+    return (count // groups + (torch.arange(groups) < count % groups)).double()
 
 
 def enough_for_frechet(count: int, features: int) -> bool:
@@ -92,13 +109,13 @@ def jackknife_frechet(reference: Gaussian, features: Features | Features64) -> J
         covariance = (total - left_out.T @ left_out - count * mean.outer(mean)) / (count - 1)
         return frechet_distance(reference, Gaussian(centre + mean, covariance, count))
 
-    return _jackknife(frechet_distance(reference, Gaussian.fit(features)), without, int(group.max()) + 1)
+    return _jackknife(frechet_distance(reference, Gaussian.fit(features)), without, len(features))
 
 
 def jackknife_mean(values: Float64[Tensor, "batch"]) -> Jackknife:
     """The mean of one number for each of at least two pictures."""
     group = groups_of(len(values))
-    return _jackknife(float(values.mean()), lambda index: float(values[group != index].mean()), int(group.max()) + 1)
+    return _jackknife(float(values.mean()), lambda index: float(values[group != index].mean()), len(values))
 
 
 def wilson(right: int, count: int) -> Interval:
@@ -113,5 +130,6 @@ def wilson(right: int, count: int) -> Interval:
     return Interval(rate, max(0.0, min(centre - margin, rate)), min(1.0, max(centre + margin, rate)), "wilson")
 
 
-def _jackknife(value: float, without: Callable[[int], float], groups: int) -> Jackknife:
-    return Jackknife(value, torch.tensor([without(index) for index in range(groups)], dtype=torch.float64))
+def _jackknife(value: float, without: Callable[[int], float], count: int) -> Jackknife:
+    sizes = group_sizes(count)
+    return Jackknife(value, torch.tensor([without(index) for index in range(len(sizes))], dtype=torch.float64), sizes)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from imagen.evaluation.arrays import Features, ReferenceFeatures
-from imagen.evaluation.jackknife import Jackknife, groups_of
+from imagen.evaluation.jackknife import Jackknife, group_sizes, groups_of
 
 ROWS = 1024
 """Rows of a kernel matrix in memory at a time."""
@@ -57,8 +57,8 @@ class KernelDistance:
         """The distance, and without each group. Kernels are summed by pairs of groups once."""
         vectors = self.form.prepare(features)
         group = groups_of(len(vectors))
-        groups = int(group.max()) + 1
-        sizes = torch.bincount(group)
+        sizes = group_sizes(len(vectors))
+        groups = len(sizes)
         parts = [vectors[group == index] for index in range(groups)]
         pairs = torch.tensor([[self._sum(one, other) for other in parts] for one in parts], dtype=torch.float64)
         traces = torch.tensor([self._trace(part) for part in parts], dtype=torch.float64)
@@ -72,7 +72,8 @@ class KernelDistance:
 
         # Three pictures at least, so that two are left when one is out.
         without = [distance(torch.arange(groups) != index) for index in range(groups)] if len(vectors) > 2 else []
-        return Jackknife(distance(torch.ones(groups, dtype=torch.bool)), torch.tensor(without, dtype=torch.float64))
+        whole = distance(torch.ones(groups, dtype=torch.bool))
+        return Jackknife(whole, torch.tensor(without, dtype=torch.float64), sizes[: len(without)])
 
     def _sum(self, one: Tensor, other: Tensor) -> float:
         return sum(float(self.form.kernel(rows @ other.T, one.shape[1]).sum()) for rows in one.split(ROWS))
