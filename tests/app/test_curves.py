@@ -1,6 +1,9 @@
 """Curves of an evaluation: named changes to how the cascade is sampled, and first stages that are sampled once."""
 
+import json
+import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +117,23 @@ def test_curves_of_your_own_are_given_on_the_command_line(compose_evaluation):
     assert not np.array_equal(pictures(plan, "one step", 2), pictures(plan, "three", 2))
     steps = [curve.identity["stages"][0]["sampler"]["num_steps"] for curve in plan.curves.values()]
     assert steps == [1, 3, 2]
+
+
+def rewrite(config, **changes):
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+
+
+def test_a_stage_described_in_another_way_is_another_stage(compose_config, stages, tmp_path):
+    """The weights are the same; what they are taken for is not."""
+    folders = [shutil.copytree(stage, tmp_path / Path(stage).name) for stage in stages]
+    overrides = ("guidance=sweep_sr", f"out={tmp_path}/out", f"cascade.stages=[{','.join(map(str, folders))}]")
+    before = make_plan(compose_config("evaluate", *FAST, *overrides))
+    first = pictures(before, "aug 0", 3)
+    schedule = {"_target_": "imagen.diffusion.schedules.CosineSchedule", "log_snr_min": -3.0, "log_snr_max": 3.0}
+    rewrite(folders[0] / "config.json", schedule=schedule)  # of the base stage, whose pictures are kept in out/stages
+    after = make_plan(compose_config("evaluate", *FAST, *overrides))
+    assert all(after.identities[label] != before.identities[label] for label in before.identities)
+    assert not np.array_equal(pictures(after, "aug 0", 3), first)
 
 
 def test_the_seed_of_the_cascade_is_part_of_what_a_curve_is(compose_evaluation):

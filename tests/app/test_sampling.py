@@ -16,7 +16,9 @@ from imagen.app.runs import find_stages
 from imagen.app.sample import sample
 from imagen.errors import UserError
 from imagen.evaluation.archive import read_archive
+from imagen.evaluation.arrays import fingerprint
 from imagen.pictures import read_settings
+from imagen.stages.export import read_description
 
 FAST = ["sampler.num_steps=2", "sr_sampler.num_steps=2", "cascade.device=cpu"]
 CAPTION = "a red circle above a blue square on a white background"
@@ -32,7 +34,7 @@ def compose_sample(compose_config, stages):
     return lambda *overrides: compose_config("sample", *FAST, f"cascade.stages=[{','.join(stages)}]", *overrides)
 
 
-def test_pictures_of_every_stage_carry_their_settings(compose_sample, tmp_path):
+def test_pictures_of_every_stage_carry_their_settings(compose_sample, stages, tmp_path):
     sample(
         compose_sample(
             f"prompt={CAPTION}",
@@ -52,6 +54,8 @@ def test_pictures_of_every_stage_carry_their_settings(compose_sample, tmp_path):
     assert (settings["prompt"], settings["picture"], settings["guidance"]) == (CAPTION, 1, [4.0, 2.0])
     assert (settings["seed"], settings["weights"]) == (7, "averaged")
     assert read_settings(out / "grid.png")["seed"] == 7
+    base, sr1 = (read_settings(out / name / "00001.png")["stages_sha256"] for name in ("base", "sr1"))
+    assert sr1 == [*base, fingerprint(read_description(Path(stages[1])).identity)]
 
 
 def test_the_same_seed_gives_the_same_pictures_in_any_batch(compose_sample, tmp_path):
@@ -143,12 +147,30 @@ def test_a_sweep_measures_every_weight_and_goes_on_where_it_stopped(compose_conf
     assert page.count("estimates of x0") == 2  # a strip picture of each stage
 
 
-def assert_the_strips_end_in_the_pictures_of_the_cells(out):
+def test_a_sweep_samples_anew_when_a_stage_is_described_in_another_way(compose_config, stages, tmp_path):
+    folders = [shutil.copytree(stage, tmp_path / Path(stage).name) for stage in stages]
+    config = compose_config(
+        "evaluate", *FAST, f"cascade.stages=[{','.join(map(str, folders))}]", "guidance=single", "guidance.weights=[3]",
+        "prompts.count=6", "block_size=6", f"out={tmp_path}/out", "metrics.reference.count=8", "grid_prompts=2",
+    )  # fmt: skip
+    found = []
+    for log_snr_max in (15.0, 3.0, 3.0):
+        path = folders[0] / "config.json"
+        fields = json.loads(path.read_text())
+        path.write_text(json.dumps(fields | {"schedule": fields["schedule"] | {"log_snr_max": log_snr_max}}))
+        evaluate(config)
+        timing = json.loads((tmp_path / "out" / "timing.json").read_text())
+        found.append(timing["pictures_reused"])
+        assert_the_strips_end_in_the_pictures_of_the_cells(tmp_path / "out", ["dynamic-w3.0"])
+    assert found == [0, 12, 18]  # the controls stay; then everything does
+
+
+def assert_the_strips_end_in_the_pictures_of_the_cells(out, cells=("dynamic-w1.0", "dynamic-w3.0")):
     pictures = read_archive(out).pictures
     with safe_open(out / "strips.safetensors", framework="pt") as file:
         weights, prompts, moments = file.get_slice("base").get_shape()[:3]
         last = file.get_tensor("sr1")[:, :, -1]
-    assert (weights, prompts, moments) == (2, 3, 2)
-    for row, cell in enumerate(("dynamic-w1.0", "dynamic-w3.0")):
+    assert (weights, prompts, moments) == (len(cells), 3, 2)
+    for row, cell in enumerate(cells):
         difference = last[row, :2].int() - pictures[cell].int()
         assert difference.abs().max() <= 1  # another batch size may round otherwise

@@ -1,5 +1,7 @@
 """Finished evaluations as curves: what is drawn and tabulated, what is refused."""
 
+from dataclasses import asdict
+
 import pytest
 from PIL import Image
 
@@ -14,6 +16,9 @@ from imagen.evaluation.ablation_curves import (
 from imagen.evaluation.ablation_plot import plot_ablation_across, plot_guidance_ablation
 from imagen.evaluation.ablation_table import ablation_table
 from imagen.evaluation.compare import MUST_AGREE
+from imagen.evaluation.metric import ALIGNMENT, FRECHET, Metric
+
+AXES = (("align", ALIGNMENT), ("fd", FRECHET))
 
 
 def results(*weights: float, right: float = 0.5, seed: int = 0) -> dict:
@@ -37,6 +42,8 @@ def results(*weights: float, right: float = 0.5, seed: int = 0) -> dict:
             }
             for weight in weights
         ],
+        "metrics": [asdict(Metric.of_judge(f"{name}[a]", "a", axis)) for name, axis in AXES]
+        + [asdict(Metric.of_checker(name)) for name in metrics if name.startswith("checker")],
         "controls": {"ground-truth": {"fd[a]": 5.0, "checker[all]": 1.0}},
         "seed": seed,
         "pictures_per_cell": 8,

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import nn
 
 from imagen.errors import UserError
+from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.dinov2 import Dinov2, original_positions, preprocess
 
 
@@ -76,7 +77,7 @@ def test_features_are_the_class_tokens_and_do_not_depend_on_the_batch(dinov2, ra
 
 
 def test_other_weights_are_not_called_fd_dinov2(dinov2):
-    assert dinov2.fidelity_key == f"fd[dinov2:{dinov2.identity['weights_sha256'][:8]}]"
+    assert dinov2.fidelity_key == f"fd[dinov2:{fingerprint(dinov2.identity['files'])[:8]}]"
 
 
 def test_what_is_no_complete_dinov2_is_refused(folder, clip, tmp_path):

@@ -8,15 +8,6 @@ from PIL import Image
 from imagen.errors import UserError
 from imagen.evaluation.arrays import as_pixels
 from imagen.evaluation.features import Judge, cosines
-from imagen.evaluation.names import (
-    CLIP_L14_SHA256,
-    DINOV2_L14_SHA256,
-    INCEPTION_SHA256,
-    OPENAI_PREPROCESSING,
-    clip_names,
-    dinov2_key,
-    inception_key,
-)
 from imagen.evaluation.preprocessing import ClipPreprocessing
 
 from .stand_ins import clip_folder
@@ -108,32 +99,6 @@ def test_a_folder_that_is_no_judge_is_refused(tmp_path, clip):
     (tmp_path / "other/preprocessor_config.json").write_text(json.dumps({"resample": 2}))
     with pytest.raises(UserError, match="only bicubic"):
         Judge(tmp_path / "other", "x")
-
-
-def test_the_identity_changes_with_weights_and_with_preprocessing(tmp_path, judge):
-    other_weights = Judge(clip_folder(tmp_path / "a", seed=1), "tiny", device="cpu")
-    other_size = Judge(clip_folder(tmp_path / "b", shortest_edge=36), "tiny", device="cpu")
-    same = Judge(clip_folder(tmp_path / "c"), "tiny", device="cpu")
-    assert same.identity == judge.identity
-    assert other_weights.identity["weights_sha256"] != judge.identity["weights_sha256"]
-    assert other_size.identity["weights_sha256"] == judge.identity["weights_sha256"]
-    assert other_size.identity != judge.identity
-
-
-def test_published_names_need_the_published_weights_and_preprocessing():
-    known = sorted(CLIP_L14_SHA256)[0]
-    assert clip_names("anything", known, OPENAI_PREPROCESSING).alignment_key == "clip_score"
-    assert clip_names("anything", known, OPENAI_PREPROCESSING).alignment_scale == 100
-    other = ClipPreprocessing(64, 64, OPENAI_PREPROCESSING.mean, OPENAI_PREPROCESSING.std)
-    assert clip_names("mine", known, other).alignment_key == "align[mine]"
-    assert clip_names("shapes-judge-a", "0" * 64, OPENAI_PREPROCESSING).fidelity_key == "fd[shapes-judge-a]"
-    assert clip_names("clip_score", "0" * 64, OPENAI_PREPROCESSING).alignment_key == "align[clip_score:00000000]"
-    assert inception_key(INCEPTION_SHA256, "inception", "fid") == "fid"
-    # A file can be made whose hash begins like the published one's.
-    assert inception_key("6726825d" + "0" * 56, "inception", "fid") == "fd[inception:6726825d]"
-    assert inception_key("0123456789", "inception-clean", "fid_clean") == "fd[inception-clean:01234567]"
-    assert dinov2_key(DINOV2_L14_SHA256) == "fd_dinov2"
-    assert dinov2_key("0123456789") == "fd[dinov2:01234567]"
 
 
 def test_pictures_that_are_not_uint8_are_refused():

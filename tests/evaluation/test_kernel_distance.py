@@ -4,7 +4,6 @@ import torch
 from imagen.evaluation.jackknife import groups_of
 from imagen.evaluation.kernel_distance import CMMD, KID, KernelDistance
 from imagen.evaluation.metrics import audit_kernel, precision_recall
-from imagen.evaluation.names import sibling
 
 
 def features(count, size, seed, shift=0.0):
@@ -53,10 +52,3 @@ def test_precision_is_of_the_generated_and_recall_of_the_real():
     precision, recall = precision_recall(generated, real, 3)
     assert precision > 0.8
     assert recall < 0.55
-
-
-def test_names_of_other_numbers_of_the_same_features():
-    assert sibling("fid", "kid") == "kid"
-    assert sibling("fid_clean", "kid") == "kid_clean"
-    assert sibling("fd_dinov2", "precision") == "precision_dinov2"
-    assert sibling("fd[inception:12345678]", "kid") == "kid[inception:12345678]"

@@ -8,6 +8,7 @@ import torch
 from imagen.errors import UserError
 from imagen.evaluation.features import cosines
 from imagen.evaluation.inception import Inception
+from imagen.evaluation.metric import KID
 from imagen.evaluation.metrics import Unwrapped, audit_alignment, clip_score_by_torchmetrics, clip_score_metric
 
 
@@ -35,7 +36,8 @@ def test_inception_gives_torchmetrics_fid_the_features_it_would_have_computed(
 
 
 def test_inception_with_other_weights_is_not_called_fid(inception):
-    assert inception.fidelity_key == f"fd[inception:{inception.identity['weights_sha256'][:8]}]"
+    assert inception.fidelity_key == f"fd[inception:{inception.identity['files']['weights'][:8]}]"
+    assert inception.metrics[KID].key == f"kid[{inception.name}]"
 
 
 def test_inception_features_do_not_depend_on_the_batch(inception, random_pixels):

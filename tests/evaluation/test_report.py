@@ -33,7 +33,13 @@ def test_results_json_holds_every_cell_and_calls_itself_not_comparable(run):
     assert found["samples_per_dimension"] == {"fd[tiny]": 12 / 16}
     assert found["audit"]["agrees"]
     assert found["audit"]["numbers"] == 3 * 6
-    assert found["judges"]["tiny"]["weights_sha256"] == results.judges[0].identity["weights_sha256"]
+    assert found["judges"]["tiny"]["files"] == results.judges[0].identity["files"]
+    said = {metric["key"]: (metric["judge"], metric["axis"], metric["lower_is_better"]) for metric in found["metrics"]}
+    assert said.keys() == found["cells"][0]["metrics"].keys()
+    assert said["fd[tiny]"] == ("tiny", "fd", True)
+    assert said["align[tiny]"] == ("tiny", "alignment", False)
+    assert said["checker[all]"] == (None, "checker", False)
+    assert said["checker[abstained]"] == (None, "checker", True)
     assert len(found["fingerprint"]) == 64
 
 

@@ -9,7 +9,7 @@ from small_stages import export_random_stage, small_cascade
 
 from imagen.errors import UserError
 from imagen.files import sha256_of_file
-from imagen.stages.export import load_stage
+from imagen.stages.export import load_stage, read_description
 
 
 def test_an_exported_stage_comes_back_with_every_weight(tmp_path):
@@ -37,6 +37,29 @@ def test_a_kill_between_new_weights_and_their_description_leaves_no_stage(tmp_pa
 def edit(folder, **changes):
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_the_identity_of_a_stage_is_all_but_how_it_came_to_be(tmp_path):
+    export_random_stage(tmp_path, "base", 8, None)
+    before = read_description(tmp_path)
+    fields = json.loads((tmp_path / "config.json").read_text())
+    history = {"step": 9, "images_seen": 9, "init_from": "0" * 64}
+    parameterisation = {"_target_": "imagen.diffusion.parameterisations.EpsPrediction"}
+    decisive = {
+        "name": "sr1",
+        "resolution": 16,
+        "low_resolution": 8,
+        "denoiser": fields["denoiser"] | {"parameterisation": parameterisation},
+        "schedule": fields["schedule"] | {"log_snr_max": 5.0},
+        "augmentation": fields["schedule"],
+        "text": None,
+        "weights_sha256": "0" * 64,
+    }
+    assert {*history, *decisive, "format_version"} == fields.keys()
+    for change, same in ((history, True), *(({name: value}, False) for name, value in decisive.items())):
+        edit(tmp_path, **change)
+        assert (read_description(tmp_path).identity == before.identity) is same, change
+        edit(tmp_path, **fields)
 
 
 def test_what_was_changed_or_damaged_is_refused_in_one_line(tmp_path):

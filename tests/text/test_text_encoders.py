@@ -1,15 +1,21 @@
+import json
+import re
 import shutil
 import socket
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
 from tiny_models import WORDS, save_bert, save_clip, save_t5, save_tokenizer
 
 from imagen.errors import UserError
-from imagen.text.assets import MissingAssetError
+from imagen.text.assets import MissingAssetError, hash_files
 from imagen.text.encoders import HuggingFaceEncoder
 
+ROOT = Path(__file__).parents[2]
+INDEX = "model.safetensors.index.json"
 CAPTIONS = ["a red circle", "a blue square left of a green circle", "the circle"]
 
 
@@ -117,6 +123,50 @@ def test_the_fingerprint_survives_a_move_and_tells_everything_else_apart(t5_fold
     }
     for name, encoder in changed.items():
         assert {key for key in base if base[key] != encoder.fingerprint[key]} == {name}
+
+
+def test_the_fingerprint_is_of_the_files_that_are_loaded(t5_folder, tmp_path):
+    folder = shutil.copytree(t5_folder, tmp_path / "t5")
+    whole, shard, index = (folder / f"{name}" for name in ("model.safetensors", "a.safetensors", INDEX))
+    shutil.copy(whole, shard)
+    weight_map = {"shared.weight": "a.safetensors"}
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    both = HuggingFaceEncoder(folder)
+    assert both.fingerprint == HuggingFaceEncoder(t5_folder).fingerprint  # transformers takes the whole file
+    shutil.copy(save_t5(tmp_path / "other", seed=1) / "model.safetensors", whole)
+    other = HuggingFaceEncoder(folder)
+    assert not torch.equal(other(CAPTIONS).values, HuggingFaceEncoder(t5_folder)(CAPTIONS).values)
+    assert other.fingerprint != both.fingerprint
+    whole.unlink()
+    sharded = HuggingFaceEncoder(folder)
+    torch.testing.assert_close(sharded(CAPTIONS).values, HuggingFaceEncoder(t5_folder)(CAPTIONS).values)
+    assert sharded.fingerprint["model"] == hash_files([folder / "config.json", shard])
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(UserError, match="the weights do not load"):
+        HuggingFaceEncoder(folder)(CAPTIONS)
+    for name in ("../a.safetensors", str(shard)):
+        index.write_text(json.dumps({"weight_map": {"shared.weight": name}}))
+        with pytest.raises(UserError, match="is not the name of a file in this folder"):
+            _ = HuggingFaceEncoder(folder).fingerprint
+
+
+def test_every_file_of_a_tokenizer_that_transformers_knows_is_in_the_fingerprint(t5_folder, tmp_path):
+    models = Path(find_spec("transformers").origin).parent / "models"
+    names = set()
+    for path in models.glob("*/tokenization_*.py"):
+        for table in re.findall(r"VOCAB_FILES_NAMES = (\{.*?\})", path.read_text(encoding="utf-8"), re.DOTALL):
+            names |= set(re.findall(r':\s*"([^"]+)"', table))
+    assert {"spiece.model", "spm.model", "vocab.txt", "bpe.codes"} <= names
+    for name in sorted(names | {"tokenizer.4.0.json", "special_tokens_map.json", "tokenizer_config.json"}):
+        folder = shutil.copytree(t5_folder, tmp_path / name)
+        (folder / name).write_text("another")
+        assert HuggingFaceEncoder(folder).fingerprint != HuggingFaceEncoder(t5_folder).fingerprint, name
+
+
+def test_the_shipped_encoder_keeps_the_fingerprint_that_caches_and_stages_hold():
+    shipped = HuggingFaceEncoder(ROOT / "assets" / "shapes_t5").fingerprint
+    for stage in ("base", "sr1"):
+        assert json.loads((ROOT / "assets" / "cascade" / stage / "config.json").read_text())["text"] == shipped
 
 
 def test_damaged_weights_are_refused(t5_folder, tmp_path):

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from imagen.app.sampling import Studio, listed, open_studio, settings_for
 from imagen.data.pixels import to_uint8
 from imagen.errors import UserError
+from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.curves import Curve, Plan, check_weights
 from imagen.evaluation.shared_stages import SharedStages
 
@@ -88,8 +89,10 @@ class CascadeCurve:
 
     def _stage(self, index: int, guidance_weight: float | None) -> dict[str, Any]:
         role, sampler = ("sr_guidance", "sr_sampler") if index else ("base_guidance", "sampler")
+        stage = self.studio.cascade.stages[index].description
         said = {
-            "weights_sha256": self.studio.cascade.stages[index].description.weights_sha256,
+            "stage_sha256": fingerprint(stage.identity),
+            "weights_sha256": stage.weights_sha256,  # part of it, for the reader
             "weights": self.config.cascade.weights,
             "seed": self.studio.seed,  # cascade.seed may be another than the evaluation's
             "guidance_weight": guidance_weight if role == self.weight_of else float(self.config[role]),

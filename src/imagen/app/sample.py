@@ -7,6 +7,7 @@ from omegaconf import DictConfig, ListConfig
 
 from imagen.app.sampling import Studio, open_studio, settings_for
 from imagen.errors import UserError
+from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.prompts import file_prompts, list_prompts
 from imagen.pictures import labelled_grid, save_png
 
@@ -37,15 +38,20 @@ def _save(
     pictures: list[np.ndarray], captions: list[str], studio: Studio, weights: list[float], config: DictConfig, out: Path
 ) -> None:
     """One PNG for each picture and stage, with all that is needed to make it again."""
+    hashes: list[str] = []  # of the stages that a picture came through
     for stage, batch in zip(studio.cascade.stages, pictures, strict=True):
+        hashes.append(fingerprint(stage.description.identity))
         for i, (caption, picture) in enumerate(zip(captions, batch, strict=True)):
             settings = {
                 "prompt": caption,
                 "seed": studio.seed,
                 "picture": i,
                 "stage": stage.description.name,
+                "stages_sha256": list(hashes),
                 "weights_sha256": stage.description.weights_sha256,
                 "weights": config.cascade.weights,
+                "autocast": studio.autocast,
+                "device": studio.device.type,
                 "guidance": weights,
                 "sampler": dict(config.sampler),
                 "sr_sampler": dict(config.sr_sampler),

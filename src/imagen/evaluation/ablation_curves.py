@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from imagen.errors import UserError
 from imagen.evaluation.compare import MUST_AGREE
 from imagen.evaluation.curves import Cell
 from imagen.evaluation.jackknife import Interval
+from imagen.evaluation.metric import Metric, pareto_pairs, read_metrics
 from imagen.evaluation.results import GROUND_TRUTH, CellResult
 
 
@@ -40,12 +42,20 @@ class AblationResults:
         """Of all curves, in order."""
         return list(dict.fromkeys(name for curve in self.curves for cell in curve.cells for name in cell.metrics))
 
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """What each number is, by key; of all curves, in order."""
+        known = read_metrics(self.facts, self.title)
+        return {name: known[name] for name in self.metric_names}
+
     @property
-    def judges(self) -> list[str]:
-        """Names of those that give an alignment and a distance."""
-        names = self.metric_names
-        found = [name.removeprefix("align[").removesuffix("]") for name in names if name.startswith("align[")]
-        return [judge for judge in found if f"fd[{judge}]" in names]
+    def pairs(self) -> list[tuple[str, str]]:
+        """The keys (alignment, Fréchet distance) of each judge that gives a distance; none where nobody reads."""
+        return pareto_pairs(self.metrics.values())
+
+    def keys(self, axis: str) -> list[str]:
+        """Of the numbers on this axis of `imagen.evaluation.metric`."""
+        return [key for key, metric in self.metrics.items() if metric.axis == axis]
 
 
 def curve_of_weights(label: str, results: Mapping[str, Any], curve: str) -> MeasuredCurve:

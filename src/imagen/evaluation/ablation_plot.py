@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from imagen.errors import UserError
 from imagen.evaluation.ablation_curves import AblationResults
+from imagen.evaluation.metric import ALIGNMENT, FRECHET
 from imagen.evaluation.pareto_plot import label_weights
 from imagen.evaluation.plot_style import CONTROL, STYLE, draw_intervals, pyplot, save
 
@@ -22,25 +24,31 @@ def plot_guidance_ablation(comparison: AblationResults, published: Published, pa
     """Guidance sweeps of several models: alignment against distance with the weights beside the points, for each judge;
     the published figure; what the checker says against the weight; its parts at each curve's weight of best
     alignment."""
-    panels: list[Draw] = [lambda axis, judge=judge: _pareto(axis, comparison, judge) for judge in comparison.judges]
+    panels: list[Draw] = [lambda axis, pair=pair: _pareto(axis, comparison, *pair) for pair in comparison.pairs]
     if published:
         panels.append(lambda axis: _published(axis, published))
-    for name in CHECKED:
+    checked = [name for name in CHECKED if name in comparison.metrics]
+    for name in checked:
         panels.append(lambda axis, name=name: _metric(axis, comparison, name, logarithmic=True))
-    panels.append(lambda axis: _parts(axis, comparison, comparison.judges[0]))
+    if checked and comparison.pairs:
+        panels.append(lambda axis: _parts(axis, comparison, comparison.pairs[0][0]))
     _figure(panels, comparison, path)
 
 
 def plot_ablation_across(comparison: AblationResults, path: Path) -> None:
     """Curves over anything else than the guidance weight: the checker's accuracy, alignment and distances."""
-    judge = comparison.judges[0]
-    names = ["checker[all]", "checker[shapes]", f"align[{judge}]", *(f"fd[{name}]" for name in comparison.judges)]
-    known = [name for name in names if name in comparison.metric_names]
-    panels: list[Draw] = [lambda axis, name=name: _metric(axis, comparison, name) for name in known]
+    checked = [name for name in ("checker[all]", "checker[shapes]") if name in comparison.metrics]
+    names = [*checked, *comparison.keys(ALIGNMENT)[:1], *comparison.keys(FRECHET)]
+    panels: list[Draw] = [lambda axis, name=name: _metric(axis, comparison, name) for name in names]
     _figure(panels, comparison, path)
 
 
 def _figure(panels: Sequence[Draw], comparison: AblationResults, path: Path) -> None:
+    """Raises UserError when there is nothing to draw."""
+    if not panels:
+        raise UserError(
+            f"{comparison.title}: the evaluations measured no alignment, and no checker looked; add a judge"
+        )
     plt = pyplot()
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
@@ -58,22 +66,23 @@ def _figure(panels: Sequence[Draw], comparison: AblationResults, path: Path) -> 
         save(figure, path)
 
 
-def _pareto(axis: Any, comparison: AblationResults, judge: str) -> None:
-    alignment, distance = f"align[{judge}]", f"fd[{judge}]"
+def _pareto(axis: Any, comparison: AblationResults, alignment: str, distance: str) -> None:
     points = []
     for colour, curve in zip(COLOURS, comparison.curves, strict=False):
-        places = [(cell.metrics[alignment], cell.metrics[distance]) for cell in curve.cells]
+        known = [(value, cell) for value, cell in curve.points if {alignment, distance} <= cell.metrics.keys()]
+        places = [(cell.metrics[alignment], cell.metrics[distance]) for _, cell in known]
         axis.plot(*zip(*places, strict=True), "-o", color=colour, markersize=4.5, linewidth=1.5, label=curve.label)
-        for (value, cell), (x, y) in zip(curve.points, places, strict=True):
+        for (value, cell), (x, y) in zip(known, places, strict=True):
             draw_intervals(axis, cell, x, y, alignment, distance, colour)
             points.append((value, (x, y), colour))
     if distance in comparison.truth:
         axis.axhline(comparison.truth[distance], color=CONTROL, linestyle="--", linewidth=1, label="real against real")
     axis.margins(0.08)
     axis.set_ylim(bottom=0)
-    axis.set_xlabel(f"{alignment}  (higher is better; real pictures {comparison.truth.get(alignment, 0):.3f})")
+    real = f"; real pictures {comparison.truth[alignment]:.3f}" if alignment in comparison.truth else ""
+    axis.set_xlabel(f"{alignment}  (higher is better{real})")
     axis.set_ylabel(f"{distance}  (lower is better)")
-    axis.set_title(f"fidelity against alignment, {judge}")
+    axis.set_title(f"fidelity against alignment, {comparison.metrics[distance].judge}")
     axis.legend(fontsize=8)
     label_weights(axis, points)
 
@@ -87,7 +96,8 @@ def _metric(axis: Any, comparison: AblationResults, name: str, logarithmic: bool
         )
         for value, cell in known:
             draw_intervals(axis, cell, value, cell.metrics[name], None, name, colour)
-    if name.startswith("fd[") and name in comparison.truth:
+    measures = comparison.metrics[name].axis
+    if measures == FRECHET and name in comparison.truth:
         axis.axhline(comparison.truth[name], color=CONTROL, linestyle="--", linewidth=1, label="real against real")
     values = sorted({value for curve in comparison.curves for value, _ in curve.points})
     if logarithmic:
@@ -95,18 +105,18 @@ def _metric(axis: Any, comparison: AblationResults, name: str, logarithmic: bool
         values = [value for value in values if value in (1, 1.5, 2, 3, 4, 6, 10)]
     axis.set_xticks(values, [f"{value:g}" for value in values])
     axis.set_xticks([], minor=True)
-    if not name.startswith("align"):
+    if measures != ALIGNMENT:
         axis.set_ylim(0, max(axis.get_ylim()[1], 0.1))
     axis.set_xlabel(comparison.varied)
     axis.set_title(CHECKED.get(name, name))
     axis.legend(fontsize=8)
 
 
-def _parts(axis: Any, comparison: AblationResults, judge: str) -> None:
-    names = [part for part in PARTS if f"checker[{part}]" in comparison.metric_names]
+def _parts(axis: Any, comparison: AblationResults, alignment: str) -> None:
+    names = [part for part in PARTS if f"checker[{part}]" in comparison.metrics]
     middle = (len(comparison.curves) - 1) / 2
     for index, (colour, curve) in enumerate(zip(COLOURS, comparison.curves, strict=False)):
-        value, cell = max(curve.points, key=lambda point: point[1].metrics[f"align[{judge}]"])
+        value, cell = max(curve.points, key=lambda point: point[1].metrics[alignment])
         for place, part in enumerate(names):
             x, name = place + SHUFFLE * 2 * (index - middle), f"checker[{part}]"
             label = f"{curve.label}, w = {value:g}" if place == 0 else None

@@ -1,6 +1,7 @@
 """The numbers of an ablation as Markdown."""
 
 from imagen.evaluation.ablation_curves import AblationResults
+from imagen.evaluation.metric import FRECHET
 from imagen.evaluation.report_tables import with_interval
 
 CHECKED = ("all", "colours", "shapes", "relation", "colour_attribution")
@@ -23,5 +24,5 @@ def ablation_table(comparison: AblationResults) -> str:
 def table_metrics(comparison: AblationResults) -> list[str]:
     """What the checker saw, then alignment and distance of each judge."""
     checked = [f"checker[{name}]" for name in CHECKED]
-    judged = [f"{axis}[{judge}]" for judge in comparison.judges for axis in ("align", "fd")]
-    return [name for name in (*checked, *judged) if name in comparison.metric_names]
+    judged = [key for pair in comparison.pairs for key in pair] or comparison.keys(FRECHET)
+    return [name for name in dict.fromkeys([*checked, *judged]) if name in comparison.metrics]

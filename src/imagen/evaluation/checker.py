@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from imagen.evaluation.arrays import Pixels
 from imagen.evaluation.blocks import Verdict
+from imagen.evaluation.metric import ABSTAINED
 from imagen.evaluation.prompts import Prompt
 
 VERSION = 1
@@ -66,5 +67,6 @@ def tallies(verdicts: Sequence[Verdict | None]) -> dict[str, list[bool]]:
     for verdict in checked:
         for name, right in {**verdict["categories"], **verdict["parts"]}.items():
             answers.setdefault(name, []).append(right)
-    answers["abstained"] = [verdict["abstained"] for verdict in checked]
-    return {f"checker[{name}]": values for name, values in answers.items()}
+    return {f"checker[{name}]": values for name, values in answers.items()} | {
+        ABSTAINED: [verdict["abstained"] for verdict in checked]
+    }

@@ -9,6 +9,7 @@ from imagen.errors import UserError
 from imagen.evaluation.archive import Archive, read_archive
 from imagen.evaluation.curves import Cell
 from imagen.evaluation.jackknife import Interval
+from imagen.evaluation.metric import Metric, read_metrics
 from imagen.evaluation.report import FORMAT
 from imagen.evaluation.results import CellResult
 from imagen.foreign import read_json
@@ -24,6 +25,11 @@ class Side:
     name: str
     results: Mapping[str, Any]
     archive: Archive
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What its numbers are, by key."""
+        return read_metrics(self.results, self.name)
 
     @property
     def cells(self) -> dict[Cell, CellResult]:
@@ -57,7 +63,8 @@ def load_side(folder: Path, name: str) -> Side:
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """The content of results.json. Raises UserError when it is not there, not whole, or of another format."""
+    """The content of results.json. Raises UserError when it is not there, not whole, of another format, or its numbers
+    have names that they may not have."""
     path = folder / "results.json"
     try:
         results = read_json(path, "finish that evaluation first")
@@ -69,6 +76,7 @@ def read_results(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"compare: {path} has format {results.get('format')}, this version reads {FORMAT}; evaluate again"
         )
+    read_metrics(results, f"compare: {path}")
     return results
 
 

@@ -8,6 +8,7 @@ from imagen.evaluation.compare import Pair, Side, pair_up
 from imagen.evaluation.curves import file_label
 from imagen.evaluation.html import document, picture, prose, table
 from imagen.evaluation.jackknife import Interval
+from imagen.evaluation.metric import pareto_pairs
 from imagen.evaluation.pareto_plot import Line, plot_curves
 from imagen.evaluation.report import markdown_table
 from imagen.evaluation.report_tables import Rows, change_text, with_interval
@@ -28,7 +29,8 @@ def write_comparison(one: Side, other: Side, out: Path) -> None:
     pairs = pair_up(one, other)
     out.mkdir(parents=True, exist_ok=True)
     heading = f"{one.name} and {other.name}"
-    plot_curves(_curves(one, other), one.results["controls"], _axes(pairs[0].metrics), heading, out / "compare.png")
+    axes = pareto_pairs(metric for key, metric in one.metrics.items() if key in pairs[0].metrics)
+    plot_curves(_curves(one, other), one.results["controls"], axes, heading, out / "compare.png")
     labels = list(dict.fromkeys(pair.cell.curve for pair in pairs))
     for label in labels:
         _write_grid(one, other, _of(pairs, label), out / f"compare-{file_label(label)}.png")
@@ -100,15 +102,6 @@ def _difference(pair: Pair, metric: str) -> str:
 
 def _of(pairs: Sequence[Pair], label: str) -> list[Pair]:
     return [pair for pair in pairs if pair.cell.curve == label]
-
-
-def _axes(metrics: Sequence[str]) -> list[tuple[str, str]]:
-    """(alignment, distance) of each judge, from the names of the numbers; a distance of a judge that cannot read goes
-    with the first alignment."""
-    alignments = [name for name in metrics if name.startswith(("align[", "clip_score"))]
-    distances = [name for name in metrics if name.startswith(("fd[", "fd_dinov2", "fid"))]
-    own = {distance: distance.replace("fd[", "align[") for distance in distances}
-    return [(own[d] if own[d] in alignments else alignments[0], d) for d in distances if alignments]
 
 
 def _curves(one: Side, other: Side) -> list[Line]:

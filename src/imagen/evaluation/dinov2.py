@@ -14,9 +14,9 @@ from torch.nn.functional import interpolate
 from imagen.errors import UserError
 from imagen.evaluation.arrays import Features, Pixels
 from imagen.evaluation.features import Extractor, pick_device
-from imagen.evaluation.names import dinov2_key
+from imagen.evaluation.names import dinov2_names
 from imagen.fetching.absent import absent_error
-from imagen.files import sha256_of_file
+from imagen.text.assets import hashes_by_name, refuse_redirection
 
 SIDE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -41,13 +41,12 @@ class Dinov2(Extractor):
         weights = folder / "model.safetensors"
         if not weights.is_file():
             raise UserError(f"{weights} is missing: only safetensors weights are read; restore the folder")
-        digest = sha256_of_file(weights)
-        self.name = "dinov2"
-        self.fidelity_key = dinov2_key(digest)
+        refuse_redirection(folder)
+        hashes = hashes_by_name([folder / "config.json", weights])
+        self.name, self.fidelity_key, self.suffix = dinov2_names(hashes)
         self.identity = {
             "class": "transformers.Dinov2Model",
-            "weights_sha256": digest,
-            "config_sha256": sha256_of_file(folder / "config.json"),
+            "files": hashes,
             "preprocessing": "uint8, Pillow bicubic to 224 x 224, uint8, ImageNet mean and std",
             "layer": "class token, normalised",
             "dtype": "float32",

@@ -14,25 +14,35 @@ from torch import Tensor
 
 from imagen.errors import UserError
 from imagen.evaluation.arrays import Features, Pixels
+from imagen.evaluation.metric import ALIGNMENT, CMMD, FRECHET, FRECHET_INF, KID, PRECISION, RECALL, Metric
 from imagen.evaluation.names import clip_names
 from imagen.evaluation.preprocessing import ClipPreprocessing
 from imagen.fetching.absent import absent_error
-from imagen.files import sha256_of_file
 from imagen.tensors import PerImage
+from imagen.text.assets import hashes_by_name, refuse_redirection, tokenizer_files, weights_files
 
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+PICKLED = "pytorch_model.bin"
 
 
 class Extractor(ABC):
     """Turns pictures into feature vectors whose Fréchet distance means something.
 
     `name` labels it in file names and plots, `fidelity_key` names its Fréchet distance in the results, `identity` is
-    everything its numbers depend on: weights, preprocessing, layer, precision.
+    everything its numbers depend on: hashes of all files that it is loaded from, preprocessing, layer, precision.
+    `suffix` ends the keys of its other numbers (`kid_clean`); None is `[name]`.
     """
 
     name: str
     fidelity_key: str
     identity: dict[str, Any]
+    suffix: str | None = None
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """By axis, all numbers that can be made from its features."""
+        suffix = f"[{self.name}]" if self.suffix is None else self.suffix
+        keys = {FRECHET: self.fidelity_key} | {axis: axis + suffix for axis in (FRECHET_INF, KID, PRECISION, RECALL)}
+        return {axis: Metric.of_judge(key, self.name, axis) for axis, key in keys.items()}
 
     @abstractmethod
     def image_features(self, pixels: Pixels) -> Features:
@@ -44,6 +54,12 @@ class AlignmentJudge(Extractor):
 
     alignment_key: str
     alignment_scale: float
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        suffix = f"[{self.name}]" if self.suffix is None else self.suffix
+        more = {CMMD: CMMD + suffix, ALIGNMENT: self.alignment_key}
+        return super().metrics | {axis: Metric.of_judge(key, self.name, axis) for axis, key in more.items()}
 
     @abstractmethod
     def text_features(self, captions: Sequence[str]) -> Features:
@@ -70,28 +86,36 @@ class Judge(AlignmentJudge):
     """
 
     def __init__(self, path: str | Path, name: str, device: str = "auto", batch_size: int = 64) -> None:
+        from safetensors import SafetensorError
         from transformers import AutoTokenizer, CLIPModel
 
         self.folder = Path(path)
-        weights = _weights_of(self.folder)
+        files = _files_of(self.folder)
         self.device = torch.device(pick_device(device))
         self.batch_size = batch_size
         try:
-            model = CLIPModel.from_pretrained(self.folder, local_files_only=True, dtype=torch.float32)
+            model, report = CLIPModel.from_pretrained(
+                self.folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            )
             tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"judge {self.folder}: not a CLIPModel folder ({str(error).splitlines()[0]})") from error
+        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"judge {self.folder}: not a CLIPModel folder ({reason})") from error
+        # transformers would fill what is missing with random numbers, other ones each time.
+        if absent := sorted(report["missing_keys"]):
+            raise UserError(
+                f"judge {self.folder}: {len(absent)} weights are missing, first {absent[0]}; restore the folder"
+            )
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.tokenizer = tokenizer
         self.max_tokens: int = model.config.text_config.max_position_embeddings
         self.preprocessing = ClipPreprocessing.from_folder(self.folder)
-        digest = sha256_of_file(weights)
-        names = clip_names(name, digest, self.preprocessing)
+        hashes = hashes_by_name(files)
+        names = clip_names(name, hashes, self.preprocessing)
         self.name, self.fidelity_key, self.alignment_key, self.alignment_scale = names
         self.identity = {
             "class": "transformers.CLIPModel",
-            "weights_sha256": digest,
-            "tokenizer_sha256": sha256_of_file(_tokenizer_of(self.folder)),
+            "files": hashes,
             "preprocessing": self.preprocessing.as_dict(),
             "layer": "image_embeds, projected, not normalised",
             "dtype": "float32",
@@ -139,17 +163,13 @@ def pick_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def _weights_of(folder: Path) -> Path:
+def _files_of(folder: Path) -> list[Path]:
+    """Every file that transformers makes the model and its tokenizer from; the preprocessing is read by us."""
     if not folder.is_dir():
         raise absent_error("judge folder", folder, "clip-vit-large-patch14")
-    for name in WEIGHT_FILES:
-        if (folder / name).is_file():
-            return folder / name
-    raise UserError(f"judge folder {folder} holds none of {', '.join(WEIGHT_FILES)}")
-
-
-def _tokenizer_of(folder: Path) -> Path:
-    for name in ("tokenizer.json", "vocab.json"):
-        if (folder / name).is_file():
-            return folder / name
-    raise UserError(f"judge folder {folder} holds no tokenizer.json and no vocab.json")
+    safe = any(folder.glob("model.safetensors*"))
+    if not safe and not (folder / PICKLED).is_file():
+        raise UserError(f"judge folder {folder} holds none of model.safetensors, {PICKLED}")
+    refuse_redirection(folder)
+    weights = weights_files(folder) if safe else [folder / PICKLED]
+    return [folder / "config.json", *weights, *tokenizer_files(folder)]

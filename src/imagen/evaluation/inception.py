@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from imagen.errors import UserError
 from imagen.evaluation.arrays import Features, Pixels
 from imagen.evaluation.features import Extractor, pick_device
-from imagen.evaluation.names import inception_key
+from imagen.evaluation.names import ExtractorNames, inception_names
 from imagen.fetching.absent import absent_error
 from imagen.files import sha256_of_file
 
@@ -26,10 +26,9 @@ Resized = Float[Tensor, "batch 3 299 299"]
 
 
 class Resize(ABC):
-    """Pictures of any size to 299 × 299. `judge` and `fidelity_key` name what is measured with it."""
+    """Pictures of any size to 299 × 299. `names`: of what is measured with it and the published weights."""
 
-    judge: str
-    fidelity_key: str
+    names: ExtractorNames
     description: str
 
     @abstractmethod
@@ -40,7 +39,7 @@ class Resize(ABC):
 class TensorFlowResize(Resize):
     """That of Heusel et al. (2017): TensorFlow 1's bilinear, without antialiasing, corners at the pixels' edges."""
 
-    judge, fidelity_key = "inception", "fid"
+    names = ExtractorNames("inception", "fid", "")
     description = "uint8, TensorFlow-1 bilinear to 299, (x - 128) / 128"
 
     def __call__(self, pixels: Pixels, device: torch.device) -> Resized:
@@ -56,7 +55,7 @@ class CleanResize(Resize):
     clean-fid runs it through NVIDIA's TorchScript copy of the same TensorFlow weights.
     """
 
-    judge, fidelity_key = "inception-clean", "fid_clean"
+    names = ExtractorNames("inception-clean", "fid_clean", "_clean")
     description = "uint8, Pillow bicubic on float channels to 299, clipped to 0..255, (x - 128) / 128"
 
     def __call__(self, pixels: Pixels, device: torch.device) -> Resized:
@@ -81,11 +80,10 @@ class Inception(Extractor):
             raise absent_error("Inception's file", path, "inception")
         digest = sha256_of_file(path)
         self.resize = resize or TensorFlowResize()
-        self.name = self.resize.judge
-        self.fidelity_key = inception_key(digest, self.resize.judge, self.resize.fidelity_key)
+        self.name, self.fidelity_key, self.suffix = inception_names(digest, self.resize.names)
         self.identity = {
             "class": "torch_fidelity.FeatureExtractorInceptionV3",
-            "weights_sha256": digest,
+            "files": {"weights": digest},  # whatever the file is called
             "preprocessing": self.resize.description,
             "layer": "2048",
             "dtype": "float32",

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from imagen.evaluation.metric import CHECKER
 from imagen.evaluation.plot_style import CONTROL, STYLE, colour_of, draw_intervals, note_in_legend, pyplot, save, title
 from imagen.evaluation.results import GROUND_TRUTH, NOISE, SHUFFLED, Results
 
@@ -13,7 +14,7 @@ def plot_metrics(results: Results, path: Path) -> None:
     """Distances, precision, recall, alignments and the checker's accuracy against the weight, and its categories for
     each curve; controls are lines, or a number where a line would flatten the curves."""
     plt = pyplot()
-    single = [name for name in results.metric_names if not name.startswith("checker") or name == "checker[all]"]
+    single = [name for name, metric in results.metrics.items() if metric.axis != CHECKER or name == "checker[all]"]
     by_category = results.curves if "checker[all]" in single else []
     count = len(single) + len(by_category)
     columns = min(3, count)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imagen.evaluation.features import AlignmentJudge
+from imagen.evaluation.metric import pareto_pairs
 from imagen.evaluation.plot_style import (
     CONTROL,
     DOMINATED,
@@ -36,7 +36,8 @@ Controls = Mapping[str, Mapping[str, float]]
 def plot_pareto(results: Results, path: Path) -> None:
     """The plot of one evaluation: one panel for each judge that measures both axes, one line for each curve."""
     curves = [Line(label, colour_of(results, label), results.curve(label)) for label in results.curves]
-    plot_curves(curves, results.controls, _pareto_pairs(results), title("Fidelity against alignment", results), path)
+    pairs = pareto_pairs(results.metrics.values())
+    plot_curves(curves, results.controls, pairs, title("Fidelity against alignment", results), path)
 
 
 def plot_curves(
@@ -54,17 +55,6 @@ def plot_curves(
             _pareto_panel(axis, curves, controls, alignment, fidelity)
         figure.suptitle(heading, fontsize=12)
         save(figure, path)
-
-
-def _pareto_pairs(results: Results) -> list[tuple[str, str]]:
-    """(alignment, distance) of each extractor; one that cannot read (Inception) goes with the first that can."""
-    readers = [judge.alignment_key for judge in results.judges if isinstance(judge, AlignmentJudge)]
-    pairs = [
-        (judge.alignment_key if isinstance(judge, AlignmentJudge) else readers[0], judge.fidelity_key)
-        for judge in results.judges
-        if readers
-    ]
-    return [pair for pair in pairs if set(pair) <= set(results.metric_names)]
 
 
 def _pareto_panel(axis: Any, curves: Sequence[Line], controls: Controls, alignment: str, fidelity: str) -> None:

@@ -28,7 +28,7 @@ from imagen.evaluation.tensorboard import write_tensorboard
 from imagen.files import write_json, write_text
 from imagen.pictures import labelled_grid, save_png
 
-FORMAT = 2
+FORMAT = 3
 PACKAGES = ("torch", "torchvision", "transformers", "torchmetrics", "torch-fidelity", "numpy")
 WHY_NOT_COMPARABLE = (
     "numbers of few pictures and, unless named fid or clip_score, of the judges they are named after; "
@@ -63,6 +63,7 @@ def as_json(results: Results) -> dict[str, Any]:
         "format": FORMAT,
         "comparable_to_published": False,
         "why_not_comparable": WHY_NOT_COMPARABLE,
+        "metrics": [asdict(metric) for metric in results.metrics.values()],
         "cells": [
             {
                 "curve": result.cell.curve,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from imagen.evaluation.jackknife import Interval
+from imagen.evaluation.metric import CHECKER
 from imagen.evaluation.metrics import Audit
 from imagen.evaluation.results import CellResult, Results
 
@@ -11,7 +12,7 @@ Rows = list[list[str]]
 
 def table_metrics(results: Results) -> list[str]:
     """The metrics of the tables: distances, alignments, the checker's total and GenEval's categories."""
-    wanted = [name for name in results.metric_names if not name.startswith("checker")]
+    wanted = [name for name, metric in results.metrics.items() if metric.axis != CHECKER]
     return wanted + [n for n in ("checker[all]", *results.facts.get("categories", [])) if n in results.metric_names]
 
 
@@ -62,15 +63,12 @@ def audit_table(results: Results) -> Rows:
     return rows
 
 
-LOWER_IS_BETTER = ("fd", "fid", "kid", "cmmd")
-
-
 def best(results: Results, metric: str) -> tuple[str, float, float] | None:
     """(curve, weight, value) of the best cell by a metric, None when no cell has it."""
     known = [result for result in results.cells if metric in result.metrics]
     if not known:
         return None
-    choose = min if metric.startswith(LOWER_IS_BETTER) else max
+    choose = min if results.metrics[metric].lower_is_better else max
     chosen = choose(known, key=lambda result: result.metrics[metric])
     return chosen.cell.curve, chosen.cell.guidance_weight, chosen.metrics[metric]
 

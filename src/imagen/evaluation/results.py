@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from imagen.evaluation.categories import CategoryResult
 from imagen.evaluation.curves import Cell
 from imagen.evaluation.features import Extractor
 from imagen.evaluation.jackknife import Interval, Jackknife
+from imagen.evaluation.metric import Metric
 from imagen.evaluation.metrics import Audit
 from imagen.evaluation.summary import Measured
 
@@ -79,6 +81,12 @@ class Results:
     @property
     def metric_names(self) -> list[str]:
         return list(dict.fromkeys(name for result in self.cells for name in result.metrics))
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """What each number is, by its name: a judge's, or else the checker's."""
+        known = {metric.key: metric for judge in self.judges for metric in judge.metrics.values()}
+        return {name: known.get(name) or Metric.of_checker(name) for name in self.metric_names}
 
     def curve(self, label: str) -> list[CellResult]:
         """The cells of one curve by ascending weight."""

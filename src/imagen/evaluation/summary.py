@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from imagen.evaluation import metric
 from imagen.evaluation.arrays import Features
 from imagen.evaluation.blocks import Block
 from imagen.evaluation.categories import CategoryResult, measure_categories
@@ -24,7 +25,6 @@ from imagen.evaluation.jackknife import (
 )
 from imagen.evaluation.kernel_distance import CMMD, KID, KernelDistance
 from imagen.evaluation.metrics import Audit, audit_alignment, audit_frechet, audit_kernel, precision_recall
-from imagen.evaluation.names import sibling
 from imagen.evaluation.prompts import PromptSet
 from imagen.evaluation.sweep import shuffled
 
@@ -98,20 +98,21 @@ class Summary:
         if enough_for_frechet(*features.shape):
             jackknives[judge.fidelity_key] = jackknife_frechet(gaussian, features)
             values[judge.fidelity_key] = jackknives[judge.fidelity_key].value
-            values[sibling(judge.fidelity_key, "fd_inf")] = frechet_at_infinity(gaussian, features)
+            values[judge.metrics[metric.FRECHET_INF].key] = frechet_at_infinity(gaussian, features)
         else:
             values[judge.fidelity_key] = frechet_distance(gaussian, Gaussian.fit(features))
-        kernels = {"kid": self.kid[judge.name]} | ({"cmmd": self.cmmd[judge.name]} if judge.name in self.cmmd else {})
-        for kind, distance in kernels.items():
-            key = sibling(judge.fidelity_key, kind)
-            found = distance(features)
+        for axis, distances in ((metric.KID, self.kid), (metric.CMMD, self.cmmd)):
+            if judge.name not in distances:
+                continue
+            key = judge.metrics[axis].key
+            found = distances[judge.name](features)
             values[key] = found.value
             if len(found.without):
                 jackknives[key] = found
         if min(len(features), len(self.reference[judge.name])) > NEIGHBOURS:
             both = precision_recall(features, self.reference[judge.name], NEIGHBOURS)
-            for kind, value in zip(("precision", "recall"), both, strict=True):
-                values[sibling(judge.fidelity_key, kind)] = value
+            for axis, value in zip((metric.PRECISION, metric.RECALL), both, strict=True):
+                values[judge.metrics[axis].key] = value
 
     def shuffled_alignment(self, block: Block) -> dict[str, float]:
         """Mean alignment of the pictures with the next picture's caption: what a judge gives for none at all."""
@@ -134,7 +135,7 @@ class Summary:
                 features, real = block.features[judge.name], self.reference[judge.name]
                 if len(features) > 1:
                     found.append(audit_frechet(f"{judge.fidelity_key} {cell.name}", features, real))
-                    found.append(audit_kernel(f"{sibling(judge.fidelity_key, 'kid')} {cell.name}", features, real))
+                    found.append(audit_kernel(f"{judge.metrics[metric.KID].key} {cell.name}", features, real))
                 if isinstance(judge, AlignmentJudge):
                     texts = judge.text_features(self.prompts.texts)
                     mean = float(block.cosines[judge.name].mean()) * judge.alignment_scale

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from imagen.evaluation.curves import file_label
+from imagen.evaluation.metric import ALIGNMENT, FRECHET
 from imagen.evaluation.plot_style import around
 from imagen.evaluation.results import GROUND_TRUTH, CellResult, Results
 
@@ -66,8 +67,7 @@ def _margin_charts(results: Results) -> dict[str, dict[str, list[Any]]]:
 
 def _pareto_first(results: Results) -> Sequence[str]:
     """All metrics; TensorBoard ticks the first five, so those come first that a Pareto plot is made of."""
-    first = [name for name in results.metric_names if name.startswith(("align", "clip_score"))]
-    first += [judge.fidelity_key for judge in results.judges]
+    first = [name for axis in (ALIGNMENT, FRECHET) for name, metric in results.metrics.items() if metric.axis == axis]
     return [*first, "checker[all]", *(n for n in results.metric_names if n not in (*first, "checker[all]"))]
 
 

@@ -26,6 +26,8 @@ from imagen.stages.model import StageModel
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 FORMAT_VERSION = 1
 MAX_RESOLUTION = 1 << 14
+ORIGIN = ("step", "images_seen", "init_from", "format_version")
+"""What a description says of the training; its other fields, also those to come, decide the pictures."""
 
 Part = TypeVar("Part")
 
@@ -51,6 +53,11 @@ class StageDescription:
     weights_sha256: str = ""
     init_from: str | None = None
     format_version: int = FORMAT_VERSION
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Plain values: all of a stage that its pictures depend on, and not how it came to be."""
+        return {name: value for name, value in asdict(self).items() if name not in ORIGIN}
 
 
 @dataclass(frozen=True)

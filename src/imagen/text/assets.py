@@ -1,4 +1,9 @@
-"""The files of a pre-trained text encoder: where they are, what is in them, whether they are the same."""
+"""The files of a pre-trained model of transformers: where they are, what is in them, whether they are the same.
+
+A model is what is loaded, so its identity is a hash of every file that transformers reads from its folder: config.json,
+the weights, all files of the tokenizer. Bytes are hashed, not what they mean: a config.json that was only written again
+with other spaces counts as another one. What would have something else loaded than these files is refused.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,15 +17,36 @@ from imagen.files import sha256_of_file
 
 _TOKENIZER_FILES = (
     "added_tokens.json",
+    "bpe.codes",
+    "byte_maps.json",
+    "dict.txt",
+    "emoji.json",
+    "entity_vocab.json",
     "merges.txt",
+    "normalizer.json",
+    "prophetnet.tokenizer",
     "sentencepiece.bpe.model",
+    "sentencepiece.model",
+    "source.spm",
     "special_tokens_map.json",
     "spiece.model",
-    "tokenizer.json",
+    "spm.model",
+    "spm_char.model",
+    "target.spm",
+    "target_vocab.json",
+    "tekken.json",
+    "tiktoken.model",
+    "tokenizer.*json",  # tokenizer.json, and of certain versions only: tokenizer.4.0.json
+    "tokenizer.model*",
     "tokenizer_config.json",
+    "vocab-src.json",
+    "vocab-tgt.json",
     "vocab.json",
     "vocab.txt",
+    "word_pronunciation.json",
+    "word_shape.json",
 )
+"""Every name under which a tokenizer of transformers 5 looks for a file, but for chat templates."""
 
 
 class MissingAssetError(UserError):
@@ -78,30 +104,57 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def weights_files(folder: Path) -> list[Path]:
-    """The safetensors files that hold the weights.
+    """The safetensors files that transformers takes the weights from: the whole ones before those in shards.
 
     Raises:
         MissingAssetError: when there are none, or not all.
+        UserError: when the folder would have transformers load something else.
     """
-    index = folder / "model.safetensors.index.json"
-    names = sorted(set(read_json(index).get("weight_map", {}).values())) if index.exists() else ["model.safetensors"]
-    # A name from the index is data: only its last part is used, so that it cannot leave the folder.
-    files = [folder / Path(name).name for name in names]
-    for file in files:
-        if not file.exists():
+    index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    names = [whole.name]
+    if index.exists() and not whole.exists():
+        names = sorted(set(read_json(index).get("weight_map", {}).values()))
+    for name in names:
+        if Path(name).name != name:  # transformers would follow it
+            raise UserError(f"{index}: {name!r:.100} is not the name of a file in this folder; restore the index")
+        if not (folder / name).exists():
             raise MissingAssetError(
-                f"{file} is missing: only safetensors weights are read; if the model has only pytorch_model.bin, "
-                "convert it once as docs/text.md shows, or set text.encoder.path to a folder that has them"
+                f"{folder / name} is missing: only safetensors weights are read; if the model has only "
+                "pytorch_model.bin, convert it once as docs/text.md shows, or set text.encoder.path to a folder that "
+                "has them"
             )
-    return files
+    refuse_redirection(folder)
+    return [folder / name for name in names]
+
+
+def refuse_redirection(folder: Path) -> None:
+    """Raises UserError when config.json names another file of weights or is missing, or an adapter would be put on
+    them."""
+    if (folder / "adapter_config.json").exists():
+        raise UserError(
+            f"{folder} holds an adapter (adapter_config.json), which is applied where peft is installed and not where "
+            "it is not; merge it into the weights, or remove it"
+        )
+    if not (folder / "config.json").exists():
+        raise MissingAssetError(f"{folder}/config.json is missing: give the folder of a complete model")
+    if "transformers_weights" in read_json(folder / "config.json"):
+        raise UserError(
+            f"{folder}/config.json: transformers_weights names another file of weights; call that file "
+            "model.safetensors and remove the key"
+        )
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
-    """The files that make the tokenizer. Raises MissingAssetError when there are none."""
-    files = [folder / name for name in _TOKENIZER_FILES if (folder / name).exists()]
+    """The files that make the tokenizer, by name. Raises MissingAssetError when there are none."""
+    files = sorted({path for name in _TOKENIZER_FILES for path in folder.glob(name)}, key=lambda path: path.name)
     if not files:
         raise MissingAssetError(f"{folder}: no tokenizer files (tokenizer.json, spiece.model, ...); copy them there")
     return files
+
+
+def hashes_by_name(files: Sequence[Path]) -> dict[str, str]:
+    """The sha256 of each file, by its name: the identity of a model, in a form that says which file differs."""
+    return {file.name: sha256_of_file(file) for file in files}
 
 
 def hash_files(files: Sequence[Path]) -> str:

@@ -113,7 +113,8 @@ class HuggingFaceEncoder(TextEncoder):
 
     @cached_property
     def fingerprint(self) -> dict[str, str | int]:
-        """`settings`, sha256 of config and weights, sha256 of the tokenizer. Reads the files but makes no model."""
+        """`settings`, sha256 of config and weights, sha256 of the tokenizer: of every file that is loaded. Reads the
+        files but makes no model."""
         model = hash_files([self.folder / "config.json", *weights_files(self.folder)])
         return self.settings | {"model": model, "tokenizer": hash_files(tokenizer_files(self.folder))}
 
@@ -219,7 +220,7 @@ class HuggingFaceEncoder(TextEncoder):
                 local_files_only=True,
                 output_loading_info=True,
             )
-        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
             raise UserError(f"{self.folder}: the weights do not load ({_first_line(error)}); restore them") from error
         # transformers would fill what is missing with random numbers. A pooler is not used here.
         absent = sorted(name for name in report["missing_keys"] if "pooler" not in name)
