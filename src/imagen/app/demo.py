@@ -131,7 +131,8 @@ def make_demo(minutes: float) -> None:
     started = time.monotonic()
     take("[1/4] Encode the captions, once for both stages", lambda: run(f"-m imagen.app.cache experiment={NAME}_base"))
     take("[2/4] Train the stages: text -> 8 x 8, and 8 -> 32", lambda: train_stages(minutes))
-    take("[3/4] Sample", lambda: run(f"sample.py 'prompt={PROMPTS}' cascade.runs=[{NAME}] out=outputs/demo/pictures"))
+    pictures = "out=outputs/demo/pictures overwrite=true"  # of a demo that was interrupted
+    take("[3/4] Sample", lambda: run(f"sample.py 'prompt={PROMPTS}' cascade.runs=[{NAME}] {pictures}"))
     take("[4/4] Sweep the guidance weight", lambda: run(f"evaluate.py experiment={NAME}"))
     print(RESULTS.format(minutes=(time.monotonic() - started) / 60))
 

@@ -1,15 +1,21 @@
 """Text to picture files."""
 
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from omegaconf import DictConfig, ListConfig
 
+from imagen.app.outputs import Claim, claimed, own_folder
 from imagen.app.sampling import Studio, open_studio, settings_for
 from imagen.errors import UserError
 from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.prompts import file_prompts, list_prompts
 from imagen.pictures import labelled_grid, save_png
+
+TAKEN = "give another out=, or overwrite=true, which removes exactly those"
+GRID_ROWS, GRID_COLUMNS = 256, 32
+"""More prompts and pictures of each are saved, and not shown in grid.png: it would be too large to be looked at."""
 
 
 def sample(config: DictConfig) -> None:
@@ -21,17 +27,28 @@ def sample(config: DictConfig) -> None:
     prompts = _prompts(config)
     if not isinstance(config.count, int) or config.count < 1:
         raise UserError(f"count={config.count} must be a whole number of at least 1")
-    studio = open_studio(config)
+    if not isinstance(config.overwrite, bool):
+        raise UserError(f"overwrite={config.overwrite} must be true or false")
     weights = _weights(config.guidance_weights)
+    began = f"sample.py, {datetime.now().astimezone().isoformat(' ')}"
+    with claimed(own_folder(config), began, config.overwrite, TAKEN) as mine:
+        _sample(prompts, weights, config, mine)
+
+
+def _sample(prompts: list[str], weights: list[float], config: DictConfig, mine: Claim) -> None:
+    studio = open_studio(config)
     settings = settings_for(config, len(studio.cascade.stages), weights)
     captions = [prompt for prompt in prompts for _ in range(config.count)]
     pictures = studio.pictures(captions, range(len(captions)), settings)
-    out = Path(config.out)
-    _save(pictures, captions, studio, weights, config, out)
-    rows = [list(pictures[-1][i : i + config.count]) for i in range(0, len(captions), config.count)]
-    columns = [f"picture {i}" for i in range(config.count)]
-    save_png(labelled_grid(rows, prompts, columns), out / "grid.png", {"prompts": prompts, "seed": studio.seed})
-    print(f"{len(captions)} pictures and grid.png in {out}")
+    stages = [stage.description.name for stage in studio.cascade.stages]
+    mine.begin([f"{stage}/{i:05d}.png" for stage in stages for i in range(len(captions))] + ["grid.png"])
+    _save(pictures, captions, studio, weights, config, mine.folder)
+    columns = min(config.count, GRID_COLUMNS)
+    starts = range(0, len(captions), config.count)[:GRID_ROWS]
+    rows = [list(pictures[-1][start : start + columns]) for start in starts]
+    grid = labelled_grid(rows, prompts[: len(rows)], [f"picture {i}" for i in range(columns)])
+    save_png(grid, mine.folder / "grid.png", {"prompts": prompts[: len(rows)], "seed": studio.seed})
+    print(f"{len(captions)} pictures and grid.png in {mine.folder}")
 
 
 def _save(

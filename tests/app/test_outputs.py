@@ -1,0 +1,141 @@
+"""Each run has a folder of its own, and nothing that one wrote is lost to another."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from small_stages import export_readers_of_shapes_t5
+
+from imagen.app.command import ROOT
+from imagen.app.outputs import LIST, claimed, own_folder
+from imagen.app.sample import sample
+from imagen.errors import UserError
+from imagen.pictures import read_settings
+
+FAST = ["sampler.num_steps=2", "sr_sampler.num_steps=2", "cascade.device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    return export_readers_of_shapes_t5(tmp_path_factory.mktemp("stages"))
+
+
+@pytest.fixture
+def compose_sample(compose_config, stages):
+    return lambda *overrides: compose_config(
+        "sample", *FAST, f"cascade.stages=[{','.join(stages)}]", "prompt=a red circle", "count=1", *overrides
+    )
+
+
+def pictures_of(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+
+
+def call(entry, *arguments):
+    return subprocess.run(
+        [sys.executable, str(ROOT / entry), *arguments],
+        capture_output=True, text=True, timeout=300, cwd=ROOT, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+
+
+def test_every_job_of_a_multirun_keeps_its_pictures(stages, tmp_path):
+    common = [
+        *FAST,
+        f"cascade.stages=[{','.join(stages)}]",
+        "prompt=a red circle",
+        "count=1",
+        f"paths.outputs={tmp_path}",
+    ]
+    named = call("sample.py", "-m", "seed=1,2,3", f"out={tmp_path}/mine", *common)
+    assert named.returncode == 0, named.stderr
+    for number, seed in enumerate((1, 2, 3)):
+        assert read_settings(tmp_path / f"mine-{number}" / "sr1" / "00000.png")["seed"] == seed
+    varied = call("sample.py", "-m", "seed=1,2", f"out={tmp_path}/seed${{seed}}", *common)
+    assert varied.returncode == 0, varied.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"mine-0", "mine-1", "mine-2", "seed1", "seed2", "multirun"}
+    assert len(list((tmp_path / "multirun").rglob("multirun.yaml"))) == 2
+
+
+def test_runs_that_start_in_one_second_have_a_folder_each(compose_sample, monkeypatch):
+    config = compose_sample()
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: own_folder(config), range(8)))
+    assert len(set(folders)) == 8
+    assert {folder.name.removeprefix(min(folders).name) for folder in folders} == {"", *(f"_{i}" for i in range(2, 9))}
+
+
+def test_pictures_of_an_earlier_run_are_kept_unless_they_are_to_be_overwritten(compose_sample, tmp_path):
+    out = tmp_path / "out"
+    sample(compose_sample(f"out={out}", "count=3"))
+    before = {name: (out / name).read_bytes() for name in pictures_of(out)}
+    with pytest.raises(UserError, match=r"out holds the files of another run \(sample.py, .*overwrite=true"):
+        sample(compose_sample(f"out={out}", "seed=1"))
+    assert {name: (out / name).read_bytes() for name in pictures_of(out)} == before
+    (out / "base" / "notes.txt").write_text("mine")
+    sample(compose_sample(f"out={out}", "seed=1", "overwrite=true", "cascade.stop_at=base"))
+    assert pictures_of(out) == ["base/00000.png", "grid.png"]
+    assert read_settings(out / "base" / "00000.png")["seed"] == 1
+    assert (out / "base" / "notes.txt").read_text() == "mine"
+    assert json.loads((out / LIST).read_text())["files"] == ["base/00000.png", "grid.png"]
+
+
+@pytest.mark.parametrize("overwrite", ["true", "false"])
+def test_what_no_run_listed_is_neither_removed_nor_mixed_with(compose_sample, tmp_path, overwrite):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "grid.png").write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"holds grid\.png that no files\.json lists"):
+        sample(compose_sample(f"out={tmp_path}/out", f"overwrite={overwrite}"))
+    assert (tmp_path / "out" / "grid.png").read_bytes() == b"mine"
+
+
+def test_a_run_that_fails_early_leaves_no_folder_and_one_that_is_to_overwrite_leaves_the_pictures(
+    compose_sample, tmp_path
+):
+    with pytest.raises(UserError, match="choose one of base, sr1"):
+        sample(compose_sample(f"out={tmp_path}/out", "cascade.stop_at=sr9"))
+    assert not (tmp_path / "out").exists()
+    sample(compose_sample(f"out={tmp_path}/out"))
+    with pytest.raises(UserError, match="choose one of base, sr1"):
+        sample(compose_sample(f"out={tmp_path}/out", "overwrite=true", "cascade.stop_at=sr9"))
+    assert pictures_of(tmp_path / "out") == ["base/00000.png", "grid.png", "sr1/00000.png"]
+    sample(compose_sample(f"out={tmp_path}/out", "overwrite=true"))
+
+
+def test_overwrite_is_true_or_false(compose_sample, tmp_path):
+    with pytest.raises(UserError, match="overwrite=no must be true or false"):
+        sample(compose_sample(f"out={tmp_path}/out", "overwrite=no"))
+
+
+def test_of_two_runs_that_overwrite_the_same_folder_the_later_one_has_it(tmp_path):
+    with claimed(tmp_path / "out", "one", True, "") as one, claimed(tmp_path / "out", "other", True, "") as other:
+        with pytest.raises(UserError, match="taken over by another run"):
+            one.begin(["a.png"])
+        other.begin(["b.png"])
+    assert json.loads((tmp_path / "out" / LIST).read_text()) == {"made_by": "other", "files": ["b.png"]}
+
+
+@pytest.mark.parametrize("name", ["../kept", "/etc/kept", "a/../../kept", "", "a//b", ".hidden", "a\0b"])
+def test_a_list_that_names_files_elsewhere_removes_nothing(tmp_path, name):
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "kept").write_text("mine")
+    (out / LIST).write_text(json.dumps({"made_by": "a stranger", "files": [name]}))
+    with pytest.raises(UserError, match="which no run writes"), claimed(out, "mine", True, ""):
+        pass
+    assert (tmp_path / "kept").read_text() == "mine"
+
+
+def test_files_behind_a_link_are_not_removed(tmp_path):
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    out.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "00000.png").write_text("mine")
+    (out / "base").symlink_to(elsewhere)
+    (out / LIST).write_text(json.dumps({"made_by": "a stranger", "files": ["base/00000.png"]}))
+    with pytest.raises(UserError, match="is a symbolic link"), claimed(out, "mine", True, "") as claim:
+        claim.begin([])
+    assert (elsewhere / "00000.png").read_text() == "mine"
