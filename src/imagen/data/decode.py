@@ -5,36 +5,64 @@ is taken. Colour profiles are not applied. Pillow's own conversions clip 16-bit 
 and show the colours hidden under transparent pixels.
 """
 
+import struct
 import warnings
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
+from imagen.data.side_data import without_side_data
 from imagen.data.source import Picture
 from imagen.errors import UserError
+from imagen.files import open_regular
 
 # Pillow reads more (PostScript by running Ghostscript): nothing that needs another program or is rarely exercised.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
 MAX_PIXELS = 64_000_000
 
+MAX_BYTES = 1 << 28
+"""A larger file is not held in memory."""
+
+QUARTER_TURNS = (5, 6, 7, 8)
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF's orientation, what makes the picture upright."""
+
+Seen = TypeVar("Seen")
+
 
 class UnreadableImageError(ValueError):
     """Why a picture cannot be decoded, in words."""
 
 
+class DamagedImageError(UnreadableImageError):
+    """What Pillow says of a file in which it finds no sound picture. Something beside the pixels may be at fault."""
+
+
 def image_size(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Width and height, from the header alone.
+    """Width and height of the upright picture, from the header alone.
+
+    A PNG may tell its orientation behind its pixels only: that is not seen here.
 
     Raises:
         UnreadableImageError: if it is not a picture, or has more than `max_pixels`.
+        UserError: if the file cannot be read for reasons that are not its own (permissions, a broken disk).
     """
-    with _opened(file, max_pixels) as image:
-        return image.size
+    return _read(file, max_pixels, _upright_size)
 
 
 def decode(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -45,41 +73,68 @@ def decode(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
             defined range (float, 32-bit integers beyond 16 bits).
         UserError: if the file cannot be read for reasons that are not its own (permissions, a broken disk).
     """
-    with _opened(file, max_pixels) as image:
-        image.load()
-        return _to_rgb(_upright(image))
+    return _read(file, max_pixels, _pixels)
+
+
+def _read(file: Path | bytes, max_pixels: int, look: Callable[[Image.Image], Seen]) -> Seen:
+    """What `look` sees in the picture; if that fails, in the picture without its side data."""
+    try:
+        with _opened(file, max_pixels) as image:
+            return look(image)
+    except DamagedImageError:
+        for content in without_side_data(_content(file)):
+            with suppress(DamagedImageError), _opened(content, max_pixels) as image:
+                return look(image)
+        raise
+
+
+def _content(file: Path | bytes) -> bytes:
+    """The bytes of a file, or of its beginning if no picture is as large."""
+    if isinstance(file, bytes):
+        return file
+    with open_regular(file) as stream:
+        return stream.read(MAX_BYTES)
 
 
 @contextmanager
-def _opened(file: Path | bytes, max_pixels: int):
+def _opened(file: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
     """The picture, its header read. Whatever goes wrong inside is an `UnreadableImageError`."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _stream(file) as stream:
             warnings.simplefilter("ignore")  # bombs are refused here; odd metadata is not the user's concern
-            with Image.open(BytesIO(file) if isinstance(file, bytes) else file, formats=_formats()) as image:
+            with Image.open(stream, formats=_formats()) as image:
                 if image.width * image.height > max_pixels:
                     raise UnreadableImageError(
                         f"{image.width} × {image.height} pixels are more than max_pixels={max_pixels}"
                     )
                 yield image
-    except UnreadableImageError:
+    except (UnreadableImageError, UserError):
         raise
     except FileNotFoundError:
         raise UnreadableImageError("there is no such file") from None
-    except IsADirectoryError:
-        raise UnreadableImageError("a folder, not a picture") from None
     except Image.DecompressionBombError:  # raised before the header can be asked
         limit = min(max_pixels, 2 * Image.MAX_IMAGE_PIXELS)
         raise UnreadableImageError(f"more than max_pixels={limit} pixels (a decompression bomb?)") from None
     except UnidentifiedImageError:
-        raise UnreadableImageError(_what_it_is_instead(file)) from None
+        raise DamagedImageError(_what_it_is_instead(file)) from None
     except OSError as error:
         if error.errno is None:  # Pillow's
-            raise UnreadableImageError(f"damaged ({error})") from error
+            raise DamagedImageError(f"damaged ({error})") from error
         raise UserError(f"{file} cannot be read: {error.strerror}", environment=True) from error
     except Exception as error:  # Pillow raises a dozen types for damaged files, among them SyntaxError and KeyError
         text = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableImageError(f"damaged ({text})") from error
+        raise DamagedImageError(f"damaged ({text})") from error
+
+
+def _stream(file: Path | bytes) -> BytesIO | BufferedReader:
+    if isinstance(file, bytes):
+        return BytesIO(file)
+    if file.is_dir():
+        raise UnreadableImageError("a folder, not a picture")
+    try:
+        return open_regular(file)
+    except UserError:  # it would be waited for without end
+        raise UnreadableImageError("a pipe, socket or device, not a file") from None
 
 
 @cache
@@ -90,11 +145,8 @@ def _formats() -> tuple[str, ...]:
 
 
 def _what_it_is_instead(file: Path | bytes) -> str:
-    if isinstance(file, Path):
-        with file.open("rb") as stream:
-            head = stream.read(64)
-    else:
-        head = file[:64]
+    with _stream(file) as stream:
+        head = stream.read(64)
     if not head:
         return "empty (0 bytes)"
     if head.lstrip().startswith(b"<"):
@@ -102,12 +154,27 @@ def _what_it_is_instead(file: Path | bytes) -> str:
     return f"not a picture in any of {', '.join(FORMATS)} (begins with {head[:8]!r})"
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The picture as the camera was held (EXIF orientation)."""
+def _pixels(image: Image.Image) -> Picture:
+    image.load()
+    turn = TURNS.get(_orientation(image.getexif))
+    return _to_rgb(image if turn is None else image.transpose(turn))
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    if image.format == "TIFF":  # Pillow has turned it
+        return image.size
+    # Not PNG's own `getexif`, which decodes the picture to look behind it.
+    turned = _orientation(lambda: Image.Image.getexif(image)) in QUARTER_TURNS
+    return (image.height, image.width) if turned else image.size
+
+
+def _orientation(getexif: Callable[[], Image.Exif]) -> int:
+    """How the camera was held, by EXIF or XMP: 1 to 8, 1 if that cannot be read. Nothing else there is looked at."""
     try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # damaged metadata says nothing about the pixels
-        return image
+        found = getexif().get(ExifTags.Base.Orientation)
+    except (SyntaxError, TypeError, ValueError, struct.error):  # damaged metadata says nothing about the pixels
+        return 1
+    return found if isinstance(found, int) else 1
 
 
 def _to_rgb(image: Image.Image) -> Picture:
