@@ -61,7 +61,7 @@ def test_an_empty_caption_is_allowed(folder):
         (line(""), "line 2: 'file_name' is '', not the name of a file"),
         (line("1.png", None), "line 2: the caption is null, not text"),
         (line("1.png", ["a", "b"]), "line 2: the caption is a list, not text"),
-        (line("1.png", "a\0b"), "line 2: the caption holds a NUL character at position 1"),
+        (line("1.png", "a\0b"), "line 2: the caption holds the control character U.0000 at position 1"),
         (b'{"file_name": "1.png", "text": "\\ud83d"}', "line 2: the caption holds half a surrogate pair"),
     ],
 )

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, ListConfig
 from imagen.app.sampling import Studio, open_studio, settings_for
 from imagen.errors import UserError
 from imagen.evaluation.prompts import file_prompts, list_prompts
+from imagen.files import user_path
 from imagen.pictures import labelled_grid, save_png
 
 
@@ -25,7 +26,7 @@ def sample(config: DictConfig) -> None:
     settings = settings_for(config, len(studio.cascade.stages), weights)
     captions = [prompt for prompt in prompts for _ in range(config.count)]
     pictures = studio.pictures(captions, range(len(captions)), settings)
-    out = Path(config.out)
+    out = user_path(config.out)
     _save(pictures, captions, studio, weights, config, out)
     rows = [list(pictures[-1][i : i + config.count]) for i in range(0, len(captions), config.count)]
     columns = [f"picture {i}" for i in range(config.count)]

@@ -10,6 +10,8 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from imagen.files import user_path
+
 BEGINNING = -1
 """Nothing was written at so low a step."""
 
@@ -36,7 +38,7 @@ class CSVCurves(Logger):
 
     def __init__(self, folder: str) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.csv"
+        self.path = user_path(folder) / "metrics.csv"
         self._rows: dict[int, dict[str, Any]] = {}
 
     @property

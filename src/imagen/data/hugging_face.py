@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imagen.captions import checked_caption
 from imagen.data.decode import MAX_PIXELS, UnreadableImageError, decode
-from imagen.data.source import BadExampleError, Example, Source, checked_caption
+from imagen.data.source import BadExampleError, Example, Source
 from imagen.data.transforms import picture_problem
 from imagen.errors import UserError
+from imagen.files import user_path
 from imagen.progress import track
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ class HuggingFaceSource(Source):
                 index += 1
 
     def files(self) -> list[Path]:
-        local = Path(self.path).expanduser()
+        local = user_path(self.path)
         return sorted(file for file in local.rglob("*") if file.is_file()) if local.is_dir() else [local]
 
     def problems(self, min_side: int) -> Iterator[str]:
@@ -113,7 +115,7 @@ def _file(cell: dict[str, Any] | None) -> bytes | Path:
 
 
 def _load(path: str, split: str, download: bool, revision: str | None) -> "Dataset":
-    local = Path(path).expanduser()
+    local = user_path(path)
     if local.is_dir() and ((local / "dataset_dict.json").is_file() or (local / "state.json").is_file()):
         return _load_saved(local, split)
     if local.exists():

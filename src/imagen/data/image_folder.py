@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from imagen.captions import checked_caption
 from imagen.data.decode import MAX_PIXELS, UnreadableImageError, decode
-from imagen.data.source import BadExampleError, Example, Source, checked_caption
+from imagen.data.source import BadExampleError, Example, Source
 from imagen.data.transforms import picture_problem
 from imagen.errors import UserError
+from imagen.files import user_path
 from imagen.progress import track
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ class ImageFolderSource(Source):
         caption_column: str = "text",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        self.path, self.max_pixels = Path(path).expanduser(), max_pixels
+        self.path, self.max_pixels = user_path(path), max_pixels
         self.rows = read_metadata(self.path, image_column, caption_column)
 
     @property

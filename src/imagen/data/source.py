@@ -189,19 +189,3 @@ def _checked_n(n: int) -> int:
     if n < 2:
         raise UserError(f"data.train.n={n}: every n-th row is held out for validation, so n must be at least 2")
     return n
-
-
-def checked_caption(value: object, where: str) -> str:
-    """`value` if it is a caption that can be encoded; it may be empty.
-
-    Raises:
-        UserError: if it is not text, or holds a NUL or half a surrogate pair, which tokenizers choke on.
-    """
-    if not isinstance(value, str):
-        found = "null" if value is None else f"a {type(value).__name__}"
-        raise UserError(f'{where}: the caption is {found}, not text; for no caption write ""')
-    if "\0" in value:
-        raise UserError(f"{where}: the caption holds a NUL character at position {value.index(chr(0))}; remove it")
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise UserError(f"{where}: the caption holds half a surrogate pair (broken UTF-16); remove or repair it")
-    return value

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from imagen.captions import checked_caption
 from imagen.data.decode import MAX_PIXELS, UnreadableImageError, decode
 from imagen.data.image_folder import PICTURE_SUFFIXES
-from imagen.data.source import BadExampleError, Example, Source, checked_caption
+from imagen.data.source import BadExampleError, Example, Source
 from imagen.data.tar_index import MAX_BYTES, Member, indexed_members, read_member, shown
 from imagen.data.transforms import picture_problem
 from imagen.errors import UserError
+from imagen.files import user_path
 from imagen.progress import track
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ class WebDatasetSource(Source):
         skip_incomplete: bool = False,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        self.path, self.index, self.max_pixels = Path(path).expanduser(), Path(index), max_pixels
+        self.path, self.index, self.max_pixels = user_path(path), user_path(index), max_pixels
         self.extension, self.caption_key = caption_extension.lower().removeprefix("."), caption_key
         self.shards = _archives(self.path)
         samples = list(self._samples(skip_incomplete))

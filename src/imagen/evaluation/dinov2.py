@@ -16,7 +16,7 @@ from imagen.evaluation.arrays import Features, Pixels
 from imagen.evaluation.features import Extractor, pick_device
 from imagen.evaluation.names import dinov2_key
 from imagen.fetching.absent import absent_error
-from imagen.files import sha256_of_file
+from imagen.files import sha256_of_file, user_path
 
 SIDE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -35,7 +35,7 @@ class Dinov2(Extractor):
     """
 
     def __init__(self, path: str | Path, device: str = "auto", batch_size: int = 32) -> None:
-        folder = Path(path)
+        folder = user_path(path)
         if not folder.is_dir():
             raise absent_error("DINOv2 folder", folder, "dinov2-large")
         weights = folder / "model.safetensors"

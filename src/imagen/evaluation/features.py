@@ -17,7 +17,7 @@ from imagen.evaluation.arrays import Features, Pixels
 from imagen.evaluation.names import clip_names
 from imagen.evaluation.preprocessing import ClipPreprocessing
 from imagen.fetching.absent import absent_error
-from imagen.files import sha256_of_file
+from imagen.files import sha256_of_file, user_path
 from imagen.tensors import PerImage
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -72,7 +72,7 @@ class Judge(AlignmentJudge):
     def __init__(self, path: str | Path, name: str, device: str = "auto", batch_size: int = 64) -> None:
         from transformers import AutoTokenizer, CLIPModel
 
-        self.folder = Path(path)
+        self.folder = user_path(path)
         weights = _weights_of(self.folder)
         self.device = torch.device(pick_device(device))
         self.batch_size = batch_size
