@@ -27,3 +27,16 @@ def checked_caption(value: object, where: str) -> str:
     if not value.isascii() and SURROGATE.search(value):
         raise UserError(f"{where}: the caption holds half a surrogate pair (broken UTF-16); remove or repair it")
     return value
+
+
+def checked_captions(value: object, where: str) -> tuple[str, ...]:
+    """The captions of a picture: one text, or a list of them, of which training draws one each time.
+
+    Raises:
+        UserError: for a list that is empty, or what is not a caption.
+    """
+    if not isinstance(value, list | tuple):
+        return (checked_caption(value, where),)
+    if not value:
+        raise UserError(f'{where}: the list of captions is empty; for no caption write ""')
+    return tuple(checked_caption(one, f"{where}, caption {number}") for number, one in enumerate(value, start=1))

@@ -5,6 +5,7 @@ is taken. Colour profiles are not applied. Pillow's own conversions clip 16-bit 
 and show the colours hidden under transparent pixels.
 """
 
+import re
 import struct
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from imagen.data.problems import Fault
 from imagen.data.side_data import without_side_data
 from imagen.data.source import Picture
 from imagen.errors import UserError
@@ -42,11 +44,28 @@ TURNS = {
 }
 """By EXIF's orientation, what makes the picture upright."""
 
+OTHERS = (
+    (rb"\x1f\x8b", "gzip (of an SVG drawing?)", Fault.DRAWING),
+    (rb"%PDF", "a PDF", Fault.DRAWING),
+    (rb"%!PS", "PostScript", Fault.DRAWING),
+    (rb"....ftyp(heic|heix|hevc|mif1|msf1)", "HEIC", Fault.OTHER_FORMAT),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL", Fault.OTHER_FORMAT),
+    (rb"8BPS", "a Photoshop file", Fault.OTHER_FORMAT),
+    (rb"gimp xcf", "a GIMP file", Fault.OTHER_FORMAT),
+    (rb"\x00\x00\x01\x00", "a Windows icon", Fault.OTHER_FORMAT),
+    (rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI ", "a film", Fault.OTHER_FORMAT),
+)
+"""By how a file begins, what people have in their folders beside pictures that are read here."""
+
 Seen = TypeVar("Seen")
 
 
 class UnreadableImageError(ValueError):
     """Why a picture cannot be decoded, in words."""
+
+    def __init__(self, reason: str, fault: Fault = Fault.DAMAGED) -> None:
+        super().__init__(reason)
+        self.fault = fault
 
 
 class DamagedImageError(UnreadableImageError):
@@ -104,19 +123,19 @@ def _opened(file: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")  # bombs are refused here; odd metadata is not the user's concern
             with Image.open(stream, formats=_formats()) as image:
                 if image.width * image.height > max_pixels:
-                    raise UnreadableImageError(
-                        f"{image.width} × {image.height} pixels are more than max_pixels={max_pixels}"
-                    )
+                    size = f"{image.width} × {image.height} pixels"
+                    raise UnreadableImageError(f"{size} are more than max_pixels={max_pixels}", Fault.LARGE)
                 yield image
     except (UnreadableImageError, UserError):
         raise
     except FileNotFoundError:
-        raise UnreadableImageError("there is no such file") from None
+        raise UnreadableImageError("there is no such file", Fault.MISSING) from None
     except Image.DecompressionBombError:  # raised before the header can be asked
         limit = min(max_pixels, 2 * Image.MAX_IMAGE_PIXELS)
-        raise UnreadableImageError(f"more than max_pixels={limit} pixels (a decompression bomb?)") from None
+        reason = f"more than max_pixels={limit} pixels (a decompression bomb?)"
+        raise UnreadableImageError(reason, Fault.LARGE) from None
     except UnidentifiedImageError:
-        raise DamagedImageError(_what_it_is_instead(file)) from None
+        raise DamagedImageError(*_what_it_is_instead(file)) from None
     except OSError as error:
         if error.errno is None:  # Pillow's
             raise DamagedImageError(f"damaged ({error})") from error
@@ -138,20 +157,32 @@ def _stream(file: Path | bytes) -> BytesIO | BufferedReader:
 
 
 @cache
+def picture_suffixes() -> frozenset[str]:
+    """How the names of files in `FORMATS` end, in small letters, with the dot."""
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
+
+
+@cache
 def _formats() -> tuple[str, ...]:
     """Those of `FORMATS` that this build of Pillow can read."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _what_it_is_instead(file: Path | bytes) -> str:
+def _what_it_is_instead(file: Path | bytes) -> tuple[str, Fault]:
     with _stream(file) as stream:
-        head = stream.read(64)
+        head = stream.read(1024)
     if not head:
-        return "empty (0 bytes)"
-    if head.lstrip().startswith(b"<"):
-        return f"a web page or XML, not a picture (begins with {head.lstrip()[:15].decode('ascii', 'replace')!r})"
-    return f"not a picture in any of {', '.join(FORMATS)} (begins with {head[:8]!r})"
+        return "empty (0 bytes)", Fault.DAMAGED
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if re.match(rb"<svg|<\?xml.*<svg|<!--.*<svg|<!DOCTYPE svg", text, re.DOTALL):
+        return "an SVG drawing, which has no pixels", Fault.DRAWING
+    for beginning, name, fault in OTHERS:
+        if re.match(beginning, head, re.DOTALL):
+            return f"{name}, which is not read", fault
+    if text.startswith(b"<"):
+        return f"a web page or XML, not a picture (begins with {text[:15].decode('ascii', 'replace')!r})", Fault.DAMAGED
+    return f"not a picture in any of {', '.join(FORMATS)} (begins with {head[:8]!r})", Fault.DAMAGED
 
 
 def _pixels(image: Image.Image) -> Picture:
@@ -179,7 +210,7 @@ def _orientation(getexif: Callable[[], Image.Exif]) -> int:
 
 def _to_rgb(image: Image.Image) -> Picture:
     if image.mode == "F":
-        raise UnreadableImageError("float pixels have no defined range; save it with 8 or 16 bits")
+        raise UnreadableImageError("float pixels have no defined range", Fault.RANGE)
     if image.mode.startswith("I"):
         return _sixteen_bit_grey_to_rgb(image)
     if image.has_transparency_data:
@@ -192,7 +223,7 @@ def _sixteen_bit_grey_to_rgb(image: Image.Image) -> Picture:
     """Scaled from 0…65535; Pillow would clip at 255. 32-bit integers are taken if they stay within 16 bits."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
-        raise UnreadableImageError(f"integer pixels from {values.min()} to {values.max()}; save it with 8 or 16 bits")
+        raise UnreadableImageError(f"integer pixels from {values.min()} to {values.max()}", Fault.RANGE)
     grey = ((values * 255 + 32767) // 65535).astype(np.uint8)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
