@@ -20,6 +20,7 @@ ORDER = (
     "progress",
     "files",
     "foreign",
+    "captions",
     "fetching",
     "instantiation",
     "pictures",

@@ -23,6 +23,18 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def user_path(value: str | Path) -> Path:
+    """A path that a user gave, in whatever option or file: `~` is the home folder, also where no shell expands it.
+
+    Raises:
+        UserError: if there is no such user.
+    """
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise UserError(f"{value}: there is no home folder of that name; write the path in full") from None
+
+
 def open_regular(path: Path) -> BinaryIO:
     """`path`, open for reading.
 

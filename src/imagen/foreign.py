@@ -36,15 +36,16 @@ def read_json(path: Path, way_out: str, max_bytes: int = MAX_BYTES) -> Any:
     return parse_json(content, str(path), way_out)
 
 
-def parse_json(content: bytes | str, where: str, way_out: str) -> Any:
+def parse_json(content: bytes | str, where: str, way_out: str, allow_nan: bool = False) -> Any:
     """The value of a JSON text; `where` begins the error and `way_out` ends it. A byte order mark is passed over.
 
     Raises:
-        UserError: if it is not UTF-8, not JSON, nested too deeply, has a number of thousands of digits, or NaN.
+        UserError: if it is not UTF-8, not JSON, nested too deeply, has a number of thousands of digits, or NaN, which
+            Python writes, unless it is allowed.
     """
     try:
         text = content.decode("utf-8") if isinstance(content, bytes) else content
-        return json.loads(text.removeprefix("\ufeff"), parse_constant=_refuse_constant)
+        return json.loads(text.removeprefix("\ufeff"), parse_constant=float if allow_nan else _refuse_constant)
     except UnicodeDecodeError as error:
         found = f"not UTF-8 (byte {error.object[error.start]:#04x} at {error.start}); save the file as UTF-8"
         raise UserError(f"{where}: {found}") from None

@@ -124,7 +124,7 @@ REFUSED = {
     "data: missing column": (pictures({3: b'{"file_name": "2.png"}'}), r"line 3: no 'text' among"),
     "data: listed twice": (pictures({3: b'{"file_name": "1.png", "text": ""}'}), r"line 3: '1\.png' is already listed"),
     "data: not UTF-8": (pictures({3: b'{"file_name": "2.png", "text": "caf\xe9"}'}), r"line 3: not UTF-8"),
-    "data: NUL": (pictures({3: caption("a\0b")}), r"line 3: the caption holds a NUL character"),
+    "data: NUL": (pictures({3: caption("a\0b")}), r"line 3: the caption holds the control character U.0000"),
     "data: caption null": (pictures({3: b'{"file_name": "2.png", "text": null}'}), r"line 3: the caption is null"),
     "data: leads out": (pictures({3: b'{"file_name": "../x.png", "text": ""}'}), r"line 3: .* leads out"),
     "data: more captions": (pictures({3: b'{"file_name": "9.png", "text": ""}'}), r"9\.png .*line 3.*no such file"),

@@ -54,10 +54,10 @@ class NumberedSource(Source):
             raise BadExampleError(f"{self.where(index)}: damaged")
         rows, columns = np.mgrid[: self.height, : self.width]
         picture = np.stack([np.full_like(rows, index), rows, columns], axis=-1).astype(np.uint8)
-        return Example(picture, f"number {index}", index)
+        return Example(picture, (f"number {index}",), index)
 
-    def captions(self) -> list[str]:
-        return [f"number {index}" for index in range(self.size)]
+    def captions_by_row(self) -> list[tuple[str, ...]]:
+        return [(f"number {index}",) for index in range(self.size)]
 
 
 @pytest.fixture

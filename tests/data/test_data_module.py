@@ -198,13 +198,17 @@ def test_validation_may_have_as_many_bad_pictures_as_training(module, numbers):
 
 def test_more_bad_pictures_than_allowed_end_the_run(module, numbers):
     data = module(numbers(1000, bad=frozenset({4, 700})), bad_pictures=BadPictures(0.001), batch_size=250)
-    with pytest.raises(UserError, match=r"2 of 1000 pictures are unusable \(1 may be\), first numbers row"):
+    with pytest.raises(
+        UserError, match=r"2 of 1000 pictures \(2 damaged\) are unusable \(1 may be\), first numbers row"
+    ):
         first(data, 4)
 
 
 def test_small_pictures_are_counted_before_training(module, folder):
     source = ImageFolderSource(folder())
-    with pytest.raises(UserError, match=r"6 of 6 pictures are unusable, first \S*0\.png \(metadata\.jsonl line 1\)"):
+    with pytest.raises(
+        UserError, match=r"6 of 6 pictures \(6 too small\) are unusable, first \S*0\.png \(metadata\.jsonl line 1\)"
+    ):
         module(source, source, source_resolution=16).prepare_data()
     relaxed = module(source, source, source_resolution=16, geometry=Geometry(upscale=True))
     relaxed.prepare_data()
@@ -217,7 +221,7 @@ def test_small_pictures_are_counted_before_training(module, folder):
 
 def test_a_picture_without_a_caption_trains_without_text(numbers, folder):
     source = ImageFolderSource(folder({2: b'{"file_name": "1.png", "text": " "}'}))
-    words = {row.caption for row in source.rows if row.caption.strip()}
+    words = {caption for caption in source.captions() if caption.strip()}
 
     class Words(NoText):
         """One token for a caption that says something."""

@@ -114,9 +114,13 @@ def test_of_an_animation_the_first_frame_is_taken(encoded):
     [
         (b"", r"empty \(0 bytes\)"),
         (b"<!DOCTYPE html><html>404</html>", "a web page or XML"),
-        (b"\n <svg xmlns=''/>", "a web page or XML"),
+        (b"\n <svg xmlns=''/>", "an SVG drawing"),
+        (b'<?xml version="1.0"?>\n<!-- by hand -->\n<svg xmlns="">', "an SVG drawing"),
+        (b"%PDF-1.7", "a PDF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC, which is not read"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "a film"),
         (b"hello, I am text", "not a picture"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript, which is not read"),
     ],
 )
 def test_what_is_no_picture_is_called_by_what_it_is(data, reason):

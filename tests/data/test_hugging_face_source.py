@@ -1,8 +1,11 @@
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from imagen.data.hugging_face import HuggingFaceSource
+from imagen.data.problems import Fault
 from imagen.data.source import BadExampleError
 from imagen.errors import UserError
 
@@ -71,7 +74,7 @@ def test_a_bad_row_is_named_by_its_number(encoded, tmp_path):
         source[1]
     with pytest.raises(UserError, match="row 2: the caption is null"):
         list(source.captions())
-    assert [" row 1: " in line or " row 2: no picture" in line for line in source.problems(1)] == [True, True]
+    assert [" row 1: " in line.text or " row 2: no picture" in line.text for line in source.problems(1)] == [True, True]
 
 
 def test_columns_that_are_missing_or_hold_no_pictures_are_named(table, tmp_path):
@@ -98,3 +101,40 @@ def test_a_damaged_parquet_file_is_one_line(tmp_path):
     with pytest.raises(UserError, match="cannot be read as parquet") as caught:
         HuggingFaceSource(str(tmp_path / "a.parquet"), "train")
     assert "\n" not in str(caught.value)
+
+
+def test_a_row_names_pictures_within_the_folder_only(encoded, tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    secret = tmp_path / "secret.png"
+    for file in (secret, folder / "inside.png"):
+        file.write_bytes(encoded(Image.new("RGB", (4, 4), "teal")))
+    paths = [
+        "inside.png",
+        str(folder / "inside.png"),
+        str(secret),
+        "../secret.png",
+        "https://example.org/a.png",
+        "a\0b",
+    ]
+    cells = [{"bytes": None, "path": path} for path in paths]
+    # Not by `datasets`, which would put the bytes of the files into the table.
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pq.write_table(pa.table({"image": pa.array(cells, kind), "text": ["a"] * 6}), folder / "a.parquet")
+    for path in (folder, folder / "a.parquet"):
+        source = HuggingFaceSource(str(path), "train")
+        assert [source[row].image.shape for row in (0, 1)] == [(4, 4, 3)] * 2
+        for row in range(2, 6):
+            with pytest.raises(BadExampleError, match=rf"row {row}: the picture is .* not within {folder}"):
+                source[row]
+        problems = list(source.problems(1))
+        assert [problem.row for problem in problems] == [2, 3, 4, 5]
+        assert {problem.fault for problem in problems} == {Fault.OUTSIDE}
+
+
+def test_a_column_of_lists_holds_several_captions(encoded, tmp_path):
+    rows = {"image": [encoded(Image.new("RGB", (3, 3)))] * 2, "text": [["one", "other"], ["alone"]]}
+    datasets.Dataset.from_dict(rows).to_parquet(tmp_path / "a.parquet")
+    source = HuggingFaceSource(str(tmp_path / "a.parquet"), "train")
+    assert list(source.captions_by_row()) == [("one", "other"), ("alone",)]
+    assert source[0].captions == ("one", "other")

@@ -107,6 +107,31 @@ def test_captions_can_come_from_the_json(shards, archive, sample):
         list(shards(path, "json", "title").captions())
 
 
+def test_what_editors_leave_around_a_caption_is_none_of_it(shards, archive, jpeg):
+    texts = {"a": b"\xef\xbb\xbfa cat\r\n", "b": b"two\r\nlines\n\n", "c": b" plain "}
+    files = {
+        f"{key}.{kind}": jpeg(1) if kind == "jpg" else text for key, text in texts.items() for kind in ("jpg", "txt")
+    }
+    assert list(shards(archive("00000.tar", files)).captions()) == ["a cat", "two\nlines", " plain "]
+
+
+def test_every_picture_that_can_be_decoded_is_one_in_a_tar(shards, archive, jpeg):
+    suffixes = ["jfif", "jpe", "ppm", "pgm", "pbm", "j2k", "jp2", "avif", "tif", "bmp", "webp", "gif", "apng", "PNG"]
+    files = {f"{i}.{suffix}": jpeg(1) for i, suffix in enumerate(suffixes)}
+    source = shards(archive("00000.tar", files | {f"{i}.txt": b"a" for i in range(len(suffixes))}))
+    assert len(source) == len(suffixes)
+
+
+def test_a_json_member_may_hold_several_captions_and_no_harm(shards, archive, jpeg):
+    member = {"a.jpg": jpeg(1), "a.json": b'{"caption": ["one", "other"], "score": NaN}'}
+    source = shards(archive("00000.tar", member), "json")
+    assert source[0].captions == ("one", "other")
+    for content in (b'{"caption": "a", "n": %s}' % (b"9" * 5000), b"[" * 100_000, b"[1]", b"\xff"):
+        with pytest.raises(UserError, match=r"sample a, \.json: ") as caught:
+            list(shards(archive("00000.tar", member | {"a.json": content}), "json").captions())
+        assert len(str(caught.value)) < 400
+
+
 def test_members_that_lead_elsewhere_are_names_only(shards, archive, sample, jpeg, tmp_path):
     inside = tmp_path / "inside"
     inside.mkdir()
@@ -180,7 +205,7 @@ def test_what_is_wrong_inside_a_sample_is_named(shards, archive, sample, jpeg):
         source[1]
     with pytest.raises(BadExampleError, match=r"sample 'c\\n': damaged"):
         source[2]
-    assert [line.split(" sample ")[1] for line in source.problems(1)] == [
+    assert [line.text.split(" sample ")[1] for line in source.problems(1)] == [
         "a: a web page or XML, not a picture (begins with '<html>')"
     ]
 

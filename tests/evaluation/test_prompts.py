@@ -1,5 +1,6 @@
 import pytest
 
+from imagen.captions import checked_caption
 from imagen.data.shapes import is_held_out
 from imagen.errors import UserError
 from imagen.evaluation.prompts import file_prompts, list_prompts, shapes_prompts
@@ -36,8 +37,33 @@ def test_errors_in_a_file_name_the_line(tmp_path):
     with pytest.raises(UserError, match=r"line 3: byte 5 is not UTF-8"):
         file_prompts(path)
     path.write_bytes(b"fine\nring the bell \x07\n")
-    with pytest.raises(UserError, match=r"line 2: the prompt holds a control character"):
+    with pytest.raises(
+        UserError, match=r"line 2: the caption holds the control character U\+0007 at position 14; remove it"
+    ):
         file_prompts(path)
+
+
+def test_a_prompt_may_hold_what_a_caption_may(tmp_path):
+    texts = [
+        "10\u00a0km of road",
+        "猫\u3000犬",
+        "👩\u200d🚀 in space",
+        "می\u200cخواهم",
+        "soft\u00adhyphen",
+        "e\u0301",
+        "a\tb",
+    ]
+    (tmp_path / "prompts.txt").write_text("\n".join(texts), encoding="utf-8")
+    assert file_prompts(tmp_path / "prompts.txt").texts == list_prompts(texts).texts == texts
+    for text in texts:
+        assert checked_caption(text, "here") == text
+    for text in ("a\x1b[2J", "a\x7f", "a\x93quoted\x94", "a\0b", "a\ud83d"):
+        for refuse in (lambda text: checked_caption(text, "prompt 1"), lambda text: list_prompts([text])):
+            with pytest.raises(
+                UserError, match=r"prompt 1: the caption holds (the control character U\+|half)"
+            ) as caught:
+                refuse(text)
+            assert str(caught.value).isprintable()
 
 
 def test_missing_or_empty_prompts_are_refused(tmp_path):

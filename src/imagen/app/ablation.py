@@ -16,6 +16,7 @@ from typing import Any
 
 from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
 from imagen.errors import UserError
+from imagen.files import user_path
 
 ABLATIONS = ROOT / "conf" / "ablation"
 PUBLISHED = ROOT / "docs" / "ablations" / "imagen_figure4.csv"
@@ -196,9 +197,9 @@ def run_command(arguments: Sequence[str]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m imagen.app.ablation", description=__doc__.splitlines()[0])
     parser.add_argument("name", help=", ".join(sorted(file.stem for file in ABLATIONS.glob("*.yaml"))))
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder of runs/, outputs/ and cache/")
+    parser.add_argument("--root", type=user_path, default=ROOT, help="folder of runs/, outputs/ and cache/")
     parser.add_argument(
-        "--out", type=Path, default=ROOT / "docs" / "ablations", help="folder of the plot and the table"
+        "--out", type=user_path, default=ROOT / "docs" / "ablations", help="folder of the plot and the table"
     )
     parser.add_argument("--train", nargs="*", default=[], metavar="KEY=VALUE", help="changed in every training")
     parser.add_argument("--evaluate", nargs="*", default=[], metavar="KEY=VALUE", help="changed in every evaluation")

@@ -4,13 +4,18 @@ Imports nothing heavy, so that `--help` answers at once.
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+
+from imagen.files import user_path
 
 ROOT = Path(__file__).resolve().parents[3]
+
+HOME = re.compile(r"(?<=[=\[,])~(?=/|$|[\],])")
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
@@ -25,12 +30,17 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             offline_by_default = "HF_HUB_OFFLINE" not in os.environ
             prepare_environment()
             # Hydra's grammar reads `true` as a boolean, which cannot be the choice of a group.
-            sys.argv = ["traceback=true" if argument == "debug=true" else argument for argument in sys.argv]
+            sys.argv = ["traceback=true" if argument == "debug=true" else _at_home(argument) for argument in sys.argv]
             sys.exit(run_reporting_errors(lambda: _run_hydra(config_name, run, offline_by_default), config_name))
 
         return main
 
     return wrap
+
+
+def _at_home(argument: str) -> str:
+    """An override with `~` written out in its paths: no shell does that within a word, Hydra's grammar refuses it."""
+    return argument if set("'\"") & set(argument) else HOME.sub(str(user_path("~")), argument)
 
 
 def prepare_environment() -> None:
@@ -40,6 +50,8 @@ def prepare_environment() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # Hydra makes its folders before we see them.
+    OmegaConf.register_new_resolver("user_path", lambda value: str(user_path(value)), replace=True)
 
 
 def run_reporting_errors(run: Callable[[], object], config_name: str = "") -> int:

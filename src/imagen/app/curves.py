@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from imagen.errors import UserError
 from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.curves import Curve, Plan, check_weights
 from imagen.evaluation.shared_stages import SharedStages
+from imagen.files import user_path
 
 SAMPLING = ("sampler", "sr_sampler", "thresholding", "guidance_rule", "base_guidance", "sr_guidance", "cascade")
 """What a curve may change."""
@@ -51,7 +51,7 @@ def make_plan(config: DictConfig, ways: "Mapping[str, CascadeCurve] | None" = No
     in common are sampled once."""
     ways = ways or make_curves(config)
     weights = check_weights(listed(config.guidance, "weights", "guidance.weights"))
-    shared = SharedStages(Path(config.out) / "stages", [way.stages(w) for way in ways.values() for w in weights])
+    shared = SharedStages(user_path(config.out) / "stages", [way.stages(w) for way in ways.values() for w in weights])
     curves = {label: Curve(partial(way.sample, shared), way.identity) for label, way in ways.items()}
     return Plan(curves, weights, WEIGHT_OF[config.guidance.weight_of])
 

@@ -12,6 +12,7 @@ from imagen.evaluation.budget import Budget
 from imagen.evaluation.compare import load_side
 from imagen.evaluation.compare_report import write_comparison
 from imagen.evaluation.harness import Evaluation
+from imagen.files import user_path
 from imagen.instantiation import instantiate
 
 
@@ -44,7 +45,7 @@ def make_evaluation(config: DictConfig) -> Evaluation:
         checker=instantiate(config.metrics.checker),
         prompts=instantiate(config.prompts),
         reference=instantiate(config.metrics.reference),
-        out=Path(config.out),
+        out=user_path(config.out),
         block_size=config.block_size,
         seed=config.seed,
         grid_prompts=config.grid_prompts,
@@ -57,6 +58,8 @@ def _compare(config: DictConfig) -> None:
     names = [str(name) for name in config.compare] if OmegaConf.is_list(config.compare) else []
     if len(names) != 2:
         raise UserError(f"compare={config.compare}: give the names of two evaluations, e.g. compare=[one,other]")
-    one, other = (load_side(Path(config.paths.outputs) / "evaluation" / name, Path(name).name) for name in names)
-    write_comparison(one, other, Path(config.out))
+    one, other = (
+        load_side(user_path(config.paths.outputs) / "evaluation" / user_path(name), Path(name).name) for name in names
+    )
+    write_comparison(one, other, user_path(config.out))
     print(f"compare.html and compare.md in {config.out}")

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from imagen.app.command import prepare_environment, run_reporting_errors
+from imagen.files import user_path
 
 
 def export(run: Path, out: Path | None = None) -> Path:
@@ -29,8 +30,8 @@ def export(run: Path, out: Path | None = None) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m imagen.app.export", description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="folder of a run, e.g. runs/base/mine")
-    parser.add_argument("--out", type=Path, default=None, help="where to; default: the run's own export/")
+    parser.add_argument("run", type=user_path, help="folder of a run, e.g. runs/base/mine")
+    parser.add_argument("--out", type=user_path, default=None, help="where to; default: the run's own export/")
     arguments = parser.parse_args()
     prepare_environment()
     raise SystemExit(run_reporting_errors(lambda: export(arguments.run, arguments.out)))

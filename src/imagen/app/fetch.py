@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from imagen.app.command import prepare_environment, run_reporting_errors
+from imagen.files import user_path
 
 
 def fetch_all(arguments: argparse.Namespace) -> None:
@@ -54,12 +55,12 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m imagen.app.fetch", description=__doc__.splitlines()[0])
     made.add_argument("ids", nargs="*", help="assets, e.g. inception")
     made.add_argument("--list", action="store_true", help="show what can be fetched")
-    made.add_argument("--to", type=Path, help="folder of the models; default: $IMAGEN_MODELS, else models/")
-    made.add_argument("--from", dest="source", type=Path, help="copy from a folder instead of the network")
+    made.add_argument("--to", type=user_path, help="folder of the models; default: $IMAGEN_MODELS, else models/")
+    made.add_argument("--from", dest="source", type=user_path, help="copy from a folder instead of the network")
     made.add_argument("--mirror", help="address that replaces scheme and host, e.g. https://mirror.example")
     made.add_argument("--proxy", help="default: the environment's http_proxy, https_proxy, no_proxy")
     made.add_argument("--trust-on-first-use", action="store_true", help="take files whose sha256 is not in the lock")
-    made.add_argument("--lock", type=Path, help="another lock file than assets.lock")
+    made.add_argument("--lock", type=user_path, help="another lock file than assets.lock")
     made.add_argument("--timeout", type=float, default=30.0, help="seconds without an answer")
     made.add_argument("--tries", type=int, default=6, help="attempts in a row that may bring nothing")
     made.add_argument("--first-wait", type=float, default=1.0, help="seconds before the second attempt; doubled then")

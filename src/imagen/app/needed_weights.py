@@ -4,12 +4,12 @@ And whether it lets the clients of the model hub look for them there.
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.fetching.absent import absent_error
+from imagen.files import user_path
 from imagen.text.assets import resolve_folder
 
 JUDGES = {
@@ -35,7 +35,7 @@ def check_weights(config: DictConfig) -> None:
     for node in _nodes(OmegaConf.to_container(config, resolve=True)):
         if node.get("_target_") in JUDGES:
             key, what, asset = JUDGES[node["_target_"]]
-            if not Path(node[key]).expanduser().exists():
+            if not user_path(node[key]).exists():
                 raise absent_error(what, node[key], asset)
         elif node.get("_target_") == "imagen.text.sources.make_text_source":
             _check_encoder(node)
@@ -43,7 +43,7 @@ def check_weights(config: DictConfig) -> None:
 
 def _check_encoder(text: Mapping[str, Any]) -> None:
     encoder = text["encoder"]
-    cached = text["mode"] == "cached" and (Path(text["folder"]) / "manifest.json").is_file()
+    cached = text["mode"] == "cached" and (user_path(text["folder"]) / "manifest.json").is_file()
     # A cache may hold every caption that is asked for: then the encoder is not needed.
     if not cached and encoder.get("local_files_only"):
         resolve_folder(encoder["path"], encoder.get("revision"), local_files_only=True)

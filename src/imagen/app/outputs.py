@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.errors import UserError
-from imagen.files import write_json
+from imagen.files import user_path, write_json
 from imagen.foreign import checked_record, read_json
 from imagen.names import printable
 
@@ -38,7 +38,7 @@ def own_folder(config: DictConfig, varied_by: Sequence[str] = ("out",)) -> Path:
     if config.out in (None, ""):
         raise UserError(f"out={config.out}: give the folder to write into")
     number = _job_number()
-    folder = Path(f"{config.out}" if number is None or _varied(varied_by) else f"{config.out}-{number}")
+    folder = user_path(f"{config.out}" if number is None or _varied(varied_by) else f"{config.out}-{number}")
     dated = "${now:" in str(OmegaConf.to_container(config, resolve=False)["out"])
     return _fresh(folder) if dated else folder
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imagen.data.shapes import KIND_PROPORTIONS, all_descriptions, caption, paraphrases
+from imagen.files import user_path
 from imagen.progress import track
 from imagen.randomness import derive_seed
 
@@ -222,7 +223,7 @@ def save(encoder: "T5EncoderModel", tokenizer: "PreTrainedTokenizerFast", out: P
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m imagen.app.pretrain_t5", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("assets/shapes_t5"))
+    parser.add_argument("--out", type=user_path, default=Path("assets/shapes_t5"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch-size", type=int, default=64)

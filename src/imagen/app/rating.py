@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
+from imagen.files import user_path
 
 
 def make(arguments: argparse.Namespace) -> None:
@@ -78,7 +79,7 @@ def read(arguments: argparse.Namespace) -> None:
 
 def _folder(name: str) -> Path:
     """A folder, or the name of an evaluation under outputs/evaluation."""
-    return Path(name) if Path(name).is_dir() else ROOT / "outputs" / "evaluation" / name
+    return user_path(name) if user_path(name).is_dir() else ROOT / "outputs" / "evaluation" / name
 
 
 def _cells(chosen: Sequence[str] | None, known: Sequence[Sequence[str]], folders: Sequence[Path]) -> list[str]:
@@ -110,13 +111,13 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument("--count", type=int, help="the first so many pictures; default: all that were kept")
     making.add_argument("--checks", type=int, default=2, help="for each question, so many with noise (default 2)")
     making.add_argument("--seed", type=int, default=0, help="of the order and the sides; do not tell the raters")
-    making.add_argument("--out", type=Path, help="folder; default: rating/ in the first evaluation")
+    making.add_argument("--out", type=user_path, help="folder; default: rating/ in the first evaluation")
     making.set_defaults(run=make)
     reading = commands.add_parser("read", help="what the answers say, with intervals")
-    reading.add_argument("answers", nargs="+", type=Path, help="files that raters saved")
-    reading.add_argument("--key", type=Path, required=True, help="key.json of their page")
+    reading.add_argument("answers", nargs="+", type=user_path, help="files that raters saved")
+    reading.add_argument("--key", type=user_path, required=True, help="key.json of their page")
     reading.add_argument("--seed", type=int, default=0, help="of the bootstrap")
-    reading.add_argument("--out", type=Path, help="folder for ratings.json and ratings.md")
+    reading.add_argument("--out", type=user_path, help="folder for ratings.json and ratings.md")
     reading.set_defaults(run=read)
     return parser
 

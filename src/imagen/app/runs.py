@@ -23,6 +23,7 @@ KEPT = ("stage", "text", "resolutions", "data", "seed", "init_from")
 FREE_WITHIN_KEPT = (
     "data.text",  # a copy of `text`, which is compared by itself
     "data.num_workers",
+    "data.bad_pictures.lists",
     "data.train.index",
     "data.train.source.index",
     "data.validation.index",

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
+from imagen.files import user_path
 from imagen.stages.export import export_stage, load_stage
 
 
@@ -28,8 +29,8 @@ def ship(run: Path, assets: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs, e.g. runs/base/shipped")
-    parser.add_argument("--assets", type=Path, default=ROOT / "assets" / "cascade")
+    parser.add_argument("runs", nargs="+", type=user_path, help="folders of finished runs, e.g. runs/base/shipped")
+    parser.add_argument("--assets", type=user_path, default=ROOT / "assets" / "cascade")
     arguments = parser.parse_args()
     prepare_environment()
     raise SystemExit(run_reporting_errors(lambda: [ship(run, arguments.assets) for run in arguments.runs]))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
@@ -15,6 +14,7 @@ from imagen.errors import UserError
 from imagen.evaluation.curves import check_weights
 from imagen.evaluation.lock import hold
 from imagen.evaluation.strips import Strip, draw_strips, load_strips, middle_and_ends, remove_strips, save_strips
+from imagen.files import user_path
 
 
 def write_strips(config: DictConfig, curves: Mapping[str, CascadeCurve], texts: Sequence[str]) -> None:
@@ -25,7 +25,7 @@ def write_strips(config: DictConfig, curves: Mapping[str, CascadeCurve], texts: 
     Raises:
         UserError: for numbers of prompts or moments that cannot be.
     """
-    how, out = config.strips, Path(config.out)
+    how, out = config.strips, user_path(config.out)
     if not isinstance(how.prompts, int) or how.prompts < 0 or not isinstance(how.moments, int) or how.moments < 1:
         raise UserError(f"strips.prompts={how.prompts} and strips.moments={how.moments}: 0 or more, and 1 or more")
     curve = next(iter(curves.values()))

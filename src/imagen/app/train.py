@@ -20,6 +20,7 @@ from imagen.callbacks.curves import Curves
 from imagen.callbacks.loggers import BEGINNING
 from imagen.callbacks.stop_on_signal import StopOnSignal
 from imagen.errors import UserError
+from imagen.files import user_path
 from imagen.instantiation import instantiate
 from imagen.randomness import derive_seed
 from imagen.stages.diffusion_stage import DiffusionStage
@@ -39,7 +40,7 @@ def train(config: DictConfig) -> None:
     if multirun:
         _refuse_multirun_in_one_folder(sys.argv)
     quieten_libraries()
-    run = RunFolder(Path(config.run_dir))
+    run = RunFolder(user_path(config.run_dir))
     run.probe()
     curves, stopper = Curves(), StopOnSignal(str(run.last_checkpoint))
     trainer: Trainer = instantiate(
@@ -69,7 +70,7 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
     if checkpoint:
         _announce_resumption(run, checkpoint, step, trainer.max_steps)
     elif config.init_from is not None:
-        begin_with(stage, Path(config.init_from), data.text.fingerprint)
+        begin_with(stage, user_path(config.init_from), data.text.fingerprint)
     if trainer.is_global_zero:
         for logger in trainer.loggers:
             logger.resume_at(step if checkpoint else BEGINNING)

@@ -7,7 +7,8 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+
+from imagen.files import user_path
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -19,8 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="which recipe")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--first-phase", type=Path, help="folder of a judge that has had the first phase of training")
+    parser.add_argument("--out", type=user_path, required=True, help="folder to write")
+    parser.add_argument("--first-phase", type=user_path, help="folder of a judge after the first phase")
     parser.add_argument("--steps", type=int, help="so many steps in each phase, for a trial")
     chosen = parser.parse_args(arguments)
     if chosen.steps is not None and chosen.steps < 3:

@@ -1,12 +1,12 @@
 """The checkpoint that a run goes on from, written when nothing of its step is left to be done."""
 
 from abc import ABC, abstractmethod
-from pathlib import Path
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from imagen.errors import UserError
+from imagen.files import user_path
 
 
 class SaveWhenStepIsOver(Checkpoint, ABC):
@@ -17,7 +17,7 @@ class SaveWhenStepIsOver(Checkpoint, ABC):
     """
 
     def __init__(self, path: str) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
 
     @abstractmethod
     def due(self, trainer: Trainer) -> bool:

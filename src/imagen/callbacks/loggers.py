@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from imagen.files import create, write_text
+from imagen.files import create, user_path, write_text
 
 BEGINNING = -1
 """Nothing was written at so low a step."""
@@ -39,7 +39,7 @@ class CSVCurves(Logger):
 
     def __init__(self, folder: str) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.csv"
+        self.path = user_path(folder) / "metrics.csv"
         self._rows: dict[int, dict[str, Any]] = {}
 
     @property

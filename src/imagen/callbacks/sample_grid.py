@@ -1,7 +1,6 @@
 """Pictures during training: the averaged weights, fixed prompts, fixed noise, several guidance weights."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from imagen.diffusion.guidance import ClassifierFreeGuidance
 from imagen.diffusion.samplers import Sampler
 from imagen.diffusion.thresholding import Thresholding
 from imagen.errors import UserError
+from imagen.files import user_path
 from imagen.pictures import labelled_grid, save_png
 from imagen.randomness import make_generator
 from imagen.stages.diffusion_stage import DiffusionStage
@@ -55,7 +55,7 @@ class SampleGrid(Callback):
                 f"callbacks.samples.every_n_steps={every_n_steps}: at least 1; callbacks.samples=null draws none"
             )
         self.every_n_steps, self.num_prompts, self.weights = every_n_steps, num_prompts, list(weights)
-        self.folder, self.seed = Path(folder), seed
+        self.folder, self.seed = user_path(folder), seed
         self.settings = [
             SamplingSettings(sampler, ClassifierFreeGuidance(weight), thresholding, aug_level)
             for weight in self.weights

@@ -1,13 +1,17 @@
 """Any captioned Hugging Face data set: saved by `datasets`, in parquet files, or on the hub."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imagen.captions import checked_captions
 from imagen.data.decode import MAX_PIXELS, UnreadableImageError, decode
-from imagen.data.source import BadExampleError, Example, Source, checked_caption
-from imagen.data.transforms import picture_problem
+from imagen.data.problems import Fault, Problem
+from imagen.data.source import BadExampleError, Example, Source
+from imagen.data.transforms import header_problem
 from imagen.errors import UserError
+from imagen.files import user_path
 from imagen.progress import track
 
 if TYPE_CHECKING:
@@ -22,8 +26,8 @@ class HuggingFaceSource(Source):
             a data set on the hub.
         split: of a data set that has several. A folder of parquet files has those whose names begin with `split`,
             or is a single split "train". A file, or a data set saved without splits, is read whole.
-        image_column: of pictures: encoded bytes, or paths.
-        caption_column: of captions, which may be empty.
+        image_column: of pictures: encoded bytes, or paths within the folder of `path`.
+        caption_column: of captions, which may be empty, or lists.
         download: allow reading from the hub (the network, unless HF_HUB_OFFLINE=1 limits it to what is cached).
         revision: of the data set on the hub; pin it for repeatable runs.
         max_pixels: larger pictures are refused unread (decompression bombs).
@@ -46,7 +50,7 @@ class HuggingFaceSource(Source):
 
         self.path, self.split, self.max_pixels = str(path), split, max_pixels
         self.image_column, self.caption_column = image_column, caption_column
-        table = _load(self.path, split, download, revision)
+        table, self.folders = _load(self.path, split, download, revision)
         for column, option in ((image_column, "image_column"), (caption_column, "caption_column")):
             if column not in table.column_names:
                 raise UserError(
@@ -75,55 +79,69 @@ class HuggingFaceSource(Source):
 
     def __getitem__(self, index: int) -> Example:
         row = self.table[index]
-        caption = checked_caption(row[self.caption_column], self.where(index))
+        captions = checked_captions(row[self.caption_column], self.where(index))
         try:
-            return Example(decode(_file(row[self.image_column]), self.max_pixels), caption, index)
+            return Example(decode(self._file(row[self.image_column]), self.max_pixels), captions, index)
         except UnreadableImageError as error:
-            raise BadExampleError(f"{self.where(index)}: {error}") from error
+            raise BadExampleError(f"{self.where(index)}: {error}", error.fault) from error
 
-    def captions(self) -> Iterator[str]:
+    def captions_by_row(self) -> Iterator[tuple[str, ...]]:
         index = 0
         for batch in self.table.select_columns([self.caption_column]).iter(batch_size=1000):
             for value in batch[self.caption_column]:
-                yield checked_caption(value, self.where(index))
+                yield checked_captions(value, self.where(index))
                 index += 1
 
     def files(self) -> list[Path]:
-        local = Path(self.path).expanduser()
+        local = user_path(self.path)
         return sorted(file for file in local.rglob("*") if file.is_file()) if local.is_dir() else [local]
 
-    def problems(self, min_side: int) -> Iterator[str]:
+    def problems(self, min_side: int) -> Iterator[Problem]:
         for index in track(range(len(self)), f"Checking the pictures in {self.name}"):
             try:
-                file = _file(self.table[index][self.image_column])
+                file = self._file(self.table[index][self.image_column])
             except UnreadableImageError as error:
-                yield f"{self.where(index)}: {error}"
+                yield Problem(index, error.fault, f"{self.where(index)}: {error}")
             else:
-                if problem := picture_problem(file, self.max_pixels, min_side):
-                    yield f"{self.where(index)}: {problem}"
+                if problem := header_problem(index, self.where(index), file, self.max_pixels, min_side):
+                    yield problem
+
+    def _file(self, cell: dict[str, Any] | None) -> bytes | Path:
+        """What `datasets` holds of a picture that it does not decode."""
+        if cell and cell.get("bytes") is not None:
+            return cell["bytes"]
+        if cell and cell.get("path"):
+            return _within(self.folders, cell["path"])
+        raise UnreadableImageError("no picture", Fault.MISSING)
 
 
-def _file(cell: dict[str, Any] | None) -> bytes | Path:
-    """What `datasets` holds of a picture that it does not decode."""
-    if cell and cell.get("bytes") is not None:
-        return cell["bytes"]
-    if cell and cell.get("path"):
-        return Path(cell["path"])
-    raise UnreadableImageError("no picture")
+def _within(folders: tuple[Path, ...], name: str) -> Path:
+    """The file that a row names, relative to the first of `folders`. It may lie in them only: a row is somebody else's,
+    and so is what it names."""
+    path = Path(os.path.normpath(folders[0] / name))
+    inside = any(path.is_relative_to(os.path.normpath(folder)) for folder in folders)
+    if "://" in name or "\0" in name or not inside:
+        raise UnreadableImageError(f"the picture is {name!r:.200}, which is not within {folders[0]}", Fault.OUTSIDE)
+    return path
 
 
-def _load(path: str, split: str, download: bool, revision: str | None) -> "Dataset":
-    local = Path(path).expanduser()
+def _load(path: str, split: str, download: bool, revision: str | None) -> tuple["Dataset", tuple[Path, ...]]:
+    """The table, and the folders that the pictures of its rows lie in, if they are not in the table."""
+    local = user_path(path)
     if local.is_dir() and ((local / "dataset_dict.json").is_file() or (local / "state.json").is_file()):
-        return _load_saved(local, split)
+        return _load_saved(local, split), (local,)
     if local.exists():
-        return _load_parquet(local, split)
+        return _load_parquet(local, split), (local if local.is_dir() else local.parent,)
     if not download:
         raise UserError(
             f"there is no file or folder {path}; if it is the name of a data set on the hub, allow the network with "
             "data.train.source.download=true"
         )
-    return _load_from_hub(path, split, revision)
+    from datasets import config
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    caches = (config.HF_CACHE_HOME, config.HF_DATASETS_CACHE, HF_HUB_CACHE)
+    return _load_from_hub(path, split, revision), tuple(map(Path, caches))
 
 
 def _load_saved(folder: Path, split: str) -> "Dataset":

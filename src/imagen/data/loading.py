@@ -10,11 +10,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from imagen.data.batch import Batch
 from imagen.data.pixels import from_uint8
+from imagen.data.problems import Fault, Problem, refusal
 from imagen.data.sampler import BatchPlan, Draw
 from imagen.data.source import BadExampleError, Example, Picture, Source
 from imagen.data.transforms import Geometry, TooSmallError, random_windows
 from imagen.diffusion.conditioning import resize
 from imagen.errors import UserError
+from imagen.randomness import derive_seed
 from imagen.tensors import Images
 from imagen.text.sources import TextSource
 
@@ -49,7 +51,7 @@ class Assembled:
     images: Images
     ids: tuple[int, ...]
     captions: tuple[str, ...]
-    skipped: dict[int, str]
+    skipped: dict[int, Problem]
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,18 @@ class Refusal:
 class Assembler(Dataset):
     """Batches by plan. `assembler[plan]` depends on the plan and the source alone, whichever process asks.
 
-    A row that cannot be used is replaced by the next one that can, at most `max_bad` in a row.
+    A row that cannot be used is replaced by the next one that can, at most `max_bad` in a row. Of several captions the
+    first is taken, or, with `draw_captions`, one that is drawn by the key of the plan.
     """
 
-    def __init__(self, source: Source, geometry: Geometry, sizes: Sizes, max_bad: int) -> None:
+    def __init__(
+        self, source: Source, geometry: Geometry, sizes: Sizes, max_bad: int, draw_captions: bool = False
+    ) -> None:
         self.source, self.geometry, self.sizes, self.max_bad = source, geometry, sizes, max_bad
+        self.draw_captions = draw_captions
 
     def __getitem__(self, plan: BatchPlan) -> Assembled | Refusal:
-        skipped: dict[int, str] = {}
+        skipped: dict[int, Problem] = {}
         try:
             read = [self._read(draw, skipped) for draw in plan.draws]
         except UserError as error:
@@ -78,31 +84,27 @@ class Assembler(Dataset):
         if self.sizes.window is not None:
             images = random_windows(images, self.sizes.window, [draw.key for draw in plan.draws])
         examples = [example for example, _ in read]
-        ids, captions = tuple(example.id for example in examples), tuple(example.caption for example in examples)
-        return Assembled(plan.position, images, ids, captions, skipped)
+        captions = tuple(self._caption(example, draw) for example, draw in zip(examples, plan.draws, strict=True))
+        return Assembled(plan.position, images, tuple(example.id for example in examples), captions, skipped)
 
-    def _read(self, draw: Draw, skipped: dict[int, str]) -> tuple[Example, Picture]:
+    def _caption(self, example: Example, draw: Draw) -> str:
+        several = self.draw_captions and len(example.captions) > 1
+        number = derive_seed(draw.key, "caption") % len(example.captions) if several else 0
+        return example.captions[number]
+
+    def _read(self, draw: Draw, skipped: dict[int, Problem]) -> tuple[Example, Picture]:
         index = draw.index
         for _ in range(self.max_bad + 1):
             try:
                 example = self.source[index]
                 return example, self.geometry(example.image, self.sizes.source, draw.key)
             except BadExampleError as error:
-                skipped[index] = str(error)
+                skipped[index] = Problem(self.source.origin_row(index), error.fault, str(error))
             except TooSmallError as error:
-                skipped[index] = f"{self.source.where(index)}: {error}"
+                text = f"{self.source.where(index)}: {error}"
+                skipped[index] = Problem(self.source.origin_row(index), Fault.SMALL, text)
             index = (index + 1) % len(self.source)
-        raise UserError(too_many_bad(self.source, list(skipped.values()), self.max_bad))
-
-
-def too_many_bad(source: Source, reasons: list[str], max_bad: int) -> str:
-    """The error for more unusable rows than are allowed."""
-    way_out = "repair or remove it, or let a few be passed over with data.bad_pictures.max_share=0.001"
-    if len(reasons) == 1:
-        return f"{reasons[0]}; {way_out}"
-    allowed = f" ({max_bad} may be)" if max_bad else ""
-    found = f"{len(reasons)} of {len(source)} pictures are unusable{allowed}"
-    return f"{source.name}: {found}, first {reasons[0]}; {way_out}"
+        raise UserError(refusal(self.source.name, list(skipped.values()), len(self.source), self.max_bad))
 
 
 class BatchLoader:
@@ -114,7 +116,7 @@ class BatchLoader:
 
     def __init__(self, loader: DataLoader, assembler: Assembler, text: TextSource) -> None:
         self.loader, self.assembler, self.text = loader, assembler, text
-        self.skipped: dict[int, str] = {}
+        self.skipped: dict[int, Problem] = {}
 
     def __len__(self) -> int:
         # Raises TypeError for the endless training batches, as Lightning expects of them.
@@ -133,9 +135,10 @@ class BatchLoader:
         ids = torch.tensor(assembled.ids, dtype=torch.int64)
         return Batch(assembled.images, text, mask, ids, assembled.captions, assembled.position)
 
-    def _note(self, skipped: dict[int, str]) -> None:
+    def _note(self, skipped: dict[int, Problem]) -> None:
         for row in skipped.keys() - self.skipped.keys():
             log.warning("skipped: %s", skipped[row])
         self.skipped |= skipped
-        if len(self.skipped) > self.assembler.max_bad:
-            raise UserError(too_many_bad(self.assembler.source, list(self.skipped.values()), self.assembler.max_bad))
+        source, allowed = self.assembler.source, self.assembler.max_bad
+        if len(self.skipped) > allowed:
+            raise UserError(refusal(source.name, list(self.skipped.values()), len(source), allowed))

@@ -3,22 +3,23 @@
 import logging
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
-from imagen.data.loading import Assembler, BatchLoader, Sizes, too_many_bad
+from imagen.data.loading import Assembler, BatchLoader, Sizes
+from imagen.data.problems import MAX_SHARE, Fault, Problem, refusal, summary, write_list
 from imagen.data.sampler import BatchPlan, FixedOrderBatchSampler, PositionKeyedBatchSampler, Share, check_batch_size
-from imagen.data.source import Source
+from imagen.data.source import Rows, Source
 from imagen.data.transforms import Geometry
 from imagen.errors import UserError
+from imagen.files import user_path
 from imagen.randomness import make_generator
 from imagen.text.sources import TextSource
 
 log = logging.getLogger(__name__)
-
-MAX_SHARE_OF_BAD_PICTURES = 0.001
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,20 @@ class BadPictures:
 
     `max_share` of the training rows may be bad, at most 0.001, and as many in validation: each is logged and the next
     row takes its place. `check_first` looks at every header before training, so that most of them are known at once and
-    not on the third day.
+    not on the third day. `skip_small` leaves out what has fewer pixels along a side than are needed: which rows these
+    are is known before training, and they do not count as bad. What is found is listed in a file in `lists`, if given.
     """
 
     max_share: float = 0.0
     check_first: bool = True
+    skip_small: bool = False
+    lists: str | Path | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.max_share <= MAX_SHARE_OF_BAD_PICTURES:
+        if not 0 <= self.max_share <= MAX_SHARE:
             raise UserError(
-                f"data.bad_pictures.max_share={self.max_share} must lie between 0 and {MAX_SHARE_OF_BAD_PICTURES}: "
-                "beyond that, mend the data"
+                f"data.bad_pictures.max_share={self.max_share} must lie between 0 and {MAX_SHARE}: beyond that, mend "
+                "the data"
             )
 
     def allowed(self, train: Source) -> int:
@@ -94,19 +98,27 @@ class ImagenDataModule(LightningDataModule):
         self.geometry, self.bad_pictures, self.path = geometry or Geometry(), bad_pictures or BadPictures(), path
         check_batch_size(batch_size)
         self.next_position = 0
+        self._all_rows = {"training": self.train, "validation": self.validation}
+        self._problems: dict[str, list[Problem]] = {}
 
     def prepare_data(self) -> None:
         """Check the pictures and fill the cache of embeddings. Lightning calls this on one process of each machine."""
         if self.bad_pictures.check_first:
             self._check_pictures()
+        self.setup()
         self.text.prepare(chain(self.train.captions(), self.validation.captions()))
+
+    def setup(self, stage: str = "fit") -> None:
+        """Leave out the small pictures, with `skip_small`. Lightning calls this in every process."""
+        if self.bad_pictures.skip_small and not self.geometry.upscale:
+            self.train, self.validation = (self._large(part, rows) for part, rows in self._all_rows.items())
 
     def train_dataloader(self) -> BatchLoader:
         """Batches without end, from `next_position` on."""
         sampler = PositionKeyedBatchSampler(
             len(self.train), self.batch_size, self.seed, self._share(), self.next_position
         )
-        return self._loader(self.train, self.geometry, sampler)
+        return self._loader(self.train, self.geometry, sampler, draw_captions=True)
 
     def val_dataloader(self) -> BatchLoader:
         """Every picture of this rank's share once, always in the same order and cut the same way."""
@@ -147,8 +159,10 @@ class ImagenDataModule(LightningDataModule):
     def _global_batch_size(self) -> int:
         return self.batch_size * self._share().world_size
 
-    def _loader(self, source: Source, geometry: Geometry, sampler: Sampler[BatchPlan]) -> BatchLoader:
-        assembler = Assembler(source, geometry, self.sizes, self.bad_pictures.allowed(self.train))
+    def _loader(
+        self, source: Source, geometry: Geometry, sampler: Sampler[BatchPlan], draw_captions: bool = False
+    ) -> BatchLoader:
+        assembler = Assembler(source, geometry, self.sizes, self.bad_pictures.allowed(self.train), draw_captions)
         loader = DataLoader(
             assembler,
             batch_size=None,  # the sampler yields plans of whole batches
@@ -161,12 +175,37 @@ class ImagenDataModule(LightningDataModule):
         return BatchLoader(loader, assembler, self.text)
 
     def _check_pictures(self) -> None:
+        """Usually both parts are of one folder, and looked at once."""
         allowed = self.bad_pictures.allowed(self.train)
-        # By name: usually both are parts of one folder, and `problems` looks at the whole of it.
-        for source in {source.name: source for source in (self.validation, self.train)}.values():
-            problems = list(source.problems(min_side=1 if self.geometry.upscale else self.sizes.source))
-            if len(problems) > allowed:
-                raise UserError(too_many_bad(source, problems, allowed))
+        for origin in {source.origin.name: source.origin for source in self._all_rows.values()}.values():
+            found = self._problems_of(origin)
+            bad = [problem for problem in found if not (self.bad_pictures.skip_small and problem.fault is Fault.SMALL)]
+            lists = self.bad_pictures.lists
+            listed = write_list(found, origin.name, user_path(lists)) if found and lists is not None else None
+            if len(bad) > allowed:
+                raise UserError(refusal(origin.name, bad, len(origin), allowed, listed))
+            if found:
+                there = "" if listed is None else f"; all are listed in {listed}"
+                log.warning("%s: %s are not used%s", origin.name, summary(found, len(origin)), there)
+
+    def _problems_of(self, origin: Source) -> list[Problem]:
+        if origin.name not in self._problems:
+            self._problems[origin.name] = list(
+                origin.problems(min_side=1 if self.geometry.upscale else self.sizes.source)
+            )
+        return self._problems[origin.name]
+
+    def _large(self, part: str, source: Source) -> Source:
+        small = {problem.row for problem in self._problems_of(source.origin) if problem.fault is Fault.SMALL}
+        if not small:
+            return source
+        rows = [index for index in range(len(source)) if source.origin_row(index) not in small]
+        if not rows:
+            raise UserError(
+                f"{source.name}: no picture for {part} has {self.sizes.source} × {self.sizes.source} pixels; take "
+                "smaller resolutions, or data.geometry.upscale=true"
+            )
+        return Rows(source, rows)
 
 
 def _as_it_is(assembled: Any) -> Any:

@@ -38,11 +38,11 @@ class ShapesSource(Source):
         if not 0 <= index < self.size:
             raise IndexError(f"row {index} of {self.name}, which has {self.size}")
         scene = sample_scene(self.seed, index, self.split)
-        return Example(draw(scene, self.resolution), scene.caption, index)
+        return Example(draw(scene, self.resolution), (scene.caption,), index)
 
-    def captions(self) -> Iterable[str]:
+    def captions_by_row(self) -> Iterable[tuple[str]]:
         """Every caption of the split, whether a row shows it or not: one cache serves every seed and size."""
-        return all_captions(self.split)
+        return ((caption,) for caption in all_captions(self.split))
 
     def at(self, resolution: int) -> "ShapesSource":
         return ShapesSource(self.seed, self.size, self.split, resolution)

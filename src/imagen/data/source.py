@@ -1,32 +1,45 @@
 """Where captioned pictures come from."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 
+from imagen.data.problems import Fault, Problem
 from imagen.errors import UserError
 
 Picture = UInt8[np.ndarray, "height width 3"]
 """One picture, RGB."""
 
+Item = TypeVar("Item")
+
 
 @dataclass(frozen=True)
 class Example:
-    """A captioned picture. `id` is its row in the source it was read from; the caption may be empty."""
+    """A picture with at least one caption, which may be empty. `id` is its row in the source it was read from."""
 
     image: Picture
-    caption: str
+    captions: tuple[str, ...]
     id: int
+
+    @property
+    def caption(self) -> str:
+        """The first one."""
+        return self.captions[0]
 
 
 class BadExampleError(UserError):
     """One row of a source that cannot be used: unreadable, missing or too small. May be skipped within a limit."""
+
+    def __init__(self, message: str, fault: Fault = Fault.DAMAGED) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class Source(ABC):
@@ -45,15 +58,28 @@ class Source(ABC):
 
     @abstractmethod
     def __getitem__(self, index: int) -> Example:
-        """The picture, RGB of any size, with its caption.
+        """The picture, RGB of any size, with its captions.
 
         Raises:
             BadExampleError: if this row cannot be read.
         """
 
     @abstractmethod
-    def captions(self) -> Iterable[str]:
-        """Every caption, repeated or not, without reading a picture."""
+    def captions_by_row(self) -> Iterable[tuple[str, ...]]:
+        """The captions of every row, without reading a picture."""
+
+    def captions(self) -> Iterator[str]:
+        """Every caption, repeated or not."""
+        return chain.from_iterable(self.captions_by_row())
+
+    @property
+    def origin(self) -> "Source":
+        """The source that the rows are read from: this one, unless it selects from another."""
+        return self
+
+    def origin_row(self, index: int) -> int:
+        """A row's place in the origin."""
+        return index
 
     def where(self, index: int) -> str:
         """What error messages call a row."""
@@ -68,8 +94,8 @@ class Source(ABC):
         """The files that the pictures are read from, in order; none for pictures that are made or not on this disk."""
         return ()
 
-    def problems(self, min_side: int) -> Iterator[str]:
-        """One line for each row that cannot be read or is smaller than `min_side` pixels, found without decoding.
+    def problems(self, min_side: int) -> Iterator[Problem]:
+        """Every row of the origin that cannot be read or is smaller than `min_side` pixels, found without decoding.
 
         What only decoding reveals (a truncated file) is left to `__getitem__`. Sources that make their pictures
         have no problems.
@@ -96,14 +122,21 @@ class _Selection(Source):
         """Row in the other source."""
 
     @abstractmethod
-    def select(self, rows: Iterable[str]) -> Iterator[str]:
+    def select(self, rows: Iterable[Item]) -> Iterator[Item]:
         """What belongs to the selection of something that there is one of for every row."""
+
+    @property
+    def origin(self) -> Source:
+        return self.source.origin
+
+    def origin_row(self, index: int) -> int:
+        return self.source.origin_row(self.row(index))
 
     def __getitem__(self, index: int) -> Example:
         return self.source[self.row(index)]
 
-    def captions(self) -> Iterator[str]:
-        return self.select(self.source.captions())
+    def captions_by_row(self) -> Iterator[tuple[str, ...]]:
+        return self.select(self.source.captions_by_row())
 
     def at(self, resolution: int) -> "Source":
         other = copy(self)
@@ -113,7 +146,7 @@ class _Selection(Source):
     def files(self) -> Iterable[Path]:
         return self.source.files()
 
-    def problems(self, min_side: int) -> Iterator[str]:
+    def problems(self, min_side: int) -> Iterator[Problem]:
         # Of the whole source: the other part is about to be read as well.
         return self.source.problems(min_side)
 
@@ -135,7 +168,7 @@ class EveryNth(_Selection):
     def row(self, index: int) -> int:
         return index * self.n
 
-    def select(self, rows: Iterable[str]) -> Iterator[str]:
+    def select(self, rows: Iterable[Item]) -> Iterator[Item]:
         return islice(rows, 0, None, self.n)
 
 
@@ -158,7 +191,7 @@ class AllButEveryNth(_Selection):
     def row(self, index: int) -> int:
         return index + index // (self.n - 1) + 1
 
-    def select(self, rows: Iterable[str]) -> Iterator[str]:
+    def select(self, rows: Iterable[Item]) -> Iterator[Item]:
         return (row for index, row in enumerate(rows) if index % self.n)
 
 
@@ -181,27 +214,29 @@ class First(_Selection):
     def row(self, index: int) -> int:
         return index
 
-    def select(self, rows: Iterable[str]) -> Iterator[str]:
+    def select(self, rows: Iterable[Item]) -> Iterator[Item]:
         return islice(rows, self.count)
+
+
+class Rows(_Selection):
+    """The rows that `rows` names, in rising order."""
+
+    def __init__(self, source: Source, rows: Sequence[int]) -> None:
+        super().__init__(source)
+        self._rows = np.asarray(rows, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def row(self, index: int) -> int:
+        return int(self._rows[index])
+
+    def select(self, rows: Iterable[Item]) -> Iterator[Item]:
+        wanted = set(self._rows.tolist())
+        return (row for index, row in enumerate(rows) if index in wanted)
 
 
 def _checked_n(n: int) -> int:
     if n < 2:
         raise UserError(f"data.train.n={n}: every n-th row is held out for validation, so n must be at least 2")
     return n
-
-
-def checked_caption(value: object, where: str) -> str:
-    """`value` if it is a caption that can be encoded; it may be empty.
-
-    Raises:
-        UserError: if it is not text, or holds a NUL or half a surrogate pair, which tokenizers choke on.
-    """
-    if not isinstance(value, str):
-        found = "null" if value is None else f"a {type(value).__name__}"
-        raise UserError(f'{where}: the caption is {found}, not text; for no caption write ""')
-    if "\0" in value:
-        raise UserError(f"{where}: the caption holds a NUL character at position {value.index(chr(0))}; remove it")
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise UserError(f"{where}: the caption holds half a surrogate pair (broken UTF-16); remove or repair it")
-    return value

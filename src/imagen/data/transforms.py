@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from imagen.data.decode import UnreadableImageError, image_size
+from imagen.data.problems import Fault, Problem
 from imagen.data.source import Picture
 from imagen.randomness import make_generator
 from imagen.tensors import Images
@@ -61,16 +62,18 @@ class Geometry:
 def too_small(width: int, height: int, resolution: int) -> str:
     """Why a picture of that size is refused."""
     wanted = f"{resolution} × {resolution}"
-    return f"{width} × {height} pixels are fewer than the {wanted} wanted (data.geometry.upscale=true enlarges them)"
+    return f"{width} × {height} pixels are fewer than the {wanted} wanted"
 
 
-def picture_problem(file: Path | bytes, max_pixels: int, min_side: int) -> str | None:
+def header_problem(row: int, where: str, file: Path | bytes, max_pixels: int, min_side: int) -> Problem | None:
     """Why the picture in a file, or in the bytes of one, cannot be used, as far as its header tells; None if it can."""
     try:
         width, height = image_size(file, max_pixels)
     except UnreadableImageError as error:
-        return str(error)
-    return too_small(width, height, min_side) if min(width, height) < min_side else None
+        return Problem(row, error.fault, f"{where}: {error}")
+    if min(width, height) < min_side:
+        return Problem(row, Fault.SMALL, f"{where}: {too_small(width, height, min_side)}")
+    return None
 
 
 def resize_square(square: Square, resolution: int) -> UInt8[np.ndarray, "{resolution} {resolution} 3"]:

@@ -1,24 +1,24 @@
 """Shards of captioned pictures in tar archives, as img2dataset writes them: `00000.tar` holds `<key>.jpg`, `<key>.txt`
 and `<key>.json`."""
 
-import json
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from imagen.data.decode import MAX_PIXELS, UnreadableImageError, decode
-from imagen.data.image_folder import PICTURE_SUFFIXES
-from imagen.data.source import BadExampleError, Example, Source, checked_caption
+from imagen.captions import checked_captions
+from imagen.data.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes
+from imagen.data.problems import Problem
+from imagen.data.source import BadExampleError, Example, Source
 from imagen.data.tar_index import MAX_BYTES, Member, indexed_members, read_member, shown
-from imagen.data.transforms import picture_problem
+from imagen.data.transforms import header_problem
 from imagen.errors import UserError
+from imagen.files import user_path
+from imagen.foreign import parse_json
 from imagen.progress import track
 
 log = logging.getLogger(__name__)
-
-PICTURES = {suffix.removeprefix(".") for suffix in PICTURE_SUFFIXES}
 
 MAX_CAPTION_BYTES = 1 << 20
 
@@ -33,7 +33,7 @@ class WebDatasetSource(Source):
         path: the archive, or the folder that holds them.
         index: folder for the places of the members, one file an archive.
         caption_extension: of the member that holds the caption: "txt", or "json".
-        caption_key: where a JSON member holds the caption.
+        caption_key: where a JSON member holds the caption, or a list of captions.
         skip_incomplete: leave out, and count, samples without a picture or without a caption, instead of refusing them.
         max_pixels: larger pictures are refused unread (decompression bombs).
 
@@ -50,7 +50,7 @@ class WebDatasetSource(Source):
         skip_incomplete: bool = False,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        self.path, self.index, self.max_pixels = Path(path).expanduser(), Path(index), max_pixels
+        self.path, self.index, self.max_pixels = user_path(path), user_path(index), max_pixels
         self.extension, self.caption_key = caption_extension.lower().removeprefix("."), caption_key
         self.shards = _archives(self.path)
         samples = list(self._samples(skip_incomplete))
@@ -68,22 +68,22 @@ class WebDatasetSource(Source):
         return len(self._keys)
 
     def __getitem__(self, index: int) -> Example:
-        caption = self._caption(index)
+        captions = self._captions(index)
         try:
-            return Example(decode(self._picture(index), self.max_pixels), caption, index)
+            return Example(decode(self._picture(index), self.max_pixels), captions, index)
         except UnreadableImageError as error:
-            raise BadExampleError(f"{self.where(index)}: {error}") from error
+            raise BadExampleError(f"{self.where(index)}: {error}", error.fault) from error
 
-    def captions(self) -> Iterator[str]:
-        return (self._caption(index) for index in range(len(self)))
+    def captions_by_row(self) -> Iterator[tuple[str, ...]]:
+        return (self._captions(index) for index in range(len(self)))
 
     def files(self) -> list[Path]:
         return self.shards
 
-    def problems(self, min_side: int) -> Iterator[str]:
+    def problems(self, min_side: int) -> Iterator[Problem]:
         for index in track(range(len(self)), f"Checking the pictures in {self.path}"):
-            if problem := picture_problem(self._picture(index), self.max_pixels, min_side):
-                yield f"{self.where(index)}: {problem}"
+            if problem := header_problem(index, self.where(index), self._picture(index), self.max_pixels, min_side):
+                yield problem
 
     def where(self, index: int) -> str:
         key = self._keys[index].decode("utf-8", "surrogateescape")
@@ -93,21 +93,27 @@ class WebDatasetSource(Source):
         shard, offset, size, _, _ = self._places[index].tolist()
         return read_member(self.shards[shard], offset, size)
 
-    def _caption(self, index: int) -> str:
+    def _captions(self, index: int) -> tuple[str, ...]:
         shard, _, _, offset, size = self._places[index].tolist()
         content = read_member(self.shards[shard], offset, size)
         where = f"{self.where(index)}, .{self.extension}"
+        if self.extension == "json":
+            return checked_captions(self._in_json(content, where), where)
         try:
-            text = content.decode("utf-8")
-            caption = json.loads(text)[self.caption_key] if self.extension == "json" else text
+            # What editors and Windows leave at the ends of a text is none of it.
+            text = content.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n")
         except UnicodeDecodeError as error:
             raise UserError(f"{where}: byte {error.start + 1} is not UTF-8; repair or remove the sample") from None
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return checked_captions(text, where)
+
+    def _in_json(self, content: bytes, where: str) -> object:
+        record = parse_json(content, where, "repair or remove the sample", allow_nan=True)
+        if not isinstance(record, dict) or self.caption_key not in record:
             raise UserError(
-                f"{where}: no JSON object with the key {self.caption_key!r} ({type(error).__name__}); name another "
-                "with data.train.source.caption_key"
-            ) from None
-        return checked_caption(caption, where)
+                f"{where}: no JSON object with the key {self.caption_key!r}; name another with "
+                "data.train.source.caption_key"
+            )
+        return record[self.caption_key]
 
     def _samples(self, skip_incomplete: bool) -> Iterator[tuple[str, tuple[int, int, int, int, int]]]:
         """Key, and shard, offset and size of the picture, offset and size of the caption."""
@@ -120,14 +126,14 @@ class WebDatasetSource(Source):
                         raise UserError(f"{where}; data.train.source.skip_incomplete=true leaves such samples out")
                     skipped, first = skipped + 1, first or where
                     continue
-                picture = next(member for extension, member in members.items() if extension in PICTURES)
+                picture = next(member for extension, member in members.items() if f".{extension}" in picture_suffixes())
                 caption = members[self.extension]
                 yield key, (number, picture.offset, picture.size, caption.offset, caption.size)
         if skipped:
             log.warning("%s: %d incomplete samples are left out, first %s", self.path, skipped, first)
 
     def _incomplete(self, members: dict[str, Member]) -> str | None:
-        pictures = [member for extension, member in members.items() if extension in PICTURES]
+        pictures = [member for extension, member in members.items() if f".{extension}" in picture_suffixes()]
         if len(pictures) != 1:
             return f"{len(pictures)} pictures" if pictures else f"no picture among .{', .'.join(members)}"
         if self.extension not in members:

@@ -11,7 +11,7 @@ from typing import Any
 from imagen.errors import UserError
 from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.prompts import PromptSet, list_prompts
-from imagen.files import write_atomically
+from imagen.files import user_path, write_atomically
 from imagen.foreign import read_json
 
 RULE = (
@@ -40,7 +40,7 @@ def coco_prompts(path: str | Path, count: int, images: int, captions: int, manif
         UserError: when the file has not `images` pictures with captions and `captions` captions (40,504 and 202,654 in
             the published one), or does not agree with the manifest.
     """
-    path, manifest = Path(path).expanduser(), Path(manifest).expanduser()
+    path, manifest = user_path(path), user_path(manifest)
     found = _read(path)
     pictures = len({caption.image for caption in found})
     if (pictures, len(found)) != (images, captions):

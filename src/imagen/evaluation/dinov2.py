@@ -16,6 +16,7 @@ from imagen.evaluation.arrays import Features, Pixels
 from imagen.evaluation.features import Extractor, pick_device
 from imagen.evaluation.names import dinov2_names
 from imagen.fetching.absent import absent_error
+from imagen.files import user_path
 from imagen.text.assets import hashes_by_name, refuse_redirection
 
 SIDE = 224
@@ -35,7 +36,7 @@ class Dinov2(Extractor):
     """
 
     def __init__(self, path: str | Path, device: str = "auto", batch_size: int = 32) -> None:
-        folder = Path(path)
+        folder = user_path(path)
         if not folder.is_dir():
             raise absent_error("DINOv2 folder", folder, "dinov2-large")
         weights = folder / "model.safetensors"

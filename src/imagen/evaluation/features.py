@@ -18,6 +18,7 @@ from imagen.evaluation.metric import ALIGNMENT, CMMD, FRECHET, FRECHET_INF, KID,
 from imagen.evaluation.names import clip_names
 from imagen.evaluation.preprocessing import ClipPreprocessing
 from imagen.fetching.absent import absent_error
+from imagen.files import user_path
 from imagen.tensors import PerImage
 from imagen.text.assets import hashes_by_name, refuse_redirection, tokenizer_files, weights_files
 
@@ -89,7 +90,7 @@ class Judge(AlignmentJudge):
         from safetensors import SafetensorError
         from transformers import AutoTokenizer, CLIPModel
 
-        self.folder = Path(path)
+        self.folder = user_path(path)
         files = _files_of(self.folder)
         self.device = torch.device(pick_device(device))
         self.batch_size = batch_size

@@ -26,6 +26,7 @@ from imagen.evaluation.reference import Reference, reference_features
 from imagen.evaluation.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult, Results, noise_pictures
 from imagen.evaluation.summary import Summary
 from imagen.evaluation.sweep import Job, Panel, Stopwatch, Sweep
+from imagen.files import user_path
 
 
 class Evaluation:
@@ -65,7 +66,7 @@ class Evaluation:
         self.count = budget.first_count(len(prompts), block_size) if budget else len(prompts)
         self.prompts = prompts.first(self.count)
         self.reference = reference
-        self.out = Path(out)
+        self.out = user_path(out)
         self.block_size = block_size
         self.seed = seed
         self.grid_prompts = grid_prompts

@@ -17,7 +17,7 @@ from imagen.evaluation.arrays import Features, Pixels
 from imagen.evaluation.features import Extractor, pick_device
 from imagen.evaluation.names import ExtractorNames, inception_names
 from imagen.fetching.absent import absent_error
-from imagen.files import sha256_of_file
+from imagen.files import sha256_of_file, user_path
 
 SIDE = 299
 
@@ -75,7 +75,7 @@ class Inception(Extractor):
     def __init__(
         self, weights: str | Path, device: str = "auto", batch_size: int = 32, resize: Resize | None = None
     ) -> None:
-        path = Path(weights)
+        path = user_path(weights)
         if not path.is_file():
             raise absent_error("Inception's file", path, "inception")
         digest = sha256_of_file(path)

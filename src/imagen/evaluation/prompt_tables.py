@@ -6,6 +6,7 @@ from pathlib import Path
 
 from imagen.errors import UserError
 from imagen.evaluation.prompts import PromptSet, list_prompts
+from imagen.files import user_path
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,13 @@ PARTI = Table("PartiPrompts", "\t", "Prompt", "Category", rows=1632, categories=
 def drawbench_prompts(path: str | Path, count: int | None = None) -> PromptSet:
     """The first `count` prompts of DrawBench.csv, or all 200. Raises UserError when the table is not the published
     one."""
-    return _read(DRAWBENCH, Path(path), count)
+    return _read(DRAWBENCH, user_path(path), count)
 
 
 def parti_prompts(path: str | Path, count: int | None = None) -> PromptSet:
     """The first `count` prompts of PartiPrompts.tsv, or all 1632. Raises UserError when the table is not the published
     one."""
-    return _read(PARTI, Path(path), count)
+    return _read(PARTI, user_path(path), count)
 
 
 def _read(table: Table, path: Path, count: int | None) -> PromptSet:

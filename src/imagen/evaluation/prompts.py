@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from imagen.captions import checked_caption
 from imagen.data.shapes import Description, Scene, parse, sample_scene
 from imagen.errors import UserError
+from imagen.files import user_path
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def file_prompts(path: str | Path, count: int | None = None) -> PromptSet:
     Raises UserError, with the number of the line, for what is not UTF-8 or holds control characters, and when there are
     fewer than `count` prompts.
     """
-    path = Path(path)
+    path = user_path(path)
     try:
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     except OSError as error:
@@ -102,8 +104,7 @@ def _decode(line: bytes, path: Path, number: int) -> str:
 def _prompt(text: str, where: str) -> Prompt:
     if not isinstance(text, str) or not text.strip():
         raise UserError(f"{where}: a prompt must be a text that is not empty, found {text!r}")
-    if not text.replace("\t", " ").isprintable():
-        raise UserError(f"{where}: the prompt holds a control character: {text!r}")
+    checked_caption(text, where)
     try:
         return Prompt(text, parse(text))
     except UserError:  # not a caption of the shapes world: no checker for it

@@ -79,7 +79,10 @@ class SourceReference(Reference):
         try:
             return Geometry()(self.source[index].image, resolution, key=0)
         except TooSmallError as error:
-            raise UserError(f"reference: picture {index} of {self.source.name}: {error}") from error
+            raise UserError(
+                f"reference: {self.source.where(index)}: {error}; leave it out, or stop at a smaller stage with "
+                "cascade.stop_at"
+            ) from error
 
 
 def reference_features(

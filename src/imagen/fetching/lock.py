@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from imagen.errors import UserError
+from imagen.files import user_path
 from imagen.foreign import read_json
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,7 +56,7 @@ class Asset:
 
 def models_folder() -> Path:
     """Where fetched weights are kept: the environment's IMAGEN_MODELS, else models/ in the project."""
-    return Path(os.environ.get("IMAGEN_MODELS") or ROOT / "models").expanduser()
+    return user_path(os.environ.get("IMAGEN_MODELS") or ROOT / "models")
 
 
 def read_lock(path: Path = LOCK) -> dict[str, Asset]:

@@ -13,7 +13,7 @@ from typing import Any
 from imagen import foreign
 from imagen.errors import UserError
 from imagen.fetching.absent import fetched_folder, how_to_fetch
-from imagen.files import sha256_of_file
+from imagen.files import sha256_of_file, user_path
 
 _TOKENIZER_FILES = (
     "added_tokens.json",
@@ -65,7 +65,7 @@ def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> P
     Raises:
         MissingAssetError: naming the model and the way out.
     """
-    folder = Path(path).expanduser()
+    folder = user_path(path)
     if folder.is_dir():
         return folder
     if revision is None and (fetched := fetched_folder(path)):

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from imagen.errors import UserError
+from imagen.files import user_path
 from imagen.text.assets import MissingAssetError
 from imagen.text.cache import EmbeddingCache, stored
 from imagen.text.embeddings import TextEmbeddings
@@ -53,7 +54,7 @@ class CachedText(TextSource):
 
     def __init__(self, encoder: TextEncoder, folder: str | Path) -> None:
         self._encoder = encoder
-        self._cache = EmbeddingCache(Path(folder), encoder)
+        self._cache = EmbeddingCache(user_path(folder), encoder)
 
     @cached_property
     def features(self) -> int:
