@@ -16,9 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from imagen.app.fine_tuning import begin_with
 from imagen.app.runs import RunFolder
+from imagen.app.trainer import came_to
 from imagen.callbacks.curves import Curves
 from imagen.callbacks.loggers import BEGINNING
 from imagen.callbacks.stop_on_signal import StopOnSignal
+from imagen.data.module import ImagenDataModule
 from imagen.errors import UserError
 from imagen.instantiation import instantiate
 from imagen.randomness import derive_seed
@@ -62,8 +64,8 @@ def train(config: DictConfig) -> None:
 def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves, stopper: StopOnSignal) -> None:
     torch.manual_seed(derive_seed(config.seed, "initial weights", config.stage.name))
     stage: DiffusionStage = instantiate(config.stage)
-    data = instantiate(config.data)
-    run.keep_configuration(config, write=trainer.is_global_zero)
+    data: ImagenDataModule = instantiate(config.data)
+    run.keep_configuration(config, write=trainer.is_global_zero, auto=came_to(trainer))
     run.check_space(_checkpoint_bytes(stage))
     checkpoint, step = run.newest_valid_checkpoint() or (None, 0)
     if checkpoint:
@@ -80,7 +82,7 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
     if (number := stopper.received) is not None:
         # The first process answers for all: Lightning's kills the others, and itself, when one ends with another code.
         raise SystemExit(128 + number if trainer.is_global_zero else 0)
-    _finish(trainer, stage, data.text.fingerprint, config, run)
+    _finish(trainer, stage, data, config, run)
     loss = curves.validation.get("val/loss", float("nan"))
     for logger in trainer.loggers:
         logger.log_metrics({FINAL_LOSS: loss}, step=trainer.global_step)
@@ -177,18 +179,21 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def _finish(trainer: Trainer, stage: DiffusionStage, text: dict | None, config: DictConfig, run: RunFolder) -> None:
+def _finish(
+    trainer: Trainer, stage: DiffusionStage, data: ImagenDataModule, config: DictConfig, run: RunFolder
+) -> None:
     """Save the last checkpoint and export the averaged weights."""
     trainer.save_checkpoint(run.last_checkpoint)
     if trainer.is_global_zero:
-        description = describe(config, trainer.global_step, trainer.world_size, text, stage.init_from)
+        description = describe(config, trainer.global_step, data.pictures_seen, data.text.fingerprint, stage.init_from)
         export_stage(run.export, description, stage.ema.module)
 
 
 def describe(
-    config: DictConfig, step: int, processes: int, text: dict | None, init_from: str | None
+    config: DictConfig, step: int, images_seen: int, text: dict | None, init_from: str | None
 ) -> StageDescription:
-    """What the export says of a stage trained under `config` for `step` optimizer steps on so many processes.
+    """What the export says of a stage trained under `config`: what it is. How it came to be, the caller knows: `config`
+    may be another one than that of its first steps.
 
     `init_from`: sha256 of the weights that the run started from, None for random ones.
     """
@@ -203,6 +208,6 @@ def describe(
         augmentation=conditioner.get("augmentation"),
         text=text,
         step=step,
-        images_seen=step * config.data.batch_size * config.trainer.accumulate_grad_batches * processes,
+        images_seen=images_seen,
         init_from=init_from,
     )

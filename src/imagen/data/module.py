@@ -1,6 +1,7 @@
 """One DataModule for all stages."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -113,6 +114,11 @@ class ImagenDataModule(LightningDataModule):
         sampler = FixedOrderBatchSampler(len(self.validation), self.batch_size, self.seed, self._share())
         return self._loader(self.validation, self.geometry.fixed(), sampler)
 
+    @property
+    def pictures_seen(self) -> int:
+        """How many pictures all processes have trained on since the run began, each as often as it came."""
+        return self.next_position * self._global_batch_size()
+
     def state_dict(self) -> dict[str, int]:
         """The position of the next training batch, with what gives it its meaning."""
         return {
@@ -127,7 +133,7 @@ class ImagenDataModule(LightningDataModule):
         Raises:
             UserError: if another batch size leaves that place within a batch.
         """
-        seen = state_dict["next_position"] * state_dict["global_batch_size"]
+        seen = pictures_seen_at(state_dict)
         position, rest = divmod(seen, self._global_batch_size())
         if rest:
             raise UserError(
@@ -167,6 +173,19 @@ class ImagenDataModule(LightningDataModule):
             problems = list(source.problems(min_side=1 if self.geometry.upscale else self.sizes.source))
             if len(problems) > allowed:
                 raise UserError(too_many_bad(source, problems, allowed))
+
+
+def pictures_seen_at(state: Any) -> int:
+    """`ImagenDataModule.pictures_seen` of its `state_dict`: what a checkpoint knows, whatever the run became since.
+
+    Raises:
+        UserError: if `state`, which may be a stranger's, is not one.
+    """
+    given = state if isinstance(state, Mapping) else {}
+    factors = [given.get(name) for name in ("next_position", "global_batch_size")]
+    if not all(isinstance(factor, int) and factor >= 0 for factor in factors):
+        raise UserError("the checkpoint is not one of a training run: its place in the data is missing or damaged")
+    return factors[0] * factors[1]
 
 
 def _as_it_is(assembled: Any) -> Any:
