@@ -15,7 +15,6 @@ from imagen.app.train import train
 from imagen.errors import UserError
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
 
-
 ACCUMULATE = "trainer.accumulate_grad_batches"
 
 

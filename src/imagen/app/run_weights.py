@@ -8,9 +8,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from imagen.app.run_description import describe
 from imagen.app.runs import RunFolder
 from imagen.app.saved_config import read_saved
-from imagen.app.train import describe
 from imagen.data.module import ImagenDataModule, pictures_seen_at
 from imagen.diffusion.denoiser import Denoiser
 from imagen.errors import UserError

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,11 +66,11 @@ class RunFolder:
                 environment=True,
             )
 
-    def newest_valid_checkpoint(self) -> tuple[Path, int] | None:
+    def newest_valid_checkpoint(self, fits: Callable[[dict[str, Any]], None]) -> tuple[Path, int] | None:
         """The newest checkpoint that is whole, and its optimizer step; None for a run that has none yet.
 
         A damaged one that a whole one replaces is named and renamed to *.damaged: kept, and out of the way of the next
-        save.
+        save. `fits` is called with the content of the one taken, and raises what speaks against it.
 
         Raises:
             UserError: if there are checkpoints and none of them is whole.
@@ -80,7 +80,7 @@ class RunFolder:
         damaged: dict[Path, UserError] = {}
         for path in candidates:
             try:
-                step = _step_of(path)
+                content = _content_of(path)
             except UserError as error:
                 damaged[path] = error
                 continue
@@ -89,7 +89,8 @@ class RunFolder:
                 # Another process of this run may have been quicker.
                 with suppress(FileNotFoundError):
                     other.replace(other.with_name(f"{other.name}.damaged"))
-            return path, step
+            fits(content)
+            return path, content["global_step"]
         if damaged:
             raise UserError(
                 f"no checkpoint in {folder} is whole, first {next(iter(damaged.values()))}; or start another run with "
@@ -120,12 +121,12 @@ class RunFolder:
             write_atomically(path, OmegaConf.to_yaml(OmegaConf.create(resolved)).encode())
 
 
-def _step_of(checkpoint: Path) -> int:
-    """Optimizer step of a checkpoint of ours. Raises UserError for another file."""
+def _content_of(checkpoint: Path) -> dict[str, Any]:
+    """Of a checkpoint of ours. Raises UserError for another file."""
     content = AtomicCheckpointIO().load_checkpoint(checkpoint)
     if not isinstance(content, dict) or not {"global_step", "state_dict", "optimizer_states"} <= content.keys():
         raise UserError(f"checkpoint {checkpoint} is not one of a training run")
-    return content["global_step"]
+    return content
 
 
 def find_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> list[Path]:

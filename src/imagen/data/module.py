@@ -94,6 +94,9 @@ class ImagenDataModule(LightningDataModule):
         self.text, self.batch_size, self.num_workers, self.seed = text, batch_size, num_workers, seed
         self.geometry, self.bad_pictures, self.path = geometry or Geometry(), bad_pictures or BadPictures(), path
         check_batch_size(batch_size)
+        for source, use in ((self.train, "training"), (self.validation, "validation")):
+            if not len(source):
+                raise UserError(f"{source.name}: there is no picture for {use}")
         self.next_position = 0
 
     def prepare_data(self) -> None:

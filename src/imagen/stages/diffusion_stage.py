@@ -24,6 +24,9 @@ from imagen.stages.noise_bands import BandedMean
 from imagen.stages.non_finite import MicroBatch, write_report
 from imagen.tensors import PerImage
 
+LOGGED = ("val/loss", "train/loss", "train/gradient_norm")
+"""What a checkpoint can be the best by."""
+
 log = logging.getLogger(__name__)
 
 
