@@ -197,6 +197,7 @@ def sampling_a_checkpoint(state=None, **sections):
             content = {"state_dict": stage.state_dict(), "global_step": 1}
         else:
             content = {"state_dict": state, "global_step": 1}
+        content["ImagenDataModule"] = {"next_position": 1, "global_batch_size": 4, "train_size": 64}
         AtomicCheckpointIO().save_checkpoint(content, folder / "last.ckpt")
         sample(place.compose("sample", *FAST, f"cascade.stages=[{folder}/last.ckpt]", f"out={place.path}/out"))
 

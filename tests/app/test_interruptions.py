@@ -248,12 +248,14 @@ def test_a_damaged_checkpoint_is_kept_and_the_one_before_it_taken(tmp_path, dama
     for step, name in ((1, "best.ckpt"), (2, "last.ckpt")):
         AtomicCheckpointIO().save_checkpoint(content | {"global_step": step}, tmp_path / "checkpoints" / name)
     DAMAGE[damage](run.last_checkpoint)
-    assert run.newest_valid_checkpoint() == (tmp_path / "checkpoints" / "best.ckpt", 1)
+    taken = []
+    assert run.newest_valid_checkpoint(taken.append) == (tmp_path / "checkpoints" / "best.ckpt", 1)
     assert "last.ckpt" in caplog.text
     assert os.path.lexists(tmp_path / "checkpoints" / "last.ckpt.damaged")
     DAMAGE[damage](tmp_path / "checkpoints" / "best.ckpt")
     with pytest.raises(UserError, match=r"no checkpoint in .* is whole, first .*best\.ckpt"):
-        run.newest_valid_checkpoint()
+        run.newest_valid_checkpoint(taken.append)
+    assert [content["global_step"] for content in taken] == [1]
 
 
 def test_a_full_disk_is_known_before_the_first_step(small, monkeypatch):

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -45,17 +45,22 @@ def _nearest_key(key: str, conf: Path, config_name: str) -> str:
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
-        known = list(_keys(OmegaConf.to_container(compose(config_name), resolve=False)))
+        return nearest_key(key, list(keys_of(OmegaConf.to_container(compose(config_name), resolve=False))))
+
+
+def nearest_key(key: str, known: Sequence[str]) -> str:
+    """What to say after "no such key": the one of `known` that was meant, or how to see them."""
     same_name = [candidate for candidate in known if candidate.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
     near = same_name[:1] or difflib.get_close_matches(key, known, n=1)
     return f"; did you mean {near[0]}?" if near else "; python <entry>.py --cfg job prints every key"
 
 
-def _keys(node: object, prefix: str = "") -> Iterator[str]:
+def keys_of(node: object, prefix: str = "") -> Iterator[str]:
+    """The dotted keys of nested dictionaries."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield f"{prefix}{key}"
-            yield from _keys(value, f"{prefix}{key}.")
+            yield from keys_of(value, f"{prefix}{key}.")
 
 
 def check_configuration(config: DictConfig) -> None:

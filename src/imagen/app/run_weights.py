@@ -8,9 +8,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from imagen.app.run_description import describe
 from imagen.app.runs import RunFolder
 from imagen.app.saved_config import read_saved
-from imagen.app.train import describe
+from imagen.data.module import ImagenDataModule, pictures_seen_at
 from imagen.diffusion.denoiser import Denoiser
 from imagen.errors import UserError
 from imagen.files import sha256_of_file
@@ -89,7 +90,7 @@ def read_checkpoint(checkpoint: Path, weights: str) -> tuple[StageDescription, D
 def _saved_sections(path: Path) -> DictConfig:
     """The sections of a run's configuration that tell how to sample it; a run saves them resolved."""
     config = OmegaConf.to_container(read_saved(path), resolve=False)
-    sections = {name: config.get(name) for name in ("stage", "text", "data", "trainer")}
+    sections = {name: config.get(name) for name in ("stage", "text")}
     for name, section in sections.items():
         if not isinstance(section, dict):
             raise UserError(f"{path}: not the configuration of a run ({name} is missing); restore it")
@@ -110,12 +111,11 @@ def _weights_in(content: Any, prefix: str, checkpoint: Path) -> dict[str, torch.
 
 
 def _describe(config: DictConfig, content: dict[str, Any], path: Path) -> StageDescription:
-    """The description of the stage that `config`, from `path`, says was trained."""
+    """The stage that `config`, from `path`, says was trained; how long, the `content` of its checkpoint says."""
+    seen = pictures_seen_at(content.get(ImagenDataModule.__qualname__))
     text = instantiate_saved_text(OmegaConf.to_container(config.text)).fingerprint
     try:
-        devices = config.trainer.get("devices")
-        processes = (devices if isinstance(devices, int) else 1) * config.trainer.get("num_nodes", 1)
-        return describe(config, content["global_step"], processes, text, content.get("init_from"))
+        return describe(config, content["global_step"], seen, text, content.get("init_from"))
     except (AttributeError, KeyError, TypeError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not the configuration of a run ({reason}); restore it") from None

@@ -3,12 +3,16 @@
 import logging
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from imagen.app.resuming import checked_may_change, refuse_changes
 from imagen.app.saved_config import read_saved
 from imagen.errors import UserError
 from imagen.files import write_atomically
@@ -16,24 +20,6 @@ from imagen.stages.checkpoint_io import AtomicCheckpointIO
 from imagen.stages.export import CONFIG, read_description
 
 log = logging.getLogger(__name__)
-
-KEPT = ("stage", "text", "resolutions", "data", "seed", "init_from")
-"""What may not change when a run resumes: it decides the weights' shapes and the random numbers."""
-
-FREE_WITHIN_KEPT = (
-    "data.text",  # a copy of `text`, which is compared by itself
-    "data.num_workers",
-    "data.bad_pictures.lists",
-    "data.train.index",
-    "data.train.source.index",
-    "data.validation.index",
-    "data.validation.source.index",
-    "text.encoder.path",
-    "text.folder",
-    "stage.lr_schedule",
-    "stage.max_skipped_steps",
-)
-"""What may change all the same: it does neither, or the user means it."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +66,11 @@ class RunFolder:
                 environment=True,
             )
 
-    def newest_valid_checkpoint(self) -> tuple[Path, int] | None:
+    def newest_valid_checkpoint(self, fits: Callable[[dict[str, Any]], None]) -> tuple[Path, int] | None:
         """The newest checkpoint that is whole, and its optimizer step; None for a run that has none yet.
 
         A damaged one that a whole one replaces is named and renamed to *.damaged: kept, and out of the way of the next
-        save.
+        save. `fits` is called with the content of the one taken, and raises what speaks against it.
 
         Raises:
             UserError: if there are checkpoints and none of them is whole.
@@ -94,7 +80,7 @@ class RunFolder:
         damaged: dict[Path, UserError] = {}
         for path in candidates:
             try:
-                step = _step_of(path)
+                content = _content_of(path)
             except UserError as error:
                 damaged[path] = error
                 continue
@@ -103,7 +89,8 @@ class RunFolder:
                 # Another process of this run may have been quicker.
                 with suppress(FileNotFoundError):
                     other.replace(other.with_name(f"{other.name}.damaged"))
-            return path, step
+            fits(content)
+            return path, content["global_step"]
         if damaged:
             raise UserError(
                 f"no checkpoint in {folder} is whole, first {next(iter(damaged.values()))}; or start another run with "
@@ -111,44 +98,35 @@ class RunFolder:
             )
         return None
 
-    def keep_configuration(self, config: DictConfig, write: bool = True) -> None:
+    def keep_configuration(
+        self, config: DictConfig, write: bool = True, auto: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         """Save the configuration of a new run; refuse to resume a run under another one but for `config.may_change`.
 
+        `auto` is what keys of `config.trainer` came to on this machine; on another one it may be something else.
         Of processes that train together one is to `write`; the others only refuse.
 
         Raises:
-            UserError: naming the first key that differs, with both values.
+            UserError: naming the first key that differs, with both values; for a `may_change` that names none.
         """
         path = self.path / "config.yaml"
         resolved = OmegaConf.to_container(config, resolve=True)
-        if path.is_file() and any(self.last_checkpoint.parent.glob("*.ckpt")):
-            saved = OmegaConf.to_container(read_saved(path), resolve=False)
-            free = (*FREE_WITHIN_KEPT, *(resolved.get("may_change") or ()))
-            for section in KEPT:
-                _refuse_difference(section, saved.get(section), resolved.get(section), self.path, free)
+        resolved["trainer"] |= auto
+        begun = path.is_file() and any(self.last_checkpoint.parent.glob("*.ckpt"))
+        saved = OmegaConf.to_container(read_saved(path), resolve=False) if begun else {}
+        may_change = checked_may_change(resolved, saved)
+        if begun:
+            refuse_changes(self.path, saved, resolved, may_change)
         if write:
             write_atomically(path, OmegaConf.to_yaml(OmegaConf.create(resolved)).encode())
 
 
-def _step_of(checkpoint: Path) -> int:
-    """Optimizer step of a checkpoint of ours. Raises UserError for another file."""
+def _content_of(checkpoint: Path) -> dict[str, Any]:
+    """Of a checkpoint of ours. Raises UserError for another file."""
     content = AtomicCheckpointIO().load_checkpoint(checkpoint)
     if not isinstance(content, dict) or not {"global_step", "state_dict", "optimizer_states"} <= content.keys():
         raise UserError(f"checkpoint {checkpoint} is not one of a training run")
-    return content["global_step"]
-
-
-def _refuse_difference(key: str, saved: object, wanted: object, folder: Path, free: tuple[str, ...]) -> None:
-    if key in free or saved == wanted:
-        return
-    if isinstance(saved, dict) and isinstance(wanted, dict):
-        for name in sorted(saved.keys() | wanted.keys(), key=str):
-            _refuse_difference(f"{key}.{name}", saved.get(name), wanted.get(name), folder, free)
-        return
-    raise UserError(
-        f"{folder} was started with {key}={saved} and cannot resume with {key}={wanted}; give the new run another "
-        f"name, or say may_change=[{key}]"
-    )
+    return content
 
 
 def find_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> list[Path]:

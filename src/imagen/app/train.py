@@ -11,20 +11,25 @@ from typing import Any
 
 import torch
 from lightning import Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.app.fine_tuning import begin_with
+from imagen.app.rehearsal import rehearse_data, rehearse_resumption, rehearse_stage
+from imagen.app.run_description import describe
 from imagen.app.runs import RunFolder
+from imagen.app.trainer import came_to
 from imagen.callbacks.curves import Curves
 from imagen.callbacks.loggers import BEGINNING
 from imagen.callbacks.stop_on_signal import StopOnSignal
+from imagen.data.module import ImagenDataModule
 from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.instantiation import instantiate
 from imagen.randomness import derive_seed
 from imagen.stages.diffusion_stage import DiffusionStage
-from imagen.stages.export import StageDescription, export_stage
+from imagen.stages.export import export_stage
 from imagen.text.lock import only_trainer
 
 FINAL_LOSS = "final/val_loss"
@@ -43,9 +48,13 @@ def train(config: DictConfig) -> None:
     run = RunFolder(user_path(config.run_dir))
     run.probe()
     curves, stopper = Curves(), StopOnSignal(str(run.last_checkpoint))
+    # Behind all that can be refused: config.yaml is what a run was trained under, not what it was to be.
+    keeper = LambdaCallback(
+        on_train_start=lambda trainer, stage: run.keep_configuration(config, trainer.is_global_zero, came_to(trainer))
+    )
     trainer: Trainer = instantiate(
         config.trainer,
-        callbacks=[*_listed(config.callbacks), curves, stopper],
+        callbacks=[*_listed(config.callbacks), curves, stopper, keeper],
         logger=_listed(config.logger),
         default_root_dir=str(run.path),
     )
@@ -61,12 +70,14 @@ def train(config: DictConfig) -> None:
 
 
 def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves, stopper: StopOnSignal) -> None:
+    run.keep_configuration(config, write=False, auto=came_to(trainer))
     torch.manual_seed(derive_seed(config.seed, "initial weights", config.stage.name))
     stage: DiffusionStage = instantiate(config.stage)
-    data = instantiate(config.data)
-    run.keep_configuration(config, write=trainer.is_global_zero)
+    rehearse_stage(config, stage, trainer)
     run.check_space(_checkpoint_bytes(stage))
-    checkpoint, step = run.newest_valid_checkpoint() or (None, 0)
+    data: ImagenDataModule = instantiate(config.data)
+    rehearse_data(data, trainer)
+    checkpoint, step = run.newest_valid_checkpoint(lambda found: rehearse_resumption(found, stage, data)) or (None, 0)
     if checkpoint:
         _announce_resumption(run, checkpoint, step, trainer.max_steps)
     elif config.init_from is not None:
@@ -81,7 +92,7 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
     if (number := stopper.received) is not None:
         # The first process answers for all: Lightning's kills the others, and itself, when one ends with another code.
         raise SystemExit(128 + number if trainer.is_global_zero else 0)
-    _finish(trainer, stage, data.text.fingerprint, config, run)
+    _finish(trainer, stage, data, config, run)
     loss = curves.validation.get("val/loss", float("nan"))
     for logger in trainer.loggers:
         logger.log_metrics({FINAL_LOSS: loss}, step=trainer.global_step)
@@ -178,32 +189,11 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def _finish(trainer: Trainer, stage: DiffusionStage, text: dict | None, config: DictConfig, run: RunFolder) -> None:
+def _finish(
+    trainer: Trainer, stage: DiffusionStage, data: ImagenDataModule, config: DictConfig, run: RunFolder
+) -> None:
     """Save the last checkpoint and export the averaged weights."""
     trainer.save_checkpoint(run.last_checkpoint)
     if trainer.is_global_zero:
-        description = describe(config, trainer.global_step, trainer.world_size, text, stage.init_from)
+        description = describe(config, trainer.global_step, data.pictures_seen, data.text.fingerprint, stage.init_from)
         export_stage(run.export, description, stage.ema.module)
-
-
-def describe(
-    config: DictConfig, step: int, processes: int, text: dict | None, init_from: str | None
-) -> StageDescription:
-    """What the export says of a stage trained under `config` for `step` optimizer steps on so many processes.
-
-    `init_from`: sha256 of the weights that the run started from, None for random ones.
-    """
-    stage: dict[str, Any] = OmegaConf.to_container(config.stage, resolve=True)
-    conditioner = stage["conditioner"]
-    return StageDescription(
-        name=stage["name"],
-        resolution=stage["resolution"],
-        low_resolution=conditioner.get("low_resolution"),
-        denoiser=stage["denoiser"],
-        schedule=stage["schedule"],
-        augmentation=conditioner.get("augmentation"),
-        text=text,
-        step=step,
-        images_seen=step * config.data.batch_size * config.trainer.accumulate_grad_batches * processes,
-        init_from=init_from,
-    )

@@ -20,6 +20,17 @@ def has_fast_bfloat16(device_type: str) -> bool:
     return device_type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
+def came_to(trainer: Trainer) -> dict[str, Any]:
+    """What the keys of conf/trainer that may say `auto` came to on this machine."""
+    device = trainer.strategy.root_device.type
+    return {
+        "accelerator": {"cuda": "gpu"}.get(device, device),
+        "devices": trainer.num_devices,
+        "num_nodes": trainer.num_nodes,
+        "precision": trainer.precision,
+    }
+
+
 def make_trainer(accelerator: str, precision: str, plugins: Sequence[Any] = (), **options: Any) -> Trainer:
     """A Trainer that keeps our sampler, writes checkpoints whole, and runs in bfloat16 where the hardware has it.
 
@@ -33,6 +44,11 @@ def make_trainer(accelerator: str, precision: str, plugins: Sequence[Any] = (), 
     for name in ("max_steps", "accumulate_grad_batches", "log_every_n_steps", "val_check_interval"):
         if not isinstance(options.get(name, 1), int) or options.get(name, 1) < 1:
             raise UserError(f"trainer.{name}={options[name]} must be a whole number of at least 1")
+    if options.get("gradient_clip_algorithm") not in (None, "norm"):
+        raise UserError(
+            f"trainer.gradient_clip_algorithm={options['gradient_clip_algorithm']}: the gradient is clipped by its "
+            "norm and by nothing else; leave it out"
+        )
     if precision == "auto":
         on_gpu = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
         precision = "bf16-mixed" if has_fast_bfloat16("cuda" if on_gpu else "cpu") else "32-true"

@@ -54,6 +54,11 @@ class SampleGrid(Callback):
             raise UserError(
                 f"callbacks.samples.every_n_steps={every_n_steps}: at least 1; callbacks.samples=null draws none"
             )
+        if num_prompts < 1 or not list(weights):
+            raise UserError(
+                f"callbacks.samples: a grid of {num_prompts} prompts and the weights {list(weights)} is empty; "
+                "callbacks.samples=null draws none"
+            )
         self.every_n_steps, self.num_prompts, self.weights = every_n_steps, num_prompts, list(weights)
         self.folder, self.seed = user_path(folder), seed
         self.settings = [

@@ -1,6 +1,7 @@
 """One DataModule for all stages."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -97,6 +98,9 @@ class ImagenDataModule(LightningDataModule):
         self.text, self.batch_size, self.num_workers, self.seed = text, batch_size, num_workers, seed
         self.geometry, self.bad_pictures, self.path = geometry or Geometry(), bad_pictures or BadPictures(), path
         check_batch_size(batch_size)
+        for source, use in ((self.train, "training"), (self.validation, "validation")):
+            if not len(source):
+                raise UserError(f"{source.name}: there is no picture for {use}")
         self.next_position = 0
         self._all_rows = {"training": self.train, "validation": self.validation}
         self._problems: dict[str, list[Problem]] = {}
@@ -125,6 +129,11 @@ class ImagenDataModule(LightningDataModule):
         sampler = FixedOrderBatchSampler(len(self.validation), self.batch_size, self.seed, self._share())
         return self._loader(self.validation, self.geometry.fixed(), sampler)
 
+    @property
+    def pictures_seen(self) -> int:
+        """How many pictures all processes have trained on since the run began, each as often as it came."""
+        return self.next_position * self._global_batch_size()
+
     def state_dict(self) -> dict[str, int]:
         """The position of the next training batch, with what gives it its meaning."""
         return {
@@ -139,7 +148,7 @@ class ImagenDataModule(LightningDataModule):
         Raises:
             UserError: if another batch size leaves that place within a batch.
         """
-        seen = state_dict["next_position"] * state_dict["global_batch_size"]
+        seen = pictures_seen_at(state_dict)
         position, rest = divmod(seen, self._global_batch_size())
         if rest:
             raise UserError(
@@ -206,6 +215,19 @@ class ImagenDataModule(LightningDataModule):
                 "smaller resolutions, or data.geometry.upscale=true"
             )
         return Rows(source, rows)
+
+
+def pictures_seen_at(state: Any) -> int:
+    """`ImagenDataModule.pictures_seen` of its `state_dict`: what a checkpoint knows, whatever the run became since.
+
+    Raises:
+        UserError: if `state`, which may be a stranger's, is not one.
+    """
+    given = state if isinstance(state, Mapping) else {}
+    factors = [given.get(name) for name in ("next_position", "global_batch_size")]
+    if not all(isinstance(factor, int) and factor >= 0 for factor in factors):
+        raise UserError("the checkpoint is not one of a training run: its place in the data is missing or damaged")
+    return factors[0] * factors[1]
 
 
 def _as_it_is(assembled: Any) -> Any:

@@ -24,6 +24,9 @@ from imagen.stages.noise_bands import BandedMean
 from imagen.stages.non_finite import MicroBatch, write_report
 from imagen.tensors import PerImage
 
+LOGGED = ("val/loss", "train/loss", "train/gradient_norm")
+"""What a checkpoint can be the best by."""
+
 log = logging.getLogger(__name__)
 
 
@@ -147,6 +150,21 @@ class DiffusionStage(LightningModule):
         if misfit := describe_misfit(self.state_dict(), checkpoint["state_dict"]):
             raise UserError(f"the checkpoint is of another network: {misfit}; give the new run another name")
 
+    def on_train_start(self) -> None:
+        """What the run may change takes effect: a checkpoint has restored the optimizer's settings it was saved with,
+        and a count of batches that may lie within an accumulation of now. Nothing moves where they are the same."""
+        progress, batches = self.trainer.fit_loop.epoch_loop.batch_progress, self.trainer.accumulate_grad_batches
+        missing = -progress.current.ready % batches
+        for name in ("ready", "started", "processed", "completed") if missing else ():
+            setattr(progress.current, name, getattr(progress.current, name) + missing)
+        scheduler = self.lr_schedulers()
+        groups = self.optimizers(use_pl_optimizer=False).param_groups
+        for i, (group, asked) in enumerate(zip(groups, self._asked, strict=True)):
+            group.update(asked)
+            if scheduler.base_lrs[i] != asked["initial_lr"]:
+                scheduler.base_lrs[i] = asked["initial_lr"]
+                group["lr"] = asked["initial_lr"] * scheduler.lr_lambdas[i](scheduler.last_epoch)
+
     def averaged(self, resolution: int | None = None) -> StageModel:
         """The averaged weights, ready to sample; at another resolution if the stage was trained on crops."""
         return StageModel(
@@ -160,5 +178,7 @@ class DiffusionStage(LightningModule):
             given = getattr(self.make_optimizer, "keywords", {})
             raise UserError(f"stage.optimizer cannot be built with {given}: {error}") from error
         scheduler = self.make_lr_schedule(optimizer)
+        kept = {"params", "lr"}  # of the checkpoint's
+        self._asked = [{name: group[name] for name in group.keys() - kept} for group in optimizer.param_groups]
         # `Curves` writes the rate, beside train/loss.
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

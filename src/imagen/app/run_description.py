@@ -1,0 +1,31 @@
+"""What a run's export says of its stage."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from imagen.stages.export import StageDescription
+
+
+def describe(
+    config: DictConfig, step: int, images_seen: int, text: dict | None, init_from: str | None
+) -> StageDescription:
+    """What the export says of a stage trained under `config`: what it is. How it came to be, the caller knows: `config`
+    may be another one than that of its first steps.
+
+    `init_from`: sha256 of the weights that the run started from, None for random ones.
+    """
+    stage: dict[str, Any] = OmegaConf.to_container(config.stage, resolve=True)
+    conditioner = stage["conditioner"]
+    return StageDescription(
+        name=stage["name"],
+        resolution=stage["resolution"],
+        low_resolution=conditioner.get("low_resolution"),
+        denoiser=stage["denoiser"],
+        schedule=stage["schedule"],
+        augmentation=conditioner.get("augmentation"),
+        text=text,
+        step=step,
+        images_seen=images_seen,
+        init_from=init_from,
+    )
