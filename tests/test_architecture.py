@@ -15,6 +15,7 @@ ENTRY_POINTS = sorted(ROOT.glob("*.py"))
 ORDER = (
     "errors",
     "names",
+    "arguments",
     "tensors",
     "randomness",
     "progress",

@@ -1,9 +1,10 @@
 """The gate between configuration and objects."""
 
 import pytest
+from omegaconf import OmegaConf
 
 from imagen.errors import UserError
-from imagen.instantiation import instantiate, instantiate_stage_part
+from imagen.instantiation import instantiate, instantiate_stage_part, resolved
 
 PAYLOADS = [
     "os.system",
@@ -89,3 +90,58 @@ def test_a_function_of_this_package_is_called_only_if_it_is_listed(tmp_path):
     with pytest.raises(UserError, match="not a class"):
         instantiate_stage_part({"_target_": "imagen.stages.lr.warmup_then_cosine"})
     assert list(tmp_path.iterdir()) == []
+
+
+COPIES = r'\${oc.create:"{_target_: shutil.copyfile, src: /etc/hostname, dst: %s}"}'
+
+
+@pytest.mark.parametrize("gate", [instantiate, instantiate_stage_part], ids=lambda gate: gate.__name__)
+@pytest.mark.parametrize("wrapped", [False, True], ids=["config", "config in a plain mapping"])
+def test_what_is_left_to_be_resolved_is_refused_and_never_resolved(gate, wrapped, tmp_path):
+    config = OmegaConf.create(
+        {
+            "t": {
+                "_target_": "imagen.diffusion.thresholding.DynamicThresholding",
+                "percentile": COPIES % (tmp_path / "x"),
+            }
+        }
+    ).t
+    with pytest.raises(UserError, match=r"percentile='\$\{oc\.create.* is an interpolation"):
+        gate({**config} if wrapped else config)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_argument_that_is_added_is_not_resolved_either():
+    with pytest.raises(UserError, match="is an interpolation"):
+        instantiate({"_target_": "imagen.diffusion.guidance.ClassifierFreeGuidance"}, weight="${oc.env:HOME}")
+
+
+def test_a_configuration_is_resolved_once(monkeypatch):
+    monkeypatch.setenv("IMAGEN_TEST_TEXT", "${oc.env:HOME}")
+    with pytest.raises(UserError, match=r"^config\.a\.0='\$\{oc\.env:HOME\}' is an interpolation"):
+        resolved(OmegaConf.create({"a": ["${oc.env:IMAGEN_TEST_TEXT}"]}))
+    assert resolved(OmegaConf.create({"a": 1, "b": ["${a}"]})) == {"a": 1, "b": [1]}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"num_steps": 1.5}, r"config\.num_steps=1\.5 must be a whole number"),
+        ({"num_steps": True}, r"config\.num_steps=True must be a whole number"),
+        ({"num_steps": None}, r"config\.num_steps=None must be a whole number"),
+        ({"num_steps": 3, "spacing": 3}, r"config\.spacing=3 must be"),
+        (
+            {"num_steps": 3, "spacing": {"_target_": "imagen.diffusion.spacing.RhoSpacing", "rho": "7"}},
+            r"config\.spacing\.rho='7' must be a number",
+        ),
+    ],
+)
+def test_values_are_held_to_the_types_of_the_signature(values, message):
+    with pytest.raises(UserError, match=message):
+        instantiate({"_target_": "imagen.diffusion.samplers.DDIMSampler", **values})
+
+
+def test_the_place_in_an_error_is_the_key_that_a_user_can_set():
+    config = OmegaConf.create({"sr_sampler": {"_target_": "imagen.diffusion.samplers.DDIMSampler", "num_steps": True}})
+    with pytest.raises(UserError, match=r"^sr_sampler\.num_steps=True"):
+        instantiate(config.sr_sampler)

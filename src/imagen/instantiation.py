@@ -3,7 +3,9 @@
 Hydra's `instantiate` calls whatever `_target_` names. Here a target is either a class of this package or stands in a
 short list of exact names; everything else is refused before anything is imported or called. A function writes files or
 reads them as soon as it is called, so ours too must stand in the list. Configuration read from a checkpoint or an
-exported stage passes the narrower gates `instantiate_stage_part` and `instantiate_saved_text`.
+exported stage passes the narrower gates `instantiate_stage_part` and `instantiate_saved_text`. Hydra resolves
+interpolations in what it is given, so none may be left in it: what is resolved once (`resolved`) is not resolved again.
+Values are held to the types that the target's signature asks for.
 """
 
 import importlib
@@ -13,6 +15,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from imagen.arguments import check_arguments
 from imagen.errors import UserError
 
 TEXT_SOURCE = "imagen.text.sources.make_text_source"
@@ -42,6 +45,8 @@ ALLOWED_TARGETS = frozenset(
         "torch.optim.SGD",
     }
 )
+
+LEFT_OVER = "is an interpolation after resolving, which would be resolved again: write the value itself"
 
 STAGE_PART_PACKAGES = ("imagen.diffusion.", "imagen.networks.", "imagen.stages.")
 """Where the parts of an exported stage may come from."""
@@ -77,11 +82,30 @@ def instantiate_saved_text(config: Any) -> Any:
     return _checked_instantiate(_offline(config, "text"), ("imagen.text.",), frozenset({TEXT_SOURCE}), {})
 
 
-def refuse_interpolations(config: Any, where: str) -> None:
-    """Raises UserError if a string in plain `config`, which stands at `where`, would be resolved."""
+def resolved(config: Any) -> Any:
+    """`config` (of OmegaConf, or plain) as plain mappings, lists and values, its interpolations resolved: once.
+
+    Raises:
+        UserError: if a text still holds an interpolation, which a second resolving would evaluate.
+    """
+    plain = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+    refuse_interpolations(plain, _place(config), LEFT_OVER)
+    return plain
+
+
+def refuse_interpolations(
+    config: Any, where: str, reason: str = "is an interpolation: what comes with weights must hold plain values"
+) -> None:
+    """Raises UserError, which gives the `reason`, if a text in plain `config`, which stands at `where`, would be
+    resolved."""
     for place, text in _texts(config, where):
         if "${" in text:
-            raise UserError(f"{place}={text!r} is an interpolation: what comes with weights must hold plain values")
+            raise UserError(f"{place}={text!r:.120} {reason}")
+
+
+def _place(config: Any) -> str:
+    """The dotted key at which a node stands in the configuration that it is a part of."""
+    return (OmegaConf.is_config(config) and config._get_full_key(None)) or "config"
 
 
 def _offline(node: Any, where: str) -> Any:
@@ -98,9 +122,10 @@ def _checked_instantiate(config: Any, packages: tuple[str, ...], names: frozense
     import hydra.utils
     from hydra.errors import InstantiationException
 
-    plain = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
-    for where, target in _targets(plain, "config"):
-        _check_target(target, where, packages, names)
+    plain = resolved(config)
+    refuse_interpolations([value for value in kwargs.values() if isinstance(value, str)], "arguments")
+    for where, node in _targets(plain, _place(config)):
+        check_arguments(_checked_target(node["_target_"], where, packages, names), node, where)
     try:
         return hydra.utils.instantiate(plain, _convert_="all", **kwargs)  # plain lists and dicts, not OmegaConf's
     except InstantiationException as error:
@@ -112,11 +137,11 @@ def _checked_instantiate(config: Any, packages: tuple[str, ...], names: frozense
         raise
 
 
-def _targets(node: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """Every `_target_` below `node` with the dotted place where it stands."""
+def _targets(node: Any, where: str) -> Iterator[tuple[str, Mapping]]:
+    """Every mapping below `node` that has a `_target_`, with the dotted place where it stands."""
     if isinstance(node, Mapping):
         if "_target_" in node:
-            yield where, node["_target_"]
+            yield where, node
         for key, value in node.items():
             yield from _targets(value, f"{where}.{key}")
     elif isinstance(node, Sequence) and not isinstance(node, str | bytes):
@@ -138,12 +163,13 @@ def _texts(node: Any, where: str) -> Iterator[tuple[str, str]]:
 
 
 def _first_target(plain: Any) -> str:
-    return next((str(target) for _, target in _targets(plain, "")), "the configuration")
+    return next((str(node["_target_"]) for _, node in _targets(plain, "")), "the configuration")
 
 
-def _check_target(target: Any, where: str, packages: tuple[str, ...], names: frozenset[str]) -> None:
+def _checked_target(target: Any, where: str, packages: tuple[str, ...], names: frozenset[str]) -> Any:
+    """What `target` names. Raises UserError if that is not allowed."""
     if isinstance(target, str) and target in names:
-        return
+        return _resolve(target, where)
     if not isinstance(target, str) or not target.startswith(packages):
         raise UserError(
             f"{where}._target_={target!r} is not allowed: name something from "
@@ -156,6 +182,7 @@ def _check_target(target: Any, where: str, packages: tuple[str, ...], names: fro
         raise UserError(
             f"{where}._target_={target!r} is not a class of this package; functions must be listed in its gate"
         )
+    return found
 
 
 def _resolve(target: str, where: str) -> Any:

@@ -6,8 +6,9 @@ from conftest import options
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from omegaconf import OmegaConf
 
+from imagen.arguments import check_arguments
 from imagen.errors import UserError
-from imagen.instantiation import ALLOWED_TARGETS, STAGE_PART_PACKAGES, _check_target, _targets, instantiate
+from imagen.instantiation import ALLOWED_TARGETS, STAGE_PART_PACKAGES, _checked_target, _targets, instantiate, resolved
 
 GROUPS = {
     "train": (
@@ -42,8 +43,8 @@ CHOICES = [(entry, group, option) for entry, groups in GROUPS.items() for group 
 @pytest.mark.parametrize(("entry", "group", "option"), CHOICES, ids=lambda value: str(value))
 def test_every_choice_composes_and_names_only_what_may_be_built(entry, group, option, compose_config):
     config = compose_config(entry, f"{group}={option}", *NEEDED.get(option, []))
-    for where, target in _targets(OmegaConf.to_container(config, resolve=True), entry):
-        _check_target(target, where, ("imagen.",), ALLOWED_TARGETS)
+    for where, node in _targets(resolved(config), entry):
+        check_arguments(_checked_target(node["_target_"], where, ("imagen.",), ALLOWED_TARGETS), node, where)
 
 
 @pytest.mark.parametrize("unet", options("stage/unet"))
@@ -58,7 +59,7 @@ def test_every_network_is_built_from_a_stage_of_its_kind(unet, compose_config):
 @pytest.mark.parametrize("diffusion", options("stage/diffusion"))
 def test_the_diffusion_of_a_stage_is_a_choice_of_one_word(diffusion, compose_config):
     config = compose_config("train", f"stage/diffusion={diffusion}")
-    targets = [target for _, target in _targets(OmegaConf.to_container(config.stage.denoiser, resolve=True), "")]
+    targets = [node["_target_"] for _, node in _targets(resolved(config.stage.denoiser), "")]
     assert all(target.startswith(STAGE_PART_PACKAGES) for target in targets)
     instantiate(config.stage.schedule)
     instantiate(config.stage.denoiser.parameterisation)

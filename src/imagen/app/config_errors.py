@@ -7,7 +7,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from imagen.app.numbers import check_numbers
 from imagen.errors import UserError
+from imagen.instantiation import LEFT_OVER, refuse_interpolations
 
 
 def explain(error: Exception, conf: Path, config_name: str) -> str:
@@ -67,7 +69,8 @@ def check_configuration(config: DictConfig) -> None:
     """Refuse what would fail late or far away, or be written into files that people pass on.
 
     Raises:
-        UserError: for mandatory values that are missing, and for secrets of the environment.
+        UserError: for mandatory values that are missing, secrets of the environment, interpolations that are left after
+            resolving (but in `prompt`, which is text), and numbers that are none.
     """
     for name in re.findall(r"\$\{oc\.env:\s*([^,}\s]*)", str(OmegaConf.to_container(config, resolve=False))):
         if re.search("TOKEN|SECRET|PASS|KEY|CREDENTIAL", name, re.IGNORECASE):
@@ -77,6 +80,17 @@ def check_configuration(config: DictConfig) -> None:
             )
     for key in sorted(OmegaConf.missing_keys(config)):
         raise UserError(missing(key))
+    for key, value in OmegaConf.to_container(config, resolve=True).items():
+        if key != "prompt":
+            refuse_interpolations(value, key, LEFT_OVER)
+    check_numbers(config)
+
+
+def refuse_endless_numbers(arguments: Sequence[str]) -> None:
+    """Raises UserError for digits in thousands, which Python converts to no number and Hydra does not expect."""
+    for argument in arguments:
+        if re.search(r"[0-9_]{4000}", argument):
+            raise UserError(f"{argument:.40}...: a number of thousands of digits; give a shorter one")
 
 
 def missing(key: str) -> str:

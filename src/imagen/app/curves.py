@@ -16,6 +16,7 @@ from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.curves import Curve, Plan, check_weights
 from imagen.evaluation.shared_stages import SharedStages
 from imagen.files import user_path
+from imagen.instantiation import resolved
 
 SAMPLING = ("sampler", "sr_sampler", "thresholding", "guidance_rule", "base_guidance", "sr_guidance", "cascade")
 """What a curve may change."""
@@ -96,9 +97,9 @@ class CascadeCurve:
             "weights": self.config.cascade.weights,
             "seed": self.studio.seed,  # cascade.seed may be another than the evaluation's
             "guidance_weight": guidance_weight if role == self.weight_of else float(self.config[role]),
-            "sampler": OmegaConf.to_container(self.config[sampler]),
-            "thresholding": OmegaConf.to_container(self.config.thresholding),
-            "guidance_rule": OmegaConf.to_container(self.config.guidance_rule),
+            "sampler": resolved(self.config[sampler]),
+            "thresholding": resolved(self.config.thresholding),
+            "guidance_rule": resolved(self.config.guidance_rule),
             "autocast": self.studio.autocast,
             "device": self.studio.device.type,
         }
@@ -113,9 +114,8 @@ def changed(config: DictConfig, changes: Mapping[str, Any] | None, where: str) -
     Raises:
         UserError: for a key that is not there, or that says nothing about sampling.
     """
-    resolved = OmegaConf.to_container(config, resolve=True)
-    plain = {key: resolved[key] for key in ("text", "paths", *SAMPLING)}
-    wanted = OmegaConf.to_container(changes, resolve=True) if OmegaConf.is_config(changes) else dict(changes or {})
+    plain = {key: resolved(config[key]) for key in ("text", "paths", *SAMPLING)}
+    wanted = resolved(changes or {})
     for key in wanted:
         if key not in SAMPLING:
             raise UserError(f"{where}.{key}: a curve may change {', '.join(SAMPLING)}")
@@ -134,7 +134,7 @@ def _merged(plain: Mapping[str, Any], changes: Mapping[str, Any], where: str) ->
 
 def _studio(how: DictConfig, studios: dict[str, Studio]) -> Studio:
     """Curves on the same stages share one studio."""
-    places = {key: value for key, value in OmegaConf.to_container(how.cascade).items() if key != "aug_level"}
+    places = {key: value for key, value in resolved(how.cascade).items() if key != "aug_level"}
     key = json.dumps(places, sort_keys=True)
     if key not in studios:
         studios[key] = open_studio(how)

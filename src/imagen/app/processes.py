@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.app.command import prepare_environment
-from imagen.errors import UserError
+from imagen.instantiation import resolved
 
 log = logging.getLogger(__name__)
 
@@ -25,17 +25,12 @@ def helping_processes(config: DictConfig) -> Iterator[None]:
     They share it by the locks of the blocks, as processes that were started by hand do. The threads of this process
     are divided among all, and its own again afterwards: the last digits of a matrix root depend on their number.
     Should one process die, the others make its blocks.
-
-    Raises:
-        UserError: unless `config.processes` is a whole number of at least 1.
     """
     count = config.processes
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise UserError(f"processes={count} must be a whole number of at least 1")
     threads_before = torch.get_num_threads()
     threads = max(1, threads_before // count)
     torch.set_num_threads(threads)
-    settings = OmegaConf.to_container(config, resolve=True)
+    settings = resolved(config)
     context = get_context("spawn")
     helpers = [
         context.Process(target=help_evaluation, args=(settings, number, threads), daemon=True)

@@ -11,6 +11,7 @@ from imagen.app.sampling import Studio, open_studio, settings_for
 from imagen.errors import UserError
 from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.prompts import file_prompts, list_prompts
+from imagen.instantiation import resolved
 from imagen.pictures import labelled_grid, save_png
 
 TAKEN = "give another out=, or overwrite=true, which removes exactly those"
@@ -25,18 +26,14 @@ def sample(config: DictConfig) -> None:
         UserError: for prompts, weights or stages that cannot be used.
     """
     prompts = _prompts(config)
-    if not isinstance(config.count, int) or config.count < 1:
-        raise UserError(f"count={config.count} must be a whole number of at least 1")
-    if not isinstance(config.overwrite, bool):
-        raise UserError(f"overwrite={config.overwrite} must be true or false")
-    weights = _weights(config.guidance_weights)
+    studio = open_studio(config)
+    weights = _weights(config, len(studio.cascade.stages))
     began = f"sample.py, {datetime.now().astimezone().isoformat(' ')}"
     with claimed(own_folder(config), began, config.overwrite, TAKEN) as mine:
-        _sample(prompts, weights, config, mine)
+        _sample(prompts, weights, config, studio, mine)
 
 
-def _sample(prompts: list[str], weights: list[float], config: DictConfig, mine: Claim) -> None:
-    studio = open_studio(config)
+def _sample(prompts: list[str], weights: list[float], config: DictConfig, studio: Studio, mine: Claim) -> None:
     settings = settings_for(config, len(studio.cascade.stages), weights)
     captions = [prompt for prompt in prompts for _ in range(config.count)]
     pictures = studio.pictures(captions, range(len(captions)), settings)
@@ -70,19 +67,13 @@ def _save(
                 "autocast": studio.autocast,
                 "device": studio.device.type,
                 "guidance": weights,
-                "sampler": dict(config.sampler),
-                "sr_sampler": dict(config.sr_sampler),
-                "thresholding": dict(config.thresholding),
-                "guidance_rule": dict(config.guidance_rule),
+                "sampler": resolved(config.sampler),
+                "sr_sampler": resolved(config.sr_sampler),
+                "thresholding": resolved(config.thresholding),
+                "guidance_rule": resolved(config.guidance_rule),
                 "aug_level": config.cascade.aug_level,
             }
-            save_png(picture, out / stage.description.name / f"{i:05d}.png", _plain(settings))
-
-
-def _plain(settings: dict) -> dict:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
+            save_png(picture, out / stage.description.name / f"{i:05d}.png", settings)
 
 
 def _prompts(config: DictConfig) -> list[str]:
@@ -91,13 +82,24 @@ def _prompts(config: DictConfig) -> list[str]:
     if config.prompts_file is not None:
         return file_prompts(config.prompts_file).texts
     prompts = list(config.prompt) if isinstance(config.prompt, ListConfig) else [config.prompt]
-    return list_prompts([str(prompt) for prompt in prompts]).texts
+    for prompt in prompts:
+        if not isinstance(prompt, str):
+            way_out = "quote it twice, as in prompt=\"'7'\", or use prompts_file=FILE"
+            raise UserError(f"prompt={prompt} is not text; {way_out}")
+    return list_prompts(prompts).texts
 
 
-def _weights(guidance: object) -> list[float]:
-    values = list(guidance) if isinstance(guidance, ListConfig) else [guidance]
-    if not values or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        raise UserError(
-            f"guidance_weights={guidance}: give a number, or one for each stage as guidance_weights=[3,1.5]"
-        )
-    return [float(value) for value in values]
+def _weights(config: DictConfig, stages: int) -> list[float]:
+    """The guidance weight of each stage that is sampled.
+
+    Raises:
+        UserError: for none, and for more than there are stages. The base stage's and one for the others is never too
+            much, and neither is what belongs to stages that `stop_at` leaves out.
+    """
+    given = config.guidance_weights
+    values = [float(value) for value in given] if isinstance(given, ListConfig) else [float(given)]
+    if not values:
+        raise UserError("guidance_weights=[]: give a number, or one for each stage as guidance_weights=[3,1.5]")
+    if len(values) > max(stages, 2) and config.cascade.stop_at is None:
+        raise UserError(f"guidance_weights={given}: {len(values)} weights for {stages} stages; leave out the surplus")
+    return values[:stages]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, ListConfig
 
+from imagen.app.numbers import check_numbers
 from imagen.app.run_weights import AVERAGED, load_weights
 from imagen.app.runs import find_stages
 from imagen.app.trainer import has_fast_bfloat16
@@ -18,6 +19,7 @@ from imagen.diffusion.conditioning import OtherSizeImages
 from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.instantiation import instantiate
+from imagen.names import printable
 from imagen.tensors import Images
 from imagen.text.sources import RememberedText, TextSource
 
@@ -74,6 +76,7 @@ def open_studio(config: DictConfig) -> Studio:
     Raises:
         UserError: if they do not fit together or were trained on another text encoder.
     """
+    check_numbers(config)
     how = config.cascade
     device = _device(how.device)
     folders = _folders(config)
@@ -81,9 +84,8 @@ def open_studio(config: DictConfig) -> Studio:
     for folder, stage in zip(folders, stages, strict=True):
         this = stage.description
         kind = "" if how.weights == AVERAGED else f", {how.weights} weights"
-        print(
-            f"stage {this.name}: {folder} ({this.resolution} × {this.resolution}, step {this.step}{kind})", flush=True
-        )
+        place = printable(str(folder))
+        print(f"stage {this.name}: {place} ({this.resolution} × {this.resolution}, step {this.step}{kind})", flush=True)
     names = [stage.description.name for stage in stages]
     if how.stop_at is not None:
         if how.stop_at not in names:
@@ -92,9 +94,7 @@ def open_studio(config: DictConfig) -> Studio:
     few = {"mode": "online"} if "mode" in config.text else {}  # a few captions need no cache
     text = RememberedText(instantiate(config.text, **few))
     _check_text(text, stages[0].description.text)
-    return Studio(
-        Cascade(stages), text, device, _autocast(how.precision, device), _positive(how, "batch_size"), how.seed
-    )
+    return Studio(Cascade(stages), text, device, _autocast(how.precision, device), how.batch_size, how.seed)
 
 
 def settings_for(config: DictConfig, stages: int, weights: Sequence[float]) -> list[SamplingSettings]:
@@ -156,10 +156,3 @@ def listed(config: DictConfig, name: str, key: str) -> list[Any]:
     if not isinstance(value, ListConfig):
         raise UserError(f"{key}={value} must be a list: {key}=[{value}]")
     return list(value)
-
-
-def _positive(config: DictConfig, name: str) -> int:
-    value = config[name]
-    if not isinstance(value, int) or value < 1:
-        raise UserError(f"{name}={value} must be a whole number of at least 1")
-    return value

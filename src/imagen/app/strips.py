@@ -10,7 +10,6 @@ from imagen.app.curves import CascadeCurve
 from imagen.app.sampling import listed, settings_for
 from imagen.data.pixels import to_uint8
 from imagen.diffusion.recording import evenly, recording
-from imagen.errors import UserError
 from imagen.evaluation.curves import check_weights
 from imagen.evaluation.lock import hold
 from imagen.evaluation.strips import Strip, draw_strips, load_strips, middle_and_ends, remove_strips, save_strips
@@ -21,13 +20,8 @@ def write_strips(config: DictConfig, curves: Mapping[str, CascadeCurve], texts: 
     """Draw the strips of the first prompts into `config.out`, for the first curve of the sweep.
 
     Strips that an earlier run of the same kept are drawn again without sampling.
-
-    Raises:
-        UserError: for numbers of prompts or moments that cannot be.
     """
     how, out = config.strips, user_path(config.out)
-    if not isinstance(how.prompts, int) or how.prompts < 0 or not isinstance(how.moments, int) or how.moments < 1:
-        raise UserError(f"strips.prompts={how.prompts} and strips.moments={how.moments}: 0 or more, and 1 or more")
     curve = next(iter(curves.values()))
     texts = list(texts[: min(how.prompts, curve.studio.batch_size)])  # one batch, so that moments are those of all
     if not texts:

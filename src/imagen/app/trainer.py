@@ -9,6 +9,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
+from imagen.arguments import Count, check_arguments, described, fits
 from imagen.errors import UserError
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
 
@@ -31,7 +32,7 @@ def came_to(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def make_trainer(accelerator: str, precision: str, plugins: Sequence[Any] = (), **options: Any) -> Trainer:
+def make_trainer(accelerator: str, precision: str | int, plugins: Sequence[Any] = (), **options: Any) -> Trainer:
     """A Trainer that keeps our sampler, writes checkpoints whole, and runs in bfloat16 where the hardware has it.
 
     Raises:
@@ -42,13 +43,14 @@ def make_trainer(accelerator: str, precision: str, plugins: Sequence[Any] = (), 
     if any(isinstance(plugin, SLURMEnvironment) for plugin in plugins) and "SLURM_PROCID" not in os.environ:
         raise UserError("trainer=slurm: not started by srun; put srun before the command, or use trainer=ddp")
     for name in ("max_steps", "accumulate_grad_batches", "log_every_n_steps", "val_check_interval"):
-        if not isinstance(options.get(name, 1), int) or options.get(name, 1) < 1:
-            raise UserError(f"trainer.{name}={options[name]} must be a whole number of at least 1")
+        if not fits(options.get(name, 1), Count):
+            raise UserError(f"trainer.{name}={options[name]} must be {described(Count)}")
     if options.get("gradient_clip_algorithm") not in (None, "norm"):
         raise UserError(
             f"trainer.gradient_clip_algorithm={options['gradient_clip_algorithm']}: the gradient is clipped by its "
             "norm and by nothing else; leave it out"
         )
+    check_arguments(Trainer, options, "trainer")
     if precision == "auto":
         on_gpu = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
         precision = "bf16-mixed" if has_fast_bfloat16("cuda" if on_gpu else "cpu") else "32-true"

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import torch
 
+from imagen.arguments import Count, described, fits
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.schedules import NoiseSchedule
 from imagen.diffusion.spacing import Spacing, UniformTime
@@ -40,8 +41,8 @@ class Sampler(ABC):
     spacing: Spacing = field(default_factory=UniformTime)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.num_steps, int) or self.num_steps < 1:
-            raise UserError(f"num_steps of the sampler is {self.num_steps}; it must be a whole number of at least 1")
+        if not fits(self.num_steps, Count):
+            raise UserError(f"num_steps of the sampler is {self.num_steps}; it must be {described(Count)}")
 
     @abstractmethod
     def __call__(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from imagen.arguments import Count, described, fits
 from imagen.errors import UserError
 from imagen.evaluation.blocks import Block
 from imagen.evaluation.comparison import Comparison, Pair, shared
@@ -30,8 +31,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, value in (("budget", self.pictures), ("first_pass", self.first_pass)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UserError(f"{name}={value} must be a whole number of pictures, at least 1")
+            if not fits(value, Count):
+                raise UserError(f"{name}={value} must be {described(Count)}")
 
     def first_count(self, prompts: int, block_size: int) -> int:
         """The pictures of each cell in the first pass, whole blocks. Raises UserError if none of the `prompts` are

@@ -1,0 +1,46 @@
+"""What the numbers of a configuration may be, by their key; those of objects are held by the gate, to their types."""
+
+from collections.abc import Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+from imagen.arguments import Count, Natural, described, fits
+from imagen.errors import UserError
+
+NUMBERS = {
+    "seed": int,
+    "count": Count,
+    "resolutions": Sequence[Count],
+    "text_features": Count,
+    "overwrite": bool,
+    "traceback": bool,
+    "cascade.batch_size": Count,
+    "cascade.seed": int,
+    "cascade.aug_level": float,
+    "guidance_weights": float | Sequence[float],
+    "base_guidance": float,
+    "sr_guidance": float,
+    "block_size": Count,
+    "budget": Count | None,
+    "first_pass": Count,
+    "processes": Count,
+    "grid_prompts": Natural,
+    "strips.prompts": Natural,
+    "strips.moments": Count,
+}
+"""The type of each number that is not handed to a constructor by the gate, in any of the entry points."""
+
+_ABSENT = object()
+
+
+def check_numbers(config: DictConfig) -> None:
+    """Hold the numbers that `config` has to `NUMBERS`.
+
+    Raises:
+        UserError: naming the key, its value and what it must be.
+    """
+    for key, hint in NUMBERS.items():
+        found = OmegaConf.select(config, key, default=_ABSENT)
+        value = OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+        if value is not _ABSENT and not fits(value, hint):
+            raise UserError(f"{key}={value!r:.120} must be {described(hint)}")
