@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from imagen.errors import UserError
 from imagen.evaluation.arrays import Features, ReferenceFeatures
 from imagen.evaluation.frechet import Gaussian, frechet_distance
 from imagen.evaluation.kernel_distance import KID, KernelDistance
@@ -56,9 +57,9 @@ def audit_frechet(key: str, generated: Features, reference: ReferenceFeatures) -
 def _rounding(reference: Gaussian, other: Gaussian) -> float:
     """How far rounding may move a Fréchet distance that is computed by the root of Σ₁ Σ₂, as both libraries do.
 
-    A change of δ in the product, its last digit, moves the root of an eigenvalue λ by δ / √λ, and by √δ where λ is zero:
-    with fewer pictures than features that is 1e-8 and not 1e-16 of the covariances, for each feature. The last digit of
-    a covariance is one of the squared mean too, which torchmetrics takes away from a sum of squares.
+    A change of δ in the product, its last digit, moves the root of an eigenvalue λ by δ / √λ, and by √δ where λ is
+    zero: with fewer pictures than features that is 1e-8 and not 1e-16 of the covariances, for each feature. The last
+    digit of a covariance is one of the squared mean too, which torchmetrics takes away from a sum of squares.
     """
     sides = (reference, other)
     means = [side.mean.square().sum() for side in sides]
@@ -100,9 +101,12 @@ def audit_kernel(key: str, generated: Features, reference: ReferenceFeatures) ->
 
 def precision_recall(generated: Features, reference: ReferenceFeatures, neighbours: int) -> tuple[float, float]:
     """torch-fidelity's precision (generated pictures inside the balls of real ones) and recall (the other way round),
-    0 to 1, in float64. Both sides need more than `neighbours` pictures."""
+    0 to 1, in float64. Raises UserError unless both sides have more than `neighbours` pictures."""
     from torch_fidelity.metric_prc import calculate_precision_recall_part
 
+    fewest = min(len(generated), len(reference))
+    if fewest <= neighbours:
+        raise UserError(f"precision and recall need more than {neighbours} pictures on each side, found {fewest}")
     return calculate_precision_recall_part(generated.double(), reference.double(), neighbours, batch_size=1024)
 
 
