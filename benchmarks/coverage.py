@@ -98,7 +98,7 @@ DISTRIBUTIONS: dict[str, Draw] = {
     "heavy tails": heavy_tails,
     "log-normal": positive,
 }
-POPULATION = 400_000
+POPULATION = 200_000
 """Pictures that stand for all there are: their distance to the reference is the truth."""
 
 
