@@ -4,8 +4,8 @@ Picture i belongs to group i mod g, whatever the size of the blocks, so groups d
 divide n. With θ the number of all n pictures, θ₍ⱼ₎ the one without the mⱼ of group j, and hⱼ = n / mⱼ, the
 bias-corrected estimate is gθ - Σ (1 - 1/hⱼ) θ₍ⱼ₎ and its variance 1/g Σ (τⱼ - estimate)² / (hⱼ - 1), where
 τⱼ = hⱼθ - (hⱼ - 1) θ₍ⱼ₎: the delete-mⱼ jackknife of Busing, Meijer & van der Leeden (1999). A mean is estimated by
-itself, and a bias in 1/n is removed whole. A percentile bootstrap is of no use for Fréchet distances: it adds their bias
-once more.
+itself, and a bias in 1/n is removed whole. A percentile bootstrap is of no use for Fréchet distances: it adds their
+bias once more.
 
 All of it is the uncertainty of sampling with one model and a fixed reference; another training moves a number further.
 """
