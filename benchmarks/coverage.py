@@ -1,19 +1,24 @@
-"""How often the 95 % intervals of Fréchet distances hold the truth, on Gaussians whose distance is known exactly.
+"""How often the 95 % intervals of Fréchet distances hold the truth, on features whose distance is known exactly.
 
     python benchmarks/coverage.py
 
-Prints, for each number of pictures and features: the coverage, the mean plain and bias-corrected estimates over the
-truth, and how much narrower the difference of two cells is with common noise than with independent noise (ratio of
-standard deviations over the trials).
+First Gaussian features. For each number of pictures and features: the coverage, the mean plain and bias-corrected
+estimates over the truth, and how much narrower the difference of two cells is with common noise than with independent
+noise (ratio of standard deviations over the trials). Then the coverage for features that are no Gaussians: a Fréchet
+distance looks at mean and covariance alone, but how far these move from set to set depends on all the rest.
 """
 
-import torch
+from collections.abc import Callable
 
-from imagen.evaluation.frechet import Gaussian
+import torch
+from torch import Tensor
+
+from imagen.evaluation.frechet import Gaussian, frechet_distance
 from imagen.evaluation.jackknife import jackknife_frechet
 
 TRIALS = 300
 SIZES = ((128, 32), (512, 32), (2000, 32), (256, 64))
+OTHER_SIZES = ((64, 16), (100, 16), (256, 16), (1024, 16), (256, 64), (1024, 64))
 SHIFT, SCALE, MOVED = 0.05, 1.06, 0.06
 
 
@@ -21,6 +26,10 @@ def main() -> None:
     print("pictures features coverage plain/truth corrected/truth common/independent")
     for count, features in SIZES:
         print(f"{count:8d} {features:8d} " + " ".join(f"{value:8.3f}" for value in trial_figures(count, features)))
+    print("\npictures features " + " ".join(f"{name:>14s}" for name in DISTRIBUTIONS))
+    for count, features in OTHER_SIZES:
+        rates = (coverage(draw, count, features) for draw in DISTRIBUTIONS.values())
+        print(f"{count:8d} {features:8d} " + " ".join(f"{rate:14.3f}" for rate in rates), flush=True)
 
 
 def trial_figures(count: int, features: int) -> tuple[float, float, float, float]:
@@ -40,6 +49,73 @@ def trial_figures(count: int, features: int) -> tuple[float, float, float, float
         independent.append(jackknife_frechet(world, MOVED + SCALE * other).value - found.value)
     narrower = torch.tensor(common).std() / torch.tensor(independent).std()
     return (hits / TRIALS, sum(plain) / TRIALS / truth, sum(corrected) / TRIALS / truth, float(narrower))
+
+
+def gaussian(count: int, features: int, generator: torch.Generator) -> Tensor:
+    return torch.randn(count, features, generator=generator)
+
+
+def two_even(count: int, features: int, generator: torch.Generator) -> Tensor:
+    """Two clusters of equal size, 6 standard deviations apart in one direction."""
+    return _two(0.5, count, features, generator)
+
+
+def two_uneven(count: int, features: int, generator: torch.Generator) -> Tensor:
+    """The same, one cluster having a tenth of the pictures."""
+    return _two(0.1, count, features, generator)
+
+
+def captions(count: int, features: int, generator: torch.Generator) -> Tensor:
+    """Pictures of eight captions: eight equally likely clusters, a fifth as wide as they lie apart."""
+    centres = torch.randn(8, features, generator=torch.Generator().manual_seed(8))
+    noise = 0.2 * torch.randn(count, features, generator=generator)
+    return centres[torch.randint(8, (count,), generator=generator)] + noise
+
+
+def heavy_tails(count: int, features: int, generator: torch.Generator) -> Tensor:
+    """Student's t of 5 degrees of freedom: a picture that is far out is so in all directions."""
+    noise = torch.randn(count, features, generator=generator)
+    return noise * (5 / torch.randn(count, 5, generator=generator).square().sum(dim=1, keepdim=True)).sqrt()
+
+
+def positive(count: int, features: int, generator: torch.Generator) -> Tensor:
+    """Log-normal, as what follows a ReLU: most values small, few large."""
+    return (0.75 * torch.randn(count, features, generator=generator)).exp()
+
+
+def _two(share: float, count: int, features: int, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(count, features, generator=generator)
+    noise[:, 0] += 6 * (torch.rand(count, generator=generator) < share)
+    return noise
+
+
+Draw = Callable[[int, int, torch.Generator], Tensor]
+DISTRIBUTIONS: dict[str, Draw] = {
+    "Gaussian": gaussian,
+    "two clusters": two_even,
+    "1 in 10 apart": two_uneven,
+    "8 captions": captions,
+    "heavy tails": heavy_tails,
+    "log-normal": positive,
+}
+POPULATION = 200_000
+"""Pictures that stand for all there are: their distance to the reference is the truth."""
+
+
+def coverage(draw: Draw, count: int, features: int) -> float:
+    """The share of trials whose interval holds the distance of the population to a reference of which every direction
+    is wider and moved, by 20 % of the standard deviation in all."""
+    everything = draw(POPULATION, features, torch.Generator().manual_seed(10**6))
+    population = Gaussian.fit(everything)
+    deviations = population.covariance.diagonal().sqrt()
+    mean = population.mean + 0.2 * deviations / features**0.5
+    reference = Gaussian(mean, population.covariance * 1.1**2, 10**9)
+    truth = frechet_distance(reference, population)
+    hits = 0
+    for trial in range(TRIALS):
+        interval = jackknife_frechet(reference, draw(count, features, torch.Generator().manual_seed(trial))).interval
+        hits += interval.low <= truth <= interval.high
+    return hits / TRIALS
 
 
 if __name__ == "__main__":

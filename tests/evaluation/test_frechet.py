@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -63,9 +65,45 @@ def test_torchmetrics_and_torch_fidelity_agree_with_ours(count, size):
     assert audit.ours > 1
 
 
-def test_an_audit_that_disagrees_says_so():
-    from dataclasses import replace
+UNLIKE = {
+    "as drawn": lambda x: x,
+    "large": lambda x: 1000 * x,
+    "small": lambda x: 1e-4 * x,
+    "far from zero": lambda x: x + 100,
+    "falling spectrum": lambda x: x * torch.logspace(0, -3, x.shape[1]),
+    "three directions": lambda x: x[:, :3] @ features(3, x.shape[1], 5),
+    "half of them zero": lambda x: x * (torch.arange(x.shape[1]) < x.shape[1] // 2),
+    "all alike": lambda x: x[:1].expand_as(x),
+    "all zero": torch.zeros_like,
+}
 
+
+@pytest.mark.parametrize("count", [2, 12, 40, 41, 100])
+@pytest.mark.parametrize("form", UNLIKE.values(), ids=UNLIKE.keys())
+def test_calculators_agree_about_a_set_and_itself_also_where_covariances_are_singular(count, form):
+    """The root of a singular matrix is right to 1e-8 only, so 12 pictures of 40 features gave -1e-6 for 0."""
+    one, other = form(features(count, 40)), form(features(count, 40, 1))
+    assert audit_frechet("fd", one, one).agrees
+    assert audit_frechet("fd", one, other).agrees
+
+
+@pytest.mark.parametrize("form", UNLIKE.values(), ids=UNLIKE.keys())
+def test_a_mistake_in_a_distance_of_singular_covariances_is_found(form):
+    audit = audit_frechet("fd", form(features(12, 40)), form(features(15, 40, 1, shift=0.3, scale=1.7)))
+    for factor in (1 + 1e-4, 1 - 1e-4, 0, -1, float("nan")):
+        wrong = {name: replace(audit, **{name: audit.ours * factor}) for name in ("torchmetrics", "torch_fidelity")}
+        found = [name for name, one in wrong.items() if not one.agrees]
+        assert found == ([] if audit.ours == 0 and factor == factor else list(wrong))
+
+
+def test_a_mistake_at_few_features_of_any_size_is_found():
+    for scale in (1e-4, 1, 1000):
+        audit = audit_frechet("fd", scale * features(50, 4), scale * features(50, 4, 1))
+        assert audit.agrees
+        assert not replace(audit, torchmetrics=audit.ours * (1 + 2e-5)).agrees
+
+
+def test_an_audit_that_disagrees_says_so():
     audit = audit_frechet("fd", features(50, 4), features(50, 4, 1))
     assert not replace(audit, torchmetrics=audit.ours * (1 + 2e-5)).agrees
     assert not replace(audit, torch_fidelity=audit.ours * (1 - 2e-5)).agrees

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -15,6 +17,16 @@ def test_torchmetrics_and_torch_fidelity_agree_about_kid():
     assert audit.ours > 0.01
     assert audit.relative_difference < 1e-9
     assert audit.agrees
+
+
+@pytest.mark.parametrize("count", [2, 3, 40])
+@pytest.mark.parametrize("scale", [0, 1e-3, 1, 1000])
+def test_calculators_agree_about_kid_of_a_set_and_itself(count, scale):
+    one, other = scale * features(count, 12, 1), scale * features(count, 12, 2)
+    assert audit_kernel("kid", one, one).agrees
+    assert audit_kernel("kid", one, other).agrees
+    wrong = replace(audit_kernel("kid", one, other), torch_fidelity=float("nan"))
+    assert not wrong.agrees
 
 
 def test_cmmd_is_its_definition():

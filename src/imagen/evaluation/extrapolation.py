@@ -31,7 +31,7 @@ def frechet_at_infinity(reference: Gaussian, features: Features) -> float:
     inverse = 1 / torch.tensor(sizes, dtype=torch.float64)
     line = torch.stack([torch.ones_like(inverse), inverse], dim=1)
     found = torch.linalg.lstsq(line, torch.tensor(distances, dtype=torch.float64)[:, None])
-    return float(found.solution[0, 0])
+    return float(found.solution[0, 0]) + 0.0  # not -0.0
 
 
 def _part(count: int, size: int) -> torch.Tensor:

@@ -1,10 +1,11 @@
 """How much a number would move with other pictures: grouped jackknife intervals, paired differences, Wilson's rates.
 
 Picture i belongs to group i mod g, whatever the size of the blocks, so groups differ by a picture where g does not
-divide n. With θ the number of all n pictures, θ₍ⱼ₎ the one without the mⱼ of group j, and hⱼ = n / mⱼ, the bias-corrected
-estimate is gθ - Σ (1 - 1/hⱼ) θ₍ⱼ₎ and its variance 1/g Σ (τⱼ - estimate)² / (hⱼ - 1) with τⱼ = hⱼθ - (hⱼ - 1) θ₍ⱼ₎ (the
-delete-mⱼ jackknife of Busing, Meijer & van der Leeden 1999): a mean is estimated by itself, and a bias in 1/n is removed
-whole. A percentile bootstrap is of no use for Fréchet distances: it adds their bias once more.
+divide n. With θ the number of all n pictures, θ₍ⱼ₎ the one without the mⱼ of group j, and hⱼ = n / mⱼ, the
+bias-corrected estimate is gθ - Σ (1 - 1/hⱼ) θ₍ⱼ₎ and its variance 1/g Σ (τⱼ - estimate)² / (hⱼ - 1), where
+τⱼ = hⱼθ - (hⱼ - 1) θ₍ⱼ₎: the delete-mⱼ jackknife of Busing, Meijer & van der Leeden (1999). A mean is estimated by
+itself, and a bias in 1/n is removed whole. A percentile bootstrap is of no use for Fréchet distances: it adds their
+bias once more.
 
 All of it is the uncertainty of sampling with one model and a fixed reference; another training moves a number further.
 """
@@ -113,7 +114,9 @@ def jackknife_frechet(reference: Gaussian, features: Features | Features64) -> J
 
 
 def jackknife_mean(values: Float64[Tensor, "batch"]) -> Jackknife:
-    """The mean of one number for each of at least two pictures."""
+    """The mean of one number for each picture. Raises UserError for fewer than two."""
+    if len(values) < 2:
+        raise UserError(f"an interval of a mean needs at least 2 pictures, found {len(values)}")
     group = groups_of(len(values))
     return _jackknife(float(values.mean()), lambda index: float(values[group != index].mean()), len(values))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from imagen.errors import UserError
 from imagen.evaluation.arrays import Features, ReferenceFeatures
 from imagen.evaluation.jackknife import Jackknife, group_sizes, groups_of
 
@@ -45,9 +46,11 @@ CMMD = KernelForm(lambda x: torch.nn.functional.normalize(x.double(), dim=1), _g
 
 
 class KernelDistance:
-    """Distance to a fixed reference, whose own term is computed once. At least two pictures on each side."""
+    """Distance to a fixed reference, whose own term is computed once. Raises UserError for fewer than two pictures on
+    either side."""
 
     def __init__(self, form: KernelForm, reference: ReferenceFeatures) -> None:
+        _check_count(reference)
         self.form = form
         self.reference = form.prepare(reference)
         total = self._sum(self.reference, self.reference)
@@ -55,6 +58,7 @@ class KernelDistance:
 
     def __call__(self, features: Features) -> Jackknife:
         """The distance, and without each group. Kernels are summed by pairs of groups once."""
+        _check_count(features)
         vectors = self.form.prepare(features)
         group = groups_of(len(vectors))
         sizes = group_sizes(len(vectors))
@@ -83,3 +87,8 @@ class KernelDistance:
 
     def _mean(self, total: float, trace: float, count: int) -> float:
         return total / count**2 if self.form.diagonal else (total - trace) / (count * (count - 1))
+
+
+def _check_count(features: Features | ReferenceFeatures) -> None:
+    if len(features) < 2:
+        raise UserError(f"a kernel distance needs at least 2 pictures on each side, found {len(features)}")

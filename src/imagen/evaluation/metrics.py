@@ -4,12 +4,14 @@ Ours gives the number; the libraries audit it. They share nothing but the featur
 of them, and the report says so.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from imagen.errors import UserError
 from imagen.evaluation.arrays import Features, ReferenceFeatures
 from imagen.evaluation.frechet import Gaussian, frechet_distance
 from imagen.evaluation.kernel_distance import KID, KernelDistance
@@ -17,21 +19,28 @@ from imagen.evaluation.kernel_distance import KID, KernelDistance
 TOLERANCE = 1e-5
 """Largest relative difference between two calculators over the same features."""
 
+EPS = torch.finfo(torch.float64).eps
+
 
 @dataclass(frozen=True)
 class Audit:
-    """One number from each calculator. `agrees` when they are within `TOLERANCE` of ours, relative."""
+    """One number from each calculator. `agrees` when they are within `TOLERANCE` of ours, relative, and `rounding`, by
+    which the calculators may differ though all are right: a small difference of large sums has no relative digits."""
 
     key: str
     ours: float
     torchmetrics: float
     torch_fidelity: float | None = None
+    rounding: float = 0.0
 
     @property
     def relative_difference(self) -> float:
-        """Largest |other - ours| / |ours|; numbers below 1e-6 are compared as if they were 1e-6."""
+        """Largest |other - ours| / (|ours| + rounding / TOLERANCE); infinite where another is not a number."""
         others = [other for other in (self.torchmetrics, self.torch_fidelity) if other is not None]
-        return max(abs(other - self.ours) for other in others) / max(abs(self.ours), 1e-6)
+        if not all(math.isfinite(number) for number in (self.ours, *others)):
+            return math.inf
+        largest = max(abs(other - self.ours) for other in others)
+        return largest / (abs(self.ours) + self.rounding / TOLERANCE) if largest else 0.0
 
     @property
     def agrees(self) -> bool:
@@ -40,17 +49,37 @@ class Audit:
 
 def audit_frechet(key: str, generated: Features, reference: ReferenceFeatures) -> Audit:
     """The Fréchet distance of stored features by three routes, all in float64."""
-    ours = frechet_distance(Gaussian.fit(reference), Gaussian.fit(generated))
-    return Audit(
-        key, ours, frechet_by_torchmetrics(generated, reference), frechet_by_torch_fidelity(generated, reference)
+    real, made = Gaussian.fit(reference), Gaussian.fit(generated)
+    theirs = frechet_by_torchmetrics(generated, reference), frechet_by_torch_fidelity(generated, reference)
+    return Audit(key, frechet_distance(real, made), *theirs, rounding=_rounding(real, made))
+
+
+def _rounding(reference: Gaussian, other: Gaussian) -> float:
+    """How far rounding may move a Fréchet distance that is computed by the root of Σ₁ Σ₂, as both libraries do.
+
+    A change of δ in the product, its last digit, moves the root of an eigenvalue λ by δ / √λ, and by √δ where λ is
+    zero: with fewer pictures than features that is 1e-8 and not 1e-16 of the covariances, for each feature. The last
+    digit of a covariance is one of the squared mean too, which torchmetrics takes away from a sum of squares.
+    """
+    sides = (reference, other)
+    means = [side.mean.square().sum() for side in sides]
+    (large, digit), (large2, digit2) = (
+        (value := torch.linalg.eigvalsh(side.covariance)[-1].clamp(min=0), EPS * (value + mean))
+        for side, mean in zip(sides, means, strict=True)
     )
+    delta = large * digit2 + large2 * digit + digit * digit2
+    if delta == 0:
+        return 0.0  # all features are zero
+    values = torch.linalg.eigvalsh(reference.root @ other.covariance @ reference.root)
+    traces = sum(side.covariance.trace() for side in sides) + sum(means)
+    return float(2 * (delta / values.clamp(min=delta).sqrt()).sum() + 4 * EPS * traces)
 
 
 def audit_alignment(key: str, image_features: Features, text_features: Features, scale: float, ours: float) -> Audit:
     """The mean cosine (times `scale`) against torchmetrics' CLIPScore. A negative mean is 0 in torchmetrics, so in
     `ours`."""
     theirs = clip_score_by_torchmetrics(image_features, text_features) / 100 * scale
-    return Audit(key, max(ours, 0.0), theirs)
+    return Audit(key, max(ours, 0.0), theirs, rounding=100 * EPS * scale)
 
 
 KERNEL_SAMPLE = 1000
@@ -65,14 +94,19 @@ def audit_kernel(key: str, generated: Features, reference: ReferenceFeatures) ->
     count = min(len(generated), len(reference), KERNEL_SAMPLE)
     ours = KernelDistance(KID, reference[:count])(generated[:count]).value
     one, other = generated[:count].double(), reference[:count].double()
-    return Audit(key, ours, float(poly_mmd(other, one)), float(kernel_mmd(one.numpy(), other.numpy())))
+    theirs = float(poly_mmd(other, one)), float(kernel_mmd(one.numpy(), other.numpy()))
+    largest = max(float(KID.kernel(side.square().sum(dim=1), side.shape[1]).max()) for side in (one, other))
+    return Audit(key, ours, *theirs, rounding=100 * EPS * largest)
 
 
 def precision_recall(generated: Features, reference: ReferenceFeatures, neighbours: int) -> tuple[float, float]:
     """torch-fidelity's precision (generated pictures inside the balls of real ones) and recall (the other way round),
-    0 to 1, in float64. Both sides need more than `neighbours` pictures."""
+    0 to 1, in float64. Raises UserError unless both sides have more than `neighbours` pictures."""
     from torch_fidelity.metric_prc import calculate_precision_recall_part
 
+    fewest = min(len(generated), len(reference))
+    if fewest <= neighbours:
+        raise UserError(f"precision and recall need more than {neighbours} pictures on each side, found {fewest}")
     return calculate_precision_recall_part(generated.double(), reference.double(), neighbours, batch_size=1024)
 
 

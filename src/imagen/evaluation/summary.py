@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from imagen.errors import UserError
 from imagen.evaluation import metric
 from imagen.evaluation.arrays import Features
 from imagen.evaluation.blocks import Block
@@ -75,6 +76,8 @@ class Summary:
         jackknives: dict[str, Jackknife] = {}
         for judge in self.judges:
             features = block.features[judge.name]
+            if not features.isfinite().all():
+                raise UserError(f"features of judge {judge.name} contain nan or infinity: its weights are broken")
             if len(features) > 1:
                 self._distances(judge, features, values, jackknives)
             if isinstance(judge, AlignmentJudge):
