@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import logging
+import os
 import pickle
 import tarfile
 
@@ -98,6 +99,18 @@ def test_an_archive_is_indexed_once_and_again_when_it_changed(shards, archive, s
         index.write_bytes(index.read_bytes()[:50])
     assert len(shards(path)) == 3
     assert read == [1, 1]
+
+
+def test_an_archive_put_there_with_the_size_and_time_of_the_old_is_indexed_again(shards, archive, sample):
+    path = archive("00000.tar", sample(1) | sample(2))
+    times = os.stat(path)
+    before = shards(path)
+    assert list(before.captions()) == ["picture 1", "picture 2"]
+    archive("00000.tar", sample(3) | {"long" + name: content for name, content in sample(4).items()})
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert (os.stat(path).st_size, os.stat(path).st_mtime_ns) == (times.st_size, times.st_mtime_ns)
+    again = shards(path)
+    assert [again.where(row).rpartition(" ")[2] for row in range(2)] == ["000000003", "long000000004"]
 
 
 def test_captions_can_come_from_the_json(shards, archive, sample):

@@ -57,8 +57,8 @@ class SourceReference(Reference):
     """The first `count` pictures of a source (all by default): the central square of each, resized to the resolution of
     the generated ones as for training. Raises UserError for a picture that would have to be enlarged.
 
-    The reference decides a Fréchet distance as much as the model does, so its name, its number and the state of
-    its files (names, sizes, times of change: not a byte is read) are part of the identity.
+    The reference decides a Fréchet distance as much as the model does, so what the source is, its number and the state
+    of its files (names, sizes, times of change: not a byte is read) are part of the identity.
     """
 
     def __init__(self, source: Source, count: int | None = None) -> None:
@@ -68,7 +68,7 @@ class SourceReference(Reference):
         self.count = _checked(len(source) if count is None else count)
         self.identity = {
             "kind": "source",
-            "name": source.name,
+            "source": source.identity,
             "count": self.count,
             "files_sha256": fingerprint([_state(path) for path in source.files()]),
             "crop": "central square",
@@ -109,7 +109,8 @@ def _state(path: Path) -> list[str | int]:
         found = path.stat()
     except OSError:
         return [str(path)]
-    return [str(path), found.st_size, found.st_mtime_ns]
+    # The last one is the system's own, and is set also when a file is put there with the times of another.
+    return [str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def _load(path: Path) -> Features | None:
