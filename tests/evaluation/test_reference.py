@@ -45,7 +45,9 @@ def test_pictures_that_were_replaced_are_looked_at_again(tmp_path):
 def test_pictures_that_were_replaced_with_the_size_and_time_of_the_old_are_looked_at_again(tmp_path):
     write(tmp_path / "real", 10, 1000)
     before = features(tmp_path / "real", tmp_path / "out")
+    copied = SourceReference(ImageFolderSource(tmp_path / "real")).identity
     write(tmp_path / "real", 200, 1000)
+    assert SourceReference(ImageFolderSource(tmp_path / "real")).identity == copied  # as after cp -p on another machine
     assert (features(tmp_path / "real", tmp_path / "out") > before + 0.5).all()
 
 

@@ -21,10 +21,12 @@ BATCH = 64
 
 
 class Reference(ABC):
-    """`count` real pictures. `identity`: what they are, for fingerprints."""
+    """`count` real pictures. `identity`: what they are, for fingerprints. `state`: of their files on this machine,
+    which a copy elsewhere does not share; features are made again when it changes."""
 
     count: int
     identity: Mapping[str, Any]
+    state: str = ""
 
     @abstractmethod
     def picture(self, index: int, resolution: int) -> Picture:
@@ -70,9 +72,10 @@ class SourceReference(Reference):
             "kind": "source",
             "source": source.identity,
             "count": self.count,
-            "files_sha256": fingerprint([_state(path) for path in source.files()]),
+            "files_sha256": fingerprint([_known(path) for path in source.files()]),
             "crop": "central square",
         }
+        self.state = fingerprint([_changed(path) for path in source.files()])
 
     def picture(self, index: int, resolution: int) -> Picture:
         try:
@@ -103,14 +106,21 @@ def reference_features(
     return found
 
 
-def _state(path: Path) -> list[str | int]:
-    """What changes when a file is replaced, without reading it; a file that is not there is reported when read."""
+def _known(path: Path) -> list[str | int]:
+    """What a file is known by, without reading it; one that is not there is reported when it is read."""
     try:
         found = path.stat()
     except OSError:
         return [str(path)]
-    # The last one is the system's own, and is set also when a file is put there with the times of another.
-    return [str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    return [str(path), found.st_size, found.st_mtime_ns]
+
+
+def _changed(path: Path) -> int:
+    """When the system saw the file change: set also where one is put there with the size and time of another."""
+    try:
+        return path.stat().st_ctime_ns
+    except OSError:
+        return 0
 
 
 def _load(path: Path) -> Features | None:
@@ -124,7 +134,8 @@ def _load(path: Path) -> Features | None:
 
 
 def _key(reference: Reference, judge: Extractor, resolution: int) -> str:
-    identity = {"reference": dict(reference.identity), "judge": judge.identity, "resolution": resolution}
+    what = {"reference": dict(reference.identity), "state": reference.state}
+    identity = what | {"judge": judge.identity, "resolution": resolution}
     return f"{judge.name.replace(':', '-')}-{fingerprint(identity)[:16]}"
 
 
