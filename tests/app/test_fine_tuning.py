@@ -60,6 +60,20 @@ def test_a_stage_that_does_not_fit_is_refused(overrides, message, trained, tmp_p
         train(config)
 
 
+def test_a_network_that_only_its_shapes_have_in_common_is_refused(trained, compose_config):
+    """Two heads of 16 channels have the weights of one of 32, which mean something else to them."""
+    config = compose_config("train", *still(f"init_from={trained}"))
+    level = config.stage.denoiser.network.levels[0]
+    level.attention.head_channels = 16
+    with pytest.raises(
+        UserError, match=r"another network .*heads is 1, here 2; choose its stage/unet"
+    ):
+        train(config)
+    level.attention.head_channels = 32
+    config.stage.denoiser.network.checkpointing = True  # says how it is computed, not what
+    train(config)
+
+
 def test_a_resumed_run_keeps_its_own_weights_and_its_start(trained, compose_config):
     train(compose_config("train", *still(f"init_from={trained}")))
     config = compose_config(

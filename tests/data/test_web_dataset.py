@@ -4,8 +4,10 @@ import gzip
 import io
 import json
 import logging
+import os
 import pickle
 import tarfile
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -98,6 +100,20 @@ def test_an_archive_is_indexed_once_and_again_when_it_changed(shards, archive, s
         index.write_bytes(index.read_bytes()[:50])
     assert len(shards(path)) == 3
     assert read == [1, 1]
+
+
+def test_an_archive_put_there_with_the_size_and_time_of_the_old_is_indexed_again(shards, archive, sample):
+    def samples():
+        source = shards(path)
+        return [source.where(row).rpartition(" ")[2] for row in range(len(source))]
+
+    path = Path(archive("00000.tar", sample(1) | sample(2)))
+    old = path.stat()
+    assert samples() == ["000000001", "000000002"]
+    archive(path.name, sample(3) | {f"long{name}": content for name, content in sample(4).items()})
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (old.st_size, old.st_mtime_ns)
+    assert samples() == ["000000003", "long000000004"]
 
 
 def test_captions_can_come_from_the_json(shards, archive, sample):

@@ -1,4 +1,6 @@
+import json
 import re
+import shutil
 from dataclasses import asdict
 
 import numpy as np
@@ -66,6 +68,16 @@ def test_nothing_in_common_or_nothing_there_is_refused(tmp_path):
     (tmp_path / "results.json").write_text('{"format": 1}')
     with pytest.raises(UserError, match="has format 1, this version reads 3; evaluate again"):
         load_side(tmp_path, "a")
+
+
+def test_results_and_pictures_of_different_evaluations_are_not_taken_for_one(run, tmp_path):
+    """As a kill leaves them between the two files, when an evaluation is made anew in the same folder."""
+    _, out = run
+    shutil.copy(out / "kept.safetensors", tmp_path)
+    written = json.loads((out / "results.json").read_text())
+    (tmp_path / "results.json").write_text(json.dumps(written | {"fingerprint": "0" * 64}))
+    with pytest.raises(UserError, match="of different evaluations; finish the last one"):
+        load_side(tmp_path, "one")
 
 
 def test_a_finished_evaluation_compared_with_itself(run, tmp_path):

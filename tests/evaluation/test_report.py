@@ -12,7 +12,7 @@ from imagen.evaluation.html import as_html
 from imagen.evaluation.metrics import Audit
 from imagen.evaluation.pareto_plot import dominated
 from imagen.evaluation.report import as_markdown, write_report
-from imagen.evaluation.report_tables import best, best_table, curve_table
+from imagen.evaluation.report_tables import best, curve_table
 from imagen.evaluation.tensorboard import run_name
 
 from .conftest import WEIGHTS
@@ -192,14 +192,3 @@ def test_tensorboard_draws_each_number_with_its_interval_and_puts_the_pareto_pai
 def test_a_point_is_dominated_by_one_that_is_nowhere_worse():
     """(alignment, distance): higher and lower are better."""
     assert dominated([(0.8, 5.0), (0.9, 5.0), (0.9, 4.0), (0.7, 3.0), (0.7, 3.0)]) == [True, True, False, False, False]
-
-
-def test_the_best_cell_is_named_by_published_metrics_too(run):
-    results, _ = run
-    published = ("fid", "fid_clean", "kid", "clip_score", "fd_dinov2", "precision", "recall")
-    cells = [
-        replace(cell, metrics={**cell.metrics, **dict.fromkeys(published, float(i))})
-        for i, cell in enumerate(results.cells)
-    ]
-    rows = {row[0]: row[1] for row in best_table(replace(results, cells=cells))}
-    assert [rows[name] for name in published] == ["0", "0", "0", "5", "0", "5", "5"]

@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from imagen.errors import UserError
 from imagen.stages.diffusion_stage import DiffusionStage
 from imagen.stages.ema import WeightAverage
 from imagen.stages.export import describe_misfit, load_stage
+
+HOW_IT_IS_COMPUTED = ("training", "checkpointing")
 
 
 def begin_with(stage: DiffusionStage, folder: Path, text: dict[str, Any] | None) -> None:
@@ -34,7 +38,24 @@ def begin_with(stage: DiffusionStage, folder: Path, text: dict[str, Any] | None)
     state = found.model.denoiser.state_dict()
     if misfit := describe_misfit(stage.denoiser.state_dict(), state):
         raise UserError(f"init_from={folder}: another network than this run's: {misfit}; choose its stage/unet")
+    there, here = _settings(found.model.denoiser), _settings(stage.denoiser)
+    for name in there:
+        if there[name] != here.get(name):
+            raise UserError(
+                f"init_from={folder}: another network than this run's: {name} is {there[name]}, here {here.get(name)}; "
+                "choose its stage/unet"
+            )
     stage.denoiser.load_state_dict(state)
     stage.ema = WeightAverage(stage.denoiser, stage.ema.decay)
     stage.init_from = described.weights_sha256
     print(f"starting from {folder} ({described.images_seen} pictures seen)", flush=True)
+
+
+def _settings(denoiser: nn.Module) -> dict[str, object]:
+    """The plain values of every part of a network, such as a number of heads, which no shape of a weight tells."""
+    return {
+        f"{path}.{name}": value
+        for path, part in denoiser.named_modules()
+        for name, value in vars(part).items()
+        if isinstance(value, bool | int | float | str) and name not in HOW_IT_IS_COMPUTED
+    }

@@ -74,6 +74,12 @@ class HuggingFaceSource(Source):
     def name(self) -> str:
         return f"{self.path} ({self.split})"
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        # Of a data set on the hub, `datasets` keeps files whose paths name the revision.
+        kept = [file["filename"] for file in self.table.cache_files]
+        return {"name": self.name, "image_column": self.image_column, "kept": kept}
+
     def __len__(self) -> int:
         return len(self.table)
 

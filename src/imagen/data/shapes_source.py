@@ -1,6 +1,7 @@
 """The shapes world as a source."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from imagen.data.shapes import all_captions, draw, sample_scene
 from imagen.data.source import Example, Source
@@ -30,6 +31,10 @@ class ShapesSource(Source):
     @property
     def name(self) -> str:
         return f"the shapes world ({self.split})"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.name, "seed": self.seed, "resolution": self.resolution}
 
     def __len__(self) -> int:
         return self.size

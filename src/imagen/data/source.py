@@ -6,7 +6,7 @@ from copy import copy
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -52,6 +52,11 @@ class Source(ABC):
     @abstractmethod
     def name(self) -> str:
         """What error messages call it."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Plain values: what decides, with the `files`, which picture stands in which row; for fingerprints."""
+        return {"name": self.name}
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -113,6 +118,11 @@ class _Selection(Source):
     @property
     def name(self) -> str:
         return self.source.name
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        settings = {name: value for name, value in vars(self).items() if name != "source"}
+        return {"selection": type(self).__name__, **settings, "of": self.source.identity}
 
     def where(self, index: int) -> str:
         return self.source.where(self.row(index))

@@ -73,13 +73,14 @@ def members_of(archive: Path) -> Iterator[Member]:
 def indexed_members(archive: Path, folder: Path) -> list[Member]:
     """`members_of`, from an index in `folder` where the archive was read before.
 
-    An index belongs to a path, a size and a time of change; one that is damaged is made again.
+    An index belongs to a path, a size and times of change, the system's own among them, which nobody sets back; one
+    that is damaged is made again.
 
     Raises:
         UserError: as `members_of`, and when the index cannot be written.
     """
     stat = archive.stat()
-    identity = f"{archive.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}"
+    identity = f"{archive.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{stat.st_ctime_ns}"
     path = folder / f"{hashlib.sha256(identity.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.npz"
     try:
         with np.load(path, allow_pickle=False) as index:

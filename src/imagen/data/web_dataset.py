@@ -4,6 +4,7 @@ and `<key>.json`."""
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +64,10 @@ class WebDatasetSource(Source):
     @property
     def name(self) -> str:
         return str(self.path)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.name, "caption_extension": self.extension}  # which decides what is incomplete
 
     def __len__(self) -> int:
         return len(self._keys)

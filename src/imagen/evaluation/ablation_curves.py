@@ -90,8 +90,9 @@ def insist_on_agreement(results: Sequence[Mapping[str, Any]], names: Sequence[st
     """Raises UserError, naming the fact, when evaluations were measured in different ways."""
     for name, found in zip(names[1:], results[1:], strict=True):
         for fact in MUST_AGREE:
-            if found[fact] != results[0][fact]:
-                raise UserError(f"{names[0]} and {name} differ in {fact}: {results[0][fact]} and {found[fact]}")
+            mine, other = results[0].get(fact), found.get(fact)
+            if mine != other:
+                raise UserError(f"{names[0]} and {name} differ in {fact}: {mine} and {other}")
 
 
 def compare_curves(

@@ -24,7 +24,7 @@ class Archive:
 
     `texts` and `categories` (None where the prompt set has none): one for each kept picture. `cells`: the names of the
     cells, in the order of results.json. `pictures`: by the name of the cell or control. `jackknives`: by cell, then by
-    metric.
+    metric. `fingerprint`: of the evaluation, as in results.json.
     """
 
     texts: Sequence[str]
@@ -32,12 +32,14 @@ class Archive:
     cells: Sequence[str]
     pictures: Mapping[str, Pixels]
     jackknives: Mapping[str, Mapping[str, Jackknife]]
+    fingerprint: str = ""  # of an archive of an earlier version
 
 
 def write_archive(results: Results, folder: Path) -> None:
     """Equal results are equal files. Texts are kept for the kept pictures only."""
     count = max((len(pictures) for pictures in results.pictures.values()), default=0)
     header = {
+        "fingerprint": results.facts["fingerprint"],
         "texts": list(results.texts[:count]),
         "categories": list(results.categories[:count]),
         "cells": [result.cell.name for result in results.cells],
@@ -72,7 +74,8 @@ def read_archive(folder: Path) -> Archive:
             }
             for cell, metrics in header["jackknives"].items()
         }
-        return Archive(header["texts"], header["categories"], header["cells"], pictures, jackknives)
+        fingerprint = header.get("fingerprint", "")
+        return Archive(header["texts"], header["categories"], header["cells"], pictures, jackknives, fingerprint)
     except (OSError, SafetensorError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} cannot be read ({str(error).splitlines()[0]}); finish that evaluation with evaluate.py first"

@@ -59,7 +59,12 @@ class Pair:
 
 def load_side(folder: Path, name: str) -> Side:
     """Raises UserError when the evaluation in `folder` is not there or not finished."""
-    return Side(name, read_results(folder), read_archive(folder))
+    side = Side(name, read_results(folder), read_archive(folder))
+    if side.results.get("fingerprint") != side.archive.fingerprint:
+        raise UserError(
+            f"compare: results.json and the kept pictures in {folder} are of different evaluations; finish the last one"
+        )
+    return side
 
 
 def read_results(folder: Path) -> dict[str, Any]:

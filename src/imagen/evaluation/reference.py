@@ -22,10 +22,12 @@ BATCH = 64
 
 
 class Reference(ABC):
-    """`count` real pictures. `identity`: what they are, for fingerprints."""
+    """`count` real pictures. `identity`: what they are, for fingerprints. `state`: of their files on this machine,
+    which a copy elsewhere does not share; features are made again when it changes."""
 
     count: int
     identity: Mapping[str, Any]
+    state: str = ""
 
     @abstractmethod
     def picture(self, index: int, resolution: int) -> Picture:
@@ -58,8 +60,8 @@ class SourceReference(Reference):
     """The first `count` pictures of a source (all by default): the central square of each, resized to the resolution of
     the generated ones as for training. Raises UserError for a picture that would have to be enlarged.
 
-    The reference decides a Fréchet distance as much as the model does, so its name, its number and the state of
-    its files (names, sizes, times of change: not a byte is read) are part of the identity.
+    The reference decides a Fréchet distance as much as the model does, so what the source is, its number and the state
+    of its files (names, sizes, times of change: not a byte is read) are part of the identity.
     """
 
     def __init__(self, source: Source, count: int | None = None) -> None:
@@ -69,11 +71,12 @@ class SourceReference(Reference):
         self.count = _checked(len(source) if count is None else count)
         self.identity = {
             "kind": "source",
-            "name": source.name,
+            "source": source.identity,
             "count": self.count,
-            "files_sha256": fingerprint([_state(path) for path in source.files()]),
+            "files_sha256": fingerprint([_known(path) for path in source.files()]),
             "crop": "central square",
         }
+        self.state = fingerprint([_changed(path) for path in source.files()])
 
     def picture(self, index: int, resolution: int) -> Picture:
         try:
@@ -107,13 +110,21 @@ def reference_features(
     return found
 
 
-def _state(path: Path) -> list[str | int]:
-    """What changes when a file is replaced, without reading it; a file that is not there is reported when read."""
+def _known(path: Path) -> list[str | int]:
+    """What a file is known by, without reading it; one that is not there is reported when it is read."""
     try:
         found = path.stat()
     except OSError:
         return [str(path)]
     return [str(path), found.st_size, found.st_mtime_ns]
+
+
+def _changed(path: Path) -> int:
+    """When the system saw the file change: set also where one is put there with the size and time of another."""
+    try:
+        return path.stat().st_ctime_ns
+    except OSError:
+        return 0
 
 
 def _load(path: Path) -> Features | None:
@@ -126,7 +137,8 @@ def _load(path: Path) -> Features | None:
 
 
 def _key(reference: Reference, judge: Extractor, resolution: int) -> str:
-    identity = {"reference": dict(reference.identity), "judge": judge.identity, "resolution": resolution}
+    what = {"reference": dict(reference.identity), "state": reference.state}
+    identity = what | {"judge": judge.identity, "resolution": resolution}
     return f"{judge.name.replace(':', '-')}-{fingerprint(identity)[:16]}"
 
 
