@@ -6,8 +6,6 @@ commands that a user would type, one after the other, and prints them; stopped, 
 
 import argparse
 import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
+from imagen.app.together import run_alone
 from imagen.errors import UserError
 
 ABLATIONS = ROOT / "conf" / "ablation"
@@ -188,11 +187,6 @@ def draw_ablation(name: str, ablation: Ablation, evaluations: Path, out: Path) -
     print(f"\n{out / name}.png and .md")
 
 
-def run_command(arguments: Sequence[str]) -> int:
-    """In a process of its own, in the folder that holds train.py."""
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False).returncode
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m imagen.app.ablation", description=__doc__.splitlines()[0])
     parser.add_argument("name", help=", ".join(sorted(file.stem for file in ABLATIONS.glob("*.yaml"))))
@@ -213,9 +207,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.draw:
             draw_ablation(options.name, finished(ablation, place.evaluations), place.evaluations, out)
         else:
-            run_ablation(options.name, ablation, place, out, run_command)
+            run_ablation(options.name, ablation, place, out, run_alone)
 
-    return run_reporting_errors(run)
+    return run_reporting_errors(run, interrupted="what is finished is kept, and the same command goes on")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from imagen.evaluation.judge_model import RECIPES, load, make_tokenizer, save
     from imagen.evaluation.judge_training import train
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m imagen.app.train_judge", description=__doc__.splitlines()[0])
     parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="which recipe")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--first-phase", type=Path, help="folder of a judge that has had the first phase of training")
