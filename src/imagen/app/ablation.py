@@ -15,6 +15,7 @@ from typing import Any
 from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
 from imagen.app.together import run_alone
 from imagen.errors import UserError
+from imagen.names import checked_name
 
 ABLATIONS = ROOT / "conf" / "ablation"
 PUBLISHED = ROOT / "docs" / "ablations" / "imagen_figure4.csv"
@@ -85,6 +86,10 @@ def read_ablation(path: Path) -> Ablation:
     content: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     try:
         arms = [Arm(label, **arm) for label, arm in content.pop("curves").items()]
+        for arm in arms:
+            checked_name(arm.evaluation, f"{path}: evaluation")
+            for part in (arm.run or "none").split("/"):
+                checked_name(part, f"{path}: run")
         values = [float(value) for value in content.pop("values")]
         return Ablation(arms=arms, values=values, **content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -202,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     place = Workplace(options.root.absolute(), options.train, options.evaluate)
 
     def run() -> None:
-        ablation = read_ablation(ABLATIONS / f"{options.name}.yaml")
+        ablation = read_ablation(ABLATIONS / f"{checked_name(options.name, 'ablation')}.yaml")
         out = options.out.absolute()
         if options.draw:
             draw_ablation(options.name, finished(ablation, place.evaluations), place.evaluations, out)

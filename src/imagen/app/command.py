@@ -9,9 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from imagen.app.interruption import Interrupted, interruptible
+from imagen.names import as_name
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -51,6 +52,8 @@ def prepare_environment() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # In conf/: a name is checked where it becomes a path, before Hydra makes that folder.
+    OmegaConf.register_new_resolver("as_name", as_name, replace=True)
 
 
 def run_reporting_errors(run: Callable[[], object], config_name: str = "", interrupted: str = "") -> int:

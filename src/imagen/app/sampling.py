@@ -17,6 +17,7 @@ from imagen.data.pixels import to_uint8
 from imagen.diffusion.conditioning import OtherSizeImages
 from imagen.errors import UserError
 from imagen.instantiation import instantiate
+from imagen.names import as_name
 from imagen.tensors import Images
 from imagen.text.sources import RememberedText, TextSource
 
@@ -115,7 +116,9 @@ def settings_for(config: DictConfig, stages: int, weights: Sequence[float]) -> l
 def _folders(config: DictConfig) -> list[Path]:
     if config.cascade.stages is not None:
         return [Path(folder) for folder in listed(config.cascade, "stages", "cascade.stages")]
-    names = listed(config.cascade, "runs", "cascade.runs") if config.cascade.runs is not None else None
+    names = None
+    if config.cascade.runs is not None:
+        names = [as_name(name, "cascade.runs") for name in listed(config.cascade, "runs", "cascade.runs")]
     folders = find_stages(Path(config.paths.runs), Path(config.paths.assets) / "cascade", names)
     if not folders:
         raise UserError(f"no finished base stage under {config.paths.runs}; train one with python train.py stage=base")
