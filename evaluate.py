@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 from imagen.app.command import command
 
 
-@command("evaluate")
+@command("evaluate", interrupted="what is finished is kept, and the same command goes on")
 def main(config: DictConfig) -> None:
     from imagen.app.evaluate import evaluate
 

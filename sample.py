@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 from imagen.app.command import command
 
 
-@command("sample")
+@command("sample", interrupted="not all pictures were written")
 def main(config: DictConfig) -> None:
     from imagen.app.sample import sample
 

@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 from imagen.app.command import command
 
 
-@command("train")
+@command("train", interrupted="the same command goes on from the last checkpoint, or begins where there is none")
 def main(config: DictConfig) -> None:
     from imagen.app.train import train
 

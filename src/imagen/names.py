@@ -26,6 +26,12 @@ def checked_name(value: object, where: str) -> str:
     return value
 
 
+def as_name(value: object, where: str) -> str:
+    """As `checked_name`; a number is taken as its text: `name=2024` is a number to whoever reads the command line."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return checked_name(str(value) if is_number else value, where)
+
+
 def printable(text: str) -> str:
     """`text` with what would steer a terminal (escape codes, line breaks) written as \\x1b, \\n, …
 

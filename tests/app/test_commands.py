@@ -1,10 +1,13 @@
 """The commands as a user calls them: wrong calls get one line and the right exit code."""
 
 import errno
+import importlib
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -34,6 +37,37 @@ def test_help_shows_real_commands(entry):
     done = call(entry, "--help")
     assert done.returncode == 0
     assert done.stdout.count(f"python {entry} ") >= 3
+
+
+def commands_of_the_package() -> list[str]:
+    modules = (ROOT / "src" / "imagen" / "app").glob("*.py")
+    return sorted(path.stem for path in modules if '__name__ == "__main__"' in path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("module", commands_of_the_package())
+def test_help_of_every_command_describes_that_command(module):
+    done = subprocess.run(
+        [sys.executable, "-m", f"imagen.app.{module}", "--help"],
+        capture_output=True, text=True, timeout=300, cwd=ROOT, env=os.environ | OFFLINE, check=False,
+    )  # fmt: skip
+    said = " ".join(done.stdout.split())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"python -m imagen.app.{module} " in said
+    purpose = importlib.import_module(f"imagen.app.{module}").__doc__.split(":")[0].split(",")[0]
+    assert " ".join(purpose.split()) in said
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_command_with_one_line_that_says_what_is_kept(number, code, capsys):
+    before = signal.getsignal(number)
+
+    def work() -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    assert run_reporting_errors(work, interrupted="all is kept") == code
+    assert capsys.readouterr().err == "interrupted; all is kept\n"
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,11 @@ import torch
 from lightning import Trainer
 from test_training import SMALL
 
-from imagen.app.command import ROOT
+from imagen.app.command import ROOT, run_reporting_errors
 from imagen.app.runs import RunFolder
 from imagen.app.train import train
 from imagen.callbacks.stop_on_signal import StopOnSignal
+from imagen.data.module import ImagenDataModule
 from imagen.diffusion.denoiser import Denoiser
 from imagen.errors import UserError
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
@@ -132,6 +133,19 @@ def test_a_signal_saves_at_the_next_step_and_the_run_goes_on_from_there(small, m
     assert_same(last(config), last(whole))
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_before_the_first_step_or_a_second_one_ends_the_command_at_once(small, monkeypatch, number, code):
+    def signalled(*arguments):
+        for _ in range(2):
+            os.kill(os.getpid(), number)
+
+    for owner, method in ((DiffusionStage, "training_step"), (ImagenDataModule, "prepare_data")):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, method, signalled)
+            assert run_reporting_errors(lambda: train(small("trainer.max_steps=4"))) == code
+    assert not RunFolder(Path(small().run_dir)).last_checkpoint.exists()
+
+
 def test_a_signal_to_the_first_of_two_processes_ends_both_with_a_checkpoint(tmp_path):
     command = [
         sys.executable, str(ROOT / "train.py"), *SMALL, "trainer=ddp_sim", "callbacks=minimal", "logger=none",
@@ -152,6 +166,7 @@ def test_a_signal_to_the_first_of_two_processes_ends_both_with_a_checkpoint(tmp_
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 143, printed
+    assert printed.count("saved at step ") == printed.count("; the same command goes on") == 1
     assert 5 <= AtomicCheckpointIO().load_checkpoint(last)["global_step"] < 100000
 
 

@@ -16,8 +16,8 @@ def stop(number, frame):
     print("saved", flush=True)
     sys.exit(143)
 signal.signal(signal.SIGTERM, stop)
-pathlib.Path(sys.argv[1]).touch()
 print("begun", flush=True)
+pathlib.Path(sys.argv[1]).touch()
 time.sleep(100)
 """
 """A command that says when it is asked to stop. It makes the file of its name once it is ready for that."""
@@ -63,6 +63,23 @@ def test_ctrl_c_reaches_each_command_once(tmp_path):
     printed, _ = process.communicate(timeout=60)
     assert printed == "    base  begun\n    base  saved\n"
     assert process.returncode
+
+
+def test_a_command_that_runs_alone_is_waited_for_when_it_is_to_stop(tmp_path):
+    arguments = ["-c", WAIT, str(tmp_path / "ready")]
+    parent = f"from imagen.app.command import run_reporting_errors as run; from imagen.app.together import run_alone; \
+raise SystemExit(run(lambda: run_alone({arguments!r})))"
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        process = subprocess.Popen(
+            [sys.executable, "-c", parent], cwd=ROOT, text=True, stdout=subprocess.PIPE, start_new_session=True
+        )
+        while not (tmp_path / "ready").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        (tmp_path / "ready").unlink()
+        os.killpg(process.pid, number)
+        printed, _ = process.communicate(timeout=60)
+        assert (printed, process.returncode) == ("begun\nsaved\n", code)
 
 
 def test_of_no_commands_none_fails():

@@ -6,8 +6,6 @@ commands that a user would type, one after the other, and prints them; stopped, 
 
 import argparse
 import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
+from imagen.app.together import run_alone
 from imagen.errors import UserError
 from imagen.files import user_path
+from imagen.names import checked_name
 
 ABLATIONS = ROOT / "conf" / "ablation"
 PUBLISHED = ROOT / "docs" / "ablations" / "imagen_figure4.csv"
@@ -87,6 +87,10 @@ def read_ablation(path: Path) -> Ablation:
     content: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     try:
         arms = [Arm(label, **arm) for label, arm in content.pop("curves").items()]
+        for arm in arms:
+            checked_name(arm.evaluation, f"{path}: evaluation")
+            for part in (arm.run or "none").split("/"):
+                checked_name(part, f"{path}: run")
         values = [float(value) for value in content.pop("values")]
         return Ablation(arms=arms, values=values, **content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -189,11 +193,6 @@ def draw_ablation(name: str, ablation: Ablation, evaluations: Path, out: Path) -
     print(f"\n{out / name}.png and .md")
 
 
-def run_command(arguments: Sequence[str]) -> int:
-    """In a process of its own, in the folder that holds train.py."""
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False).returncode
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m imagen.app.ablation", description=__doc__.splitlines()[0])
     parser.add_argument("name", help=", ".join(sorted(file.stem for file in ABLATIONS.glob("*.yaml"))))
@@ -209,14 +208,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     place = Workplace(options.root.absolute(), options.train, options.evaluate)
 
     def run() -> None:
-        ablation = read_ablation(ABLATIONS / f"{options.name}.yaml")
+        ablation = read_ablation(ABLATIONS / f"{checked_name(options.name, 'ablation')}.yaml")
         out = options.out.absolute()
         if options.draw:
             draw_ablation(options.name, finished(ablation, place.evaluations), place.evaluations, out)
         else:
-            run_ablation(options.name, ablation, place, out, run_command)
+            run_ablation(options.name, ablation, place, out, run_alone)
 
-    return run_reporting_errors(run)
+    return run_reporting_errors(run, interrupted="what is finished is kept, and the same command goes on")
 
 
 if __name__ == "__main__":

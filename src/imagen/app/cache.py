@@ -1,6 +1,11 @@
-"""Encode captions ahead of training: `python -m imagen.app.cache data=image_folder data.path=/my/pictures`.
+"""Encode captions ahead of training, into the cache that all stages share; whatever is there is not encoded again.
 
-The same configuration as train.py; whatever train.py would encode on first use is encoded now.
+    python -m imagen.app.cache data=image_folder data.path=/my/pictures text=t5_base
+    python -m imagen.app.cache experiment=pictures_base data.path=/my/pictures
+
+The overrides are those of train.py: what the training would encode on first use is encoded now, and its pictures are
+checked. `python train.py --help` lists the groups of choices, `--cfg job` prints every value; nothing is trained.
+Interrupted, it keeps what is encoded, and the same command goes on.
 """
 
 import sys
@@ -10,7 +15,7 @@ from omegaconf import DictConfig
 from imagen.app.command import command
 
 
-@command("train")
+@command("train", interrupted="what is encoded is kept, and the same command goes on", help_text=__doc__.strip())
 def main(config: DictConfig) -> None:
     from imagen.instantiation import instantiate
 

@@ -7,19 +7,26 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from imagen.app.interruption import Interrupted, interruptible
 from imagen.files import user_path
+from imagen.names import as_name
 
 ROOT = Path(__file__).resolve().parents[3]
 
 HOME = re.compile(r"(?<=[=\[,])~(?=/|$|[\],])")
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+def command(
+    config_name: str, interrupted: str = "", help_text: str = ""
+) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Turn `run(config)` into a command-line program that composes conf/<config_name>.yaml.
+
+    `interrupted`: as for `run_reporting_errors`. `help_text`: what --help shows, in the place of the configuration's.
 
     Exit codes: 0 done, 1 a defect of ours (with its traceback), 2 the user's mistake, 3 the environment's (disk full),
     130 interrupted, 143 terminated.
@@ -27,11 +34,15 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
 
     def wrap(run: Callable[[DictConfig], None]) -> Callable[[], None]:
         def main() -> None:
+            if help_text and {"--help", "-h"} & set(sys.argv[1:]):
+                print(help_text)
+                return
             offline_by_default = "HF_HUB_OFFLINE" not in os.environ
             prepare_environment()
             # Hydra's grammar reads `true` as a boolean, which cannot be the choice of a group.
             sys.argv = ["traceback=true" if argument == "debug=true" else _at_home(argument) for argument in sys.argv]
-            sys.exit(run_reporting_errors(lambda: _run_hydra(config_name, run, offline_by_default), config_name))
+            started = partial(_run_hydra, config_name, run, offline_by_default)
+            sys.exit(run_reporting_errors(started, config_name, interrupted))
 
         return main
 
@@ -50,19 +61,24 @@ def prepare_environment() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # Hydra makes its folders before we see them.
+    # In conf/: a path and a name are read where Hydra makes a folder of them, which is before we see them.
     OmegaConf.register_new_resolver("user_path", lambda value: str(user_path(value)), replace=True)
+    OmegaConf.register_new_resolver("as_name", as_name, replace=True)
 
 
-def run_reporting_errors(run: Callable[[], object], config_name: str = "") -> int:
-    """Call `run`; return the exit code, with one line on standard error where it failed by the user's mistake."""
+def run_reporting_errors(run: Callable[[], object], config_name: str = "", interrupted: str = "") -> int:
+    """Call `run`; return the exit code, with one line on standard error where it failed by the user's mistake.
+
+    `interrupted`: what is to be said when SIGINT or SIGTERM ended it: what is kept, and whether it goes on from there.
+    """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from imagen.errors import UserError
 
     try:
-        run()
+        with interruptible():
+            run()
     except UserError as error:
         return _report(error, config_name, 3 if error.environment else 2)
     except (HydraException, OmegaConfBaseException) as error:
@@ -74,8 +90,9 @@ def run_reporting_errors(run: Callable[[], object], config_name: str = "") -> in
         where = "" if error.filename is None else f"{error.filename}: "
         print(f"error: {where}{error.strerror}; check paths.* and the disk", file=sys.stderr)
         return 3
-    except KeyboardInterrupt:
-        return 130
+    except Interrupted as signalled:
+        print("interrupted" + (f"; {interrupted}" if interrupted else ""), file=sys.stderr)
+        return 128 + signalled.number
     return 0
 
 

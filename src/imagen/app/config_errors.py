@@ -22,6 +22,8 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UserError):
         return text
+    if found := re.search(r"UserError raised while resolving interpolation: (.*?)(?: full_key:|$)", text):
+        return found.group(1)
     if found := re.search(r"Could not override '([^']+)'", text):
         return f"no such key: {found.group(1)}{_nearest_key(found.group(1), conf, config_name)}"
     if found := re.search(r"Could not find '([^']+)'.*\n+Available options in '([^']+)':((?:\n\t\S+)*)", str(error)):

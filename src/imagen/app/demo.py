@@ -6,8 +6,6 @@ A demo that was interrupted goes on where it stopped; a finished stage is not tr
 
 import argparse
 import shlex
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
-from imagen.app.together import run_together, threads_each
+from imagen.app.together import run_alone, run_together, threads_each
 
 NAME = "demo"
 STAGES = ("base", "sr1")
@@ -113,7 +111,7 @@ def train_stages(minutes: float) -> int:
 def run(arguments: str) -> int:
     """Run `python <arguments>`; its exit code."""
     print(f"    python {arguments}", flush=True)
-    return subprocess.run([sys.executable, *shlex.split(arguments)], cwd=ROOT, check=False).returncode
+    return run_alone(shlex.split(arguments))
 
 
 def take(title: str, step: Callable[[], int]) -> None:
@@ -142,8 +140,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=14.0, help="for all of it; a longer demo is a better one")
     minutes = parser.parse_args().minutes
     prepare_environment()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that its trainings stop as well
-    raise SystemExit(run_reporting_errors(lambda: make_demo(minutes)))
+    goes_on = "what is finished is kept, and the same command goes on"
+    raise SystemExit(run_reporting_errors(lambda: make_demo(minutes), interrupted=goes_on))
 
 
 if __name__ == "__main__":

@@ -70,10 +70,8 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     arguments = parser().parse_args()
     prepare_environment()
-    code = run_reporting_errors(lambda: fetch_all(arguments))
-    if code == 130:
-        print("stopped; what arrived is kept, and the same command goes on from there", file=sys.stderr)
-    raise SystemExit(code)
+    goes_on = "what arrived is kept, and the same command goes on from there"
+    raise SystemExit(run_reporting_errors(lambda: fetch_all(arguments), interrupted=goes_on))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from multiprocessing import get_context, parent_process
@@ -59,6 +60,7 @@ def help_evaluation(settings: dict[str, Any], number: int, threads: int) -> None
     from imagen.app.curves import make_plan
     from imagen.app.evaluate import make_evaluation
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     Thread(target=_end_with_parent, daemon=True).start()
     prepare_environment()
     torch.set_num_threads(threads)

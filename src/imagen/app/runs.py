@@ -16,6 +16,7 @@ from imagen.app.resuming import checked_may_change, refuse_changes
 from imagen.app.saved_config import read_saved
 from imagen.errors import UserError
 from imagen.files import write_atomically
+from imagen.names import is_name, printable
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
 from imagen.stages.export import CONFIG, read_description
 
@@ -174,7 +175,10 @@ def _refuse_unused(names: list[str], trained: dict[str, Path], chain: list[Path]
 def _newest_exports(runs: Path, names: list[str] | None) -> dict[str, Path]:
     newest: dict[str, Path] = {}
     for config in sorted(runs.glob(f"*/*/export/{CONFIG}"), key=lambda path: path.stat().st_mtime):
-        if names is None or config.parents[1].name in names:
+        run = config.parents[1]
+        if not is_name(run.name):
+            log.warning("%s is left out: that is no name for a run; rename the folder", printable(str(run)))
+        elif names is None or run.name in names:
             newest[read_description(config.parent).name] = config.parent
     return newest
 

@@ -19,7 +19,7 @@ from imagen.diffusion.conditioning import OtherSizeImages
 from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.instantiation import instantiate
-from imagen.names import printable
+from imagen.names import as_name, printable
 from imagen.tensors import Images
 from imagen.text.sources import RememberedText, TextSource
 
@@ -116,7 +116,9 @@ def settings_for(config: DictConfig, stages: int, weights: Sequence[float]) -> l
 def _folders(config: DictConfig) -> list[Path]:
     if config.cascade.stages is not None:
         return [user_path(folder) for folder in listed(config.cascade, "stages", "cascade.stages")]
-    names = listed(config.cascade, "runs", "cascade.runs") if config.cascade.runs is not None else None
+    names = None
+    if config.cascade.runs is not None:
+        names = [as_name(name, "cascade.runs") for name in listed(config.cascade, "runs", "cascade.runs")]
     folders = find_stages(user_path(config.paths.runs), user_path(config.paths.assets) / "cascade", names)
     if not folders:
         raise UserError(f"no finished base stage under {config.paths.runs}; train one with python train.py stage=base")

@@ -28,7 +28,7 @@ def ship(run: Path, assets: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m imagen.app.ship", description=__doc__)
     parser.add_argument("runs", nargs="+", type=user_path, help="folders of finished runs, e.g. runs/base/shipped")
     parser.add_argument("--assets", type=user_path, default=ROOT / "assets" / "cascade")
     arguments = parser.parse_args()

@@ -18,6 +18,20 @@ def threads_each(count: int) -> int:
     return max(1, torch.get_num_threads() // count)
 
 
+def run_alone(arguments: Sequence[str]) -> int:
+    """Run `python <arguments>` in the folder that holds train.py; its exit code.
+
+    When this process is interrupted, the other is asked to stop and waited for, so that a training saves first.
+    """
+    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, process_group=0)  # as in `_start`
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+
+
 def run_together(commands: Mapping[str, str]) -> int:
     """Run `python <arguments>` for every name; 0, or the exit code of the first that fails.
 

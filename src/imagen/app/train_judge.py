@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from imagen.evaluation.judge_training import train
     from imagen.files import write_text
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m imagen.app.train_judge", description=__doc__.splitlines()[0])
     parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="which recipe")
     parser.add_argument("--out", type=user_path, required=True, help="folder to write")
     parser.add_argument("--first-phase", type=user_path, help="folder of a judge after the first phase")

@@ -1,5 +1,6 @@
 """Pictures during training: the averaged weights, fixed prompts, fixed noise, several guidance weights."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from imagen.callbacks.stop_on_signal import stopped_by_signal
 from imagen.cascade import SamplingSettings, sample_images
 from imagen.data.batch import Batch
 from imagen.data.pixels import to_uint8
@@ -27,7 +29,8 @@ class SampleGrid(Callback):
     A super-resolution stage enlarges validation images; its grid shows what it was given and the original too.
 
     Args:
-        every_n_steps: optimizer steps between two grids; there is one at the end as well.
+        shares: of the run's optimizer steps, in (0, 1], after which a grid is drawn; there is one at the end as well.
+        every_n_steps: optimizer steps between two grids, in the place of `shares`; None: those.
         num_prompts: how many captions of the validation set.
         weights: guidance weights.
         folder: of the PNG files.
@@ -36,12 +39,13 @@ class SampleGrid(Callback):
         sampler, thresholding: how to sample.
 
     Raises:
-        UserError: if `every_n_steps` is below 1.
+        UserError: if `every_n_steps` is below 1, a share out of its range, or a grid empty.
     """
 
     def __init__(
         self,
-        every_n_steps: int,
+        shares: Sequence[float | int],
+        every_n_steps: int | None,
         num_prompts: int,
         weights: Sequence[float | int],
         folder: str,
@@ -50,7 +54,9 @@ class SampleGrid(Callback):
         sampler: Sampler,
         thresholding: Thresholding,
     ) -> None:
-        if every_n_steps < 1:
+        if not all(0 < share <= 1 for share in shares):
+            raise UserError(f"callbacks.samples.shares={list(shares)}: shares of the run's steps, above 0 and up to 1")
+        if every_n_steps is not None and every_n_steps < 1:
             raise UserError(
                 f"callbacks.samples.every_n_steps={every_n_steps}: at least 1; callbacks.samples=null draws none"
             )
@@ -59,7 +65,8 @@ class SampleGrid(Callback):
                 f"callbacks.samples: a grid of {num_prompts} prompts and the weights {list(weights)} is empty; "
                 "callbacks.samples=null draws none"
             )
-        self.every_n_steps, self.num_prompts, self.weights = every_n_steps, num_prompts, list(weights)
+        self.shares, self.every_n_steps = list(shares), every_n_steps
+        self.num_prompts, self.weights = num_prompts, list(weights)
         self.folder, self.seed = user_path(folder), seed
         self.settings = [
             SamplingSettings(sampler, ClassifierFreeGuidance(weight), thresholding, aug_level)
@@ -67,17 +74,24 @@ class SampleGrid(Callback):
         ]
         self._drawn_at = -1
 
+    def due(self, step: int, max_steps: int) -> bool:
+        """Whether a grid is drawn after optimizer step `step` of `max_steps`: by the numbers alone, resumed or not."""
+        if self.every_n_steps is not None:
+            return step > 0 and step % self.every_n_steps == 0
+        return step in {math.ceil(share * max_steps) for share in self.shares}
+
+    def on_train_start(self, trainer: Trainer, stage: LightningModule) -> None:
+        self._drawn_at = trainer.global_step  # by the run that is resumed; of random weights there is nothing to see
+
     def on_train_batch_end(
         self, trainer: Trainer, stage: DiffusionStage, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if (
-            step and step % self.every_n_steps == 0 and step != self._drawn_at
-        ):  # once, however many micro-batches a step
+        if step != self._drawn_at and self.due(step, trainer.max_steps):  # once, however many micro-batches a step has
             self._draw(trainer, stage)
 
     def on_train_end(self, trainer: Trainer, stage: LightningModule) -> None:
-        if trainer.global_step != self._drawn_at:
+        if trainer.global_step != self._drawn_at and not stopped_by_signal(trainer):  # it is waited for, and goes on
             self._draw(trainer, stage)
 
     def _draw(self, trainer: Trainer, stage: DiffusionStage) -> None:

@@ -8,6 +8,11 @@ from lightning import LightningModule, Trainer
 from imagen.callbacks.last_checkpoint import SaveWhenStepIsOver
 
 
+def stopped_by_signal(trainer: Trainer) -> bool:
+    """Whether the training ends because somebody wants it to, before its time."""
+    return any(isinstance(callback, StopOnSignal) and callback.received is not None for callback in trainer.callbacks)
+
+
 class StopOnSignal(SaveWhenStepIsOver):
     """On SIGINT or SIGTERM, writes the last checkpoint once the optimizer step is over, and ends the run.
 
@@ -31,6 +36,12 @@ class StopOnSignal(SaveWhenStepIsOver):
         trainer.should_stop = True
         trainer.limit_val_batches = 0  # Lightning validates before it stops; no undisturbed run validates here
         return True
+
+    def _save_if_due(self, trainer: Trainer) -> None:
+        if self.due(trainer):
+            trainer.save_checkpoint(self.path)
+            if trainer.is_global_zero:
+                print(f"saved at step {trainer.global_step}; the same command goes on", flush=True)
 
     def _any_received(self, trainer: Trainer) -> bool:
         # All processes save together or none does: one alone would wait for the others, which have gone on. A signal
