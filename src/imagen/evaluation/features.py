@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imagen.arguments import Count
 from imagen.errors import UserError
 from imagen.evaluation.arrays import Features, Pixels
 from imagen.evaluation.names import clip_names
@@ -19,6 +20,7 @@ from imagen.evaluation.preprocessing import ClipPreprocessing
 from imagen.fetching.absent import absent_error
 from imagen.files import sha256_of_file
 from imagen.tensors import PerImage
+from imagen.text.pretrained import load_pretrained
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -69,18 +71,15 @@ class Judge(AlignmentJudge):
     Raises UserError when the folder is missing or holds no CLIPModel.
     """
 
-    def __init__(self, path: str | Path, name: str, device: str = "auto", batch_size: int = 64) -> None:
+    def __init__(self, path: str | Path, name: str, device: str = "auto", batch_size: Count = 64) -> None:
         from transformers import AutoTokenizer, CLIPModel
 
         self.folder = Path(path)
         weights = _weights_of(self.folder)
         self.device = torch.device(pick_device(device))
         self.batch_size = batch_size
-        try:
-            model = CLIPModel.from_pretrained(self.folder, local_files_only=True, dtype=torch.float32)
-            tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"judge {self.folder}: not a CLIPModel folder ({str(error).splitlines()[0]})") from error
+        model = load_pretrained(CLIPModel, self.folder, dtype=torch.float32)
+        tokenizer = load_pretrained(AutoTokenizer, self.folder)
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.tokenizer = tokenizer
         self.max_tokens: int = model.config.text_config.max_position_embeddings
