@@ -121,7 +121,7 @@ class RunFolder:
         path = self.path / "config.yaml"
         resolved = OmegaConf.to_container(config, resolve=True)
         if path.is_file() and any(self.last_checkpoint.parent.glob("*.ckpt")):
-            saved = OmegaConf.to_container(read_saved(path), resolve=False)
+            saved = read_saved(path)
             free = (*FREE_WITHIN_KEPT, *(resolved.get("may_change") or ()))
             for section in KEPT:
                 _refuse_difference(section, saved.get(section), resolved.get(section), self.path, free)
