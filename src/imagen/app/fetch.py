@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from imagen.app.command import prepare_environment, run_reporting_errors
+from imagen.names import printable, printable_lines
 
 
 def fetch_all(arguments: argparse.Namespace) -> None:
@@ -24,7 +25,7 @@ def fetch_all(arguments: argparse.Namespace) -> None:
     models = arguments.to or models_folder()
     assets = read_lock(arguments.lock or LOCK)
     if arguments.list:
-        print(table(assets, models))
+        print(printable_lines(table(assets, models)))
         return
     if not arguments.ids:
         raise UserError(f"which assets? there are {', '.join(assets)}; --list says more")
@@ -32,9 +33,9 @@ def fetch_all(arguments: argparse.Namespace) -> None:
         raise UserError(f"--from {arguments.source}: no such folder")
     network = Network(arguments.mirror, arguments.proxy, arguments.timeout, arguments.tries, arguments.first_wait)
     for asset in [find_asset(name, assets) for name in arguments.ids]:
-        print(f"{asset.id}: {asset.about}, {asset.size}, licence {asset.licences}", file=sys.stderr)
+        print(printable(f"{asset.id}: {asset.about}, {asset.size}, licence {asset.licences}"), file=sys.stderr)
         folder = fetch(asset, models, Origin(network, arguments.source), arguments.trust_on_first_use)
-        print(f"{asset.id} -> {folder}; {asset.use}")
+        print(printable(f"{asset.id} -> {folder}; {asset.use}"))
 
 
 def table(assets: dict, models: Path) -> str:
@@ -67,9 +68,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    arguments = parser().parse_args()
     prepare_environment()
-    code = run_reporting_errors(lambda: fetch_all(arguments))
+    code = run_reporting_errors(lambda: fetch_all(parser().parse_args()))
     if code == 130:
         print("stopped; what arrived is kept, and the same command goes on from there", file=sys.stderr)
     raise SystemExit(code)

@@ -93,9 +93,7 @@ def open_studio(config: DictConfig) -> Studio:
     few = {"mode": "online"} if "mode" in config.text else {}  # a few captions need no cache
     text = RememberedText(instantiate(config.text, **few))
     _check_text(text, stages[0].description.text)
-    return Studio(
-        Cascade(stages), text, device, _autocast(how.precision, device), how.batch_size, how.seed
-    )
+    return Studio(Cascade(stages), text, device, _autocast(how.precision, device), how.batch_size, how.seed)
 
 
 def settings_for(config: DictConfig, stages: int, weights: Sequence[float]) -> list[SamplingSettings]:
@@ -157,4 +155,3 @@ def listed(config: DictConfig, name: str, key: str) -> list[Any]:
     if not isinstance(value, ListConfig):
         raise UserError(f"{key}={value} must be a list: {key}=[{value}]")
     return list(value)
-

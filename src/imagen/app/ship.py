@@ -27,12 +27,17 @@ def ship(run: Path, assets: Path) -> None:
 
 
 def main() -> None:
+    prepare_environment()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs, e.g. runs/base/shipped")
     parser.add_argument("--assets", type=Path, default=ROOT / "assets" / "cascade")
-    arguments = parser.parse_args()
-    prepare_environment()
-    raise SystemExit(run_reporting_errors(lambda: [ship(run, arguments.assets) for run in arguments.runs]))
+
+    def ship_all() -> None:
+        arguments = parser.parse_args()
+        for run in arguments.runs:
+            ship(run, arguments.assets)
+
+    raise SystemExit(run_reporting_errors(ship_all))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from imagen.app.command import prepare_environment, run_reporting_errors
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     from imagen.evaluation.features import Judge
@@ -39,4 +41,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    prepare_environment()
+    raise SystemExit(run_reporting_errors(main))
