@@ -99,7 +99,12 @@ COPIES = r'\${oc.create:"{_target_: shutil.copyfile, src: /etc/hostname, dst: %s
 @pytest.mark.parametrize("wrapped", [False, True], ids=["config", "config in a plain mapping"])
 def test_what_is_left_to_be_resolved_is_refused_and_never_resolved(gate, wrapped, tmp_path):
     config = OmegaConf.create(
-        {"t": {"_target_": "imagen.diffusion.thresholding.DynamicThresholding", "percentile": COPIES % (tmp_path / "x")}}
+        {
+            "t": {
+                "_target_": "imagen.diffusion.thresholding.DynamicThresholding",
+                "percentile": COPIES % (tmp_path / "x"),
+            }
+        }
     ).t
     with pytest.raises(UserError, match=r"percentile='\$\{oc\.create.* is an interpolation"):
         gate({**config} if wrapped else config)

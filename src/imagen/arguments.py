@@ -63,7 +63,9 @@ def fits(value: Any, hint: Any) -> bool:
     if origin in (dict, Mapping):
         return isinstance(value, Mapping)
     # Of other classes only this is known: no plain value is an object of them.
-    return not isclass(hint) or hint in (object, Any) or type(value) not in NAMES or (hint is Path and type(value) is str)
+    return (
+        not isclass(hint) or hint in (object, Any) or type(value) not in NAMES or (hint is Path and type(value) is str)
+    )
 
 
 def described(hint: Any) -> str:
@@ -77,7 +79,8 @@ def described(hint: Any) -> str:
         bounds = [f" of at least {rule.bound}" for rule in inner[1:] if isinstance(rule, AtLeast)]
         return described(inner[0]) + "".join(bounds)
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(described(one) for one in inner))
+        plain = [one for one in inner if one in NAMES or not isclass(one)]
+        return " or ".join(dict.fromkeys(described(one) for one in plain or inner))
     if origin is Literal:
         return " or ".join(map(str, inner))
     if origin in (list, tuple, Sequence):

@@ -63,7 +63,9 @@ def _prompts(config: DictConfig) -> list[str]:
     prompts = list(config.prompt) if isinstance(config.prompt, ListConfig) else [config.prompt]
     for prompt in prompts:
         if not isinstance(prompt, str):
-            raise UserError(f"prompt={prompt} is not text; quote it twice: prompt=\"'{prompt}'\", or use prompts_file=FILE")
+            raise UserError(
+                f"prompt={prompt} is not text; quote it twice: prompt=\"'{prompt}'\", or use prompts_file=FILE"
+            )
     return list_prompts(prompts).texts
 
 

@@ -13,10 +13,10 @@ from itertools import pairwise
 
 import torch
 
+from imagen.arguments import Count, described, fits
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.schedules import NoiseSchedule
 from imagen.diffusion.spacing import Spacing, UniformTime
-from imagen.arguments import Count, described, fits
 from imagen.errors import UserError
 from imagen.randomness import randn_per_image
 from imagen.tensors import Images
