@@ -45,6 +45,7 @@ def test_what_python_would_take_for_something_else_does_not_fit(hint, value):
         (float | Sequence[float], "a number or a list, each a number"),
         (Literal["a", "b"], "a or b"),
         (torch.nn.Module, "Module"),
+        (float | torch.Tensor, "a number"),
     ],
 )
 def test_an_annotation_is_said_in_words(hint, text):

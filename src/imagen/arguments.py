@@ -79,7 +79,8 @@ def described(hint: Any) -> str:
         bounds = [f" of at least {rule.bound}" for rule in inner[1:] if isinstance(rule, AtLeast)]
         return described(inner[0]) + "".join(bounds)
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(described(one) for one in inner))
+        plain = [one for one in inner if one in NAMES or not isclass(one)]
+        return " or ".join(dict.fromkeys(described(one) for one in plain or inner))
     if origin is Literal:
         return " or ".join(map(str, inner))
     if origin in (list, tuple, Sequence):

@@ -39,3 +39,8 @@ def printable(text: str) -> str:
     'a\\\\x1b[2Jb'
     """
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
+
+
+def printable_lines(text: str) -> str:
+    """`printable`, but for line breaks, of text that has several lines."""
+    return "\n".join(map(printable, text.split("\n")))

@@ -14,7 +14,7 @@ from threading import Thread
 
 import pytest
 
-from imagen.app.command import ROOT, run_reporting_errors
+from imagen.app.command import ROOT, command, is_multirun, run_reporting_errors, traceback_wanted
 
 OFFLINE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
@@ -145,10 +145,110 @@ def test_the_hub_is_asked_only_where_the_configuration_and_the_environment_allow
     assert any("user/pictures" in path for path in hub.paths) == asked
 
 
-def test_a_traceback_is_shown_only_when_asked_for():
-    done = call("train.py", "debug=true", "stage.optimizer.lrr=1")
-    assert done.returncode != 0
+@pytest.mark.parametrize("wanted", ["debug=true", "debug=True", "traceback=true", "traceback=TRUE", "++traceback=True"])
+def test_a_traceback_is_shown_when_asked_for_in_any_way_that_hydra_reads_as_true(wanted, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", wanted])
+    with pytest.raises(SystemExit) as ended:
+        command("train")(lambda config: None)()
+    assert ended.value.code == 0
+    assert traceback_wanted()
+
+
+@pytest.mark.parametrize(
+    "given", [[], ["traceback=false"], ["traceback=true", "traceback=False"], ["name=traceback=true"]]
+)
+def test_a_traceback_is_not_shown_otherwise(given, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", *given])
+    assert not traceback_wanted()
+
+
+def test_a_traceback_of_the_users_mistake_ends_with_1():
+    done = call("train.py", "traceback=True", "stage.optimizer.lrr=1")
+    assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["-m"], ["--multi"], ["hydra.mode=MULTIRUN"]], ids=lambda arguments: arguments[0]
+)
+def test_a_sweep_is_one_however_it_was_asked_for(arguments, tmp_path):
+    paths = [f"paths.{name}={tmp_path}" for name in ("runs", "cache")]
+    done = call("train.py", *arguments, *paths, "stage.optimizer.lr=1e-4,3e-4")
+    assert done.returncode == 2
+    assert "vary name as well" in done.stderr
+
+
+def test_an_option_of_another_program_makes_no_sweep(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["pytest", "-m", "slow"])
+    assert not is_multirun()
+
+
+CLOSED = """
+import os, sys
+from imagen.app.command import prepare_environment, run_reporting_errors
+
+def talk():
+    for i in range(100_000):
+        print(i)
+
+prepare_environment()
+sys.exit(run_reporting_errors(talk))
+"""
+
+
+def test_a_reader_that_has_read_enough_ends_the_command_quietly():
+    with subprocess.Popen(
+        [sys.executable, "-c", CLOSED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "0\n"
+        process.stdout.close()
+        assert process.wait(60) == 141
+        assert process.stderr.read() == ""
+
+
+def test_help_for_a_reader_that_has_gone_is_quiet():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "sample.py"), "--help"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_pipe_that_breaks_elsewhere_is_no_reader_that_has_gone(capfd):
+    def write() -> None:
+        read, handle = os.pipe()
+        os.close(read)
+        os.write(handle, b"x")
+
+    assert run_reporting_errors(write) == 3
+    assert "Broken pipe" in capfd.readouterr().err
+
+
+ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_terminal_that_knows_no_such_sign_gets_its_number(stream):
+    code = "import sys; from imagen.app.command import *; prepare_environment(); print('8 \\xd7 8 \\xe9', file=sys.{})"
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(stream)], capture_output=True, check=True, env=os.environ | ASCII
+    )
+    assert getattr(done, stream) == b"8 \\xd7 8 \\xe9\n"
+
+
+def test_the_commands_run_on_an_ascii_terminal(tmp_path):
+    steps = ["count=1", "sampler.num_steps=1", "sr_sampler.num_steps=1", "cascade.device=cpu"]
+    place = [f"paths.runs={tmp_path}/runs", f"out={tmp_path}/out"]
+    done = call("sample.py", "prompt=a red circle", *steps, *place, **ASCII)
+    assert done.returncode == 0, done.stderr
+    assert "(16 \\xd7 16, step" in done.stdout
+    assert (tmp_path / "out" / "grid.png").is_file()
 
 
 def test_help_imports_nothing_heavy():

@@ -87,7 +87,13 @@ ALIAS_BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n
 
 REFUSED = {
     "config: unknown key": (training("stage.optimizer.lrr=1"), r"lrr; did you mean .*\.lr\?"),
-    "config: lr=abc": (training("stage.optimizer.lr=abc"), r"stage\.optimizer cannot be built with .*'lr': 'abc'"),
+    "config: lr=abc": (training("stage.optimizer.lr=abc"), r"stage\.optimizer\.lr='abc' must be a number"),
+    "config: seed 1.5": (training("seed=1.5"), r"seed=1\.5 must be a whole number"),
+    "config: sizes no whole numbers": (training("resolutions=[8,16.0]"), r"resolutions=\[8, 16\.0\] must be a list"),
+    "config: true for a number": (training("trainer.max_steps=true"), r"trainer\.max_steps=True must be a whole"),
+    "config: resolved twice": (
+        training(r"stage.optimizer.lr='\${oc.env:MY_SHELL}'"), r"stage\.optimizer\.lr='\$\{oc\.env:MY_SHELL\}' is an",
+    ),
     "config: steps 0": (training("trainer.max_steps=0"), r"trainer\.max_steps=0 must be"),
     "config: max_steps below the step reached": (max_steps_below_the_step_reached, r"is finished: 2 of 1 steps; ask"),
     "config: batch 0": (training("data.batch_size=0"), r"data\.batch_size=0: at least 1"),
@@ -99,8 +105,10 @@ REFUSED = {
     "config: torch.load": (training("stage.conditioner._target_=torch.load"), r"'torch\.load' is not allowed"),
     "config: secret": (training("name=${oc.env:MY_TOKEN}"), r"MY_TOKEN.* looks like a secret"),
     "config: alias bomb": (saved_configuration(ALIAS_BOMB), r"config\.yaml: holds a YAML alias"),
+    "config: nested": (saved_configuration("a: " + "[" * 20_000), r"config\.yaml: more than 40 levels"),
+    "config: digits": (saved_configuration("a: " + "9" * 5_000), r"config\.yaml: not YAML \(Exceeds the limit"),
     "config: not YAML": (saved_configuration("a: [1"), r"config\.yaml: not YAML"),
-    "config: a list": (saved_configuration("- a"), r"config\.yaml: a mapping is expected, found ListConfig"),
+    "config: a list": (saved_configuration("- a"), r"config\.yaml: a mapping is expected, found list"),
     "config: no GPU": (training("trainer.accelerator=gpu"), r"accelerator=gpu: this machine has no GPU"),
     "config: grids every 0 steps": (
         training("callbacks=default", "callbacks.samples.every_n_steps=0"), r"samples\.every_n_steps=0: at least 1",
@@ -114,6 +122,9 @@ REFUSED = {
     "evaluate: strips no list": (evaluating("strips.weights=3"), r"must be a list: strips\.weights=\[3\]"),
     "sample: guidance NaN": (sampling("guidance_weights=nan"), r"guidance weight is nan"),
     "sample: guidance -1": (sampling("guidance_weights=-1"), r"guidance weight is -1"),
+    "sample: guidance for no stage": (sampling("guidance_weights=[1,2,3]"), r"3 weights for 2 stages"),
+    "sample: count true": (sampling("count=true"), r"count=True must be a whole number of at least 1"),
+    "sample: prompt 7": (sampling("prompt=7"), r"prompt=7 is not text"),
     "sample: steps 0": (sampling("sampler.num_steps=0"), r"num_steps"),
     "sample: NUL in a prompt": (sampling('prompt="a\x00b"'), r"control character"),
     "sample: prompts not UTF-8": (

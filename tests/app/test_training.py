@@ -92,7 +92,8 @@ def test_what_is_not_a_run_cannot_be_exported(compose_config, tmp_path):
 )
 def test_a_sweep_that_cannot_work_is_refused(arguments, overrides, expected, compose_config, monkeypatch):
     config = compose_config("train", *SMALL, "logger=none", *(f"+{o}" if "nodes" in o else o for o in overrides))
-    monkeypatch.setattr("sys.argv", ["train.py", "-m", *arguments])
+    monkeypatch.setattr("sys.argv", ["train.py", *arguments])
+    monkeypatch.setattr("imagen.app.train.is_multirun", lambda: True)
     with pytest.raises(UserError, match=expected):
         train(config)
 

@@ -94,5 +94,5 @@ def test_what_is_no_complete_dinov2_is_refused(folder, clip, tmp_path):
     with pytest.raises(UserError, match="1 weights are missing"):
         Dinov2(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
-    with pytest.raises(UserError, match="not a Dinov2Model folder"):
+    with pytest.raises(UserError, match="Dinov2Model does not load"):
         Dinov2(tmp_path)

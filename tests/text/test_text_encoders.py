@@ -174,7 +174,7 @@ def test_damaged_weights_are_refused(t5_folder, tmp_path):
 
     cut = shutil.copytree(t5_folder, tmp_path / "cut") / "model.safetensors"
     cut.write_bytes(cut.read_bytes()[:-100])
-    with pytest.raises(UserError, match="cut: the weights do not load"):
+    with pytest.raises(UserError, match=r"cut: .*Model does not load"):
         HuggingFaceEncoder(cut.parent)(["a"])
     partial = shutil.copytree(t5_folder, tmp_path / "partial") / "model.safetensors"
     weights = load_file(partial)

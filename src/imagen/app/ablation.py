@@ -117,13 +117,13 @@ def commands(ablation: Ablation, place: Workplace) -> Iterator[list[str]]:
 def _is_trained(folder: Path) -> bool:
     """Whether the run's export is of its last step: one that is under way can be exported too."""
     from imagen.app.runs import RunFolder
-    from imagen.app.saved_config import read_saved
+    from imagen.app.saved_config import max_steps, read_saved
 
     step = RunFolder(folder).exported_step()
     saved = folder / "config.yaml"
     if step is None or not saved.is_file():  # an export that came without its run is finished
         return step is not None
-    return step >= read_saved(saved).trainer.max_steps
+    return step >= max_steps(read_saved(saved), saved)
 
 
 def run_ablation(name: str, ablation: Ablation, place: Workplace, out: Path, run: Runner) -> None:
@@ -194,6 +194,7 @@ def draw_ablation(name: str, ablation: Ablation, evaluations: Path, out: Path) -
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    prepare_environment()
     parser = argparse.ArgumentParser(prog="python -m imagen.app.ablation", description=__doc__.splitlines()[0])
     parser.add_argument("name", help=", ".join(sorted(file.stem for file in ABLATIONS.glob("*.yaml"))))
     parser.add_argument("--root", type=user_path, default=ROOT, help="folder of runs/, outputs/ and cache/")
@@ -203,11 +204,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--train", nargs="*", default=[], metavar="KEY=VALUE", help="changed in every training")
     parser.add_argument("--evaluate", nargs="*", default=[], metavar="KEY=VALUE", help="changed in every evaluation")
     parser.add_argument("--draw", action="store_true", help="run nothing: draw the curves that are finished")
-    options = parser.parse_args(arguments)
-    prepare_environment()
-    place = Workplace(options.root.absolute(), options.train, options.evaluate)
 
     def run() -> None:
+        options = parser.parse_args(arguments)
+        place = Workplace(options.root.absolute(), options.train, options.evaluate)
         ablation = read_ablation(ABLATIONS / f"{checked_name(options.name, 'ablation')}.yaml")
         out = options.out.absolute()
         if options.draw:

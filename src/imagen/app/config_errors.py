@@ -34,7 +34,10 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
         return f"cannot read the override {override!r}: write key=value, and quote what has brackets or blanks"
     key = getattr(error, "full_key", None)
     reason = re.sub(r"(full_key|object_type|reference_type)[:=].*", "", text).strip()
-    return f"{key}: {reason}" if key and key not in reason else reason
+    line = f"{key}: {reason}" if key and key not in reason else reason
+    if "nterpolation" not in reason:
+        return line
+    return f"{line}; for the signs themselves write \\${{" + (", or use prompts_file=FILE" if key == "prompt" else "")
 
 
 def _no_such_choice(wanted: str, group: str, options: list[str]) -> str:

@@ -52,10 +52,10 @@ def training(stage: str, steps: int) -> str:
 
 def begun_steps(run: Path) -> int | None:
     """How many steps the training in `run` was to take; None if there was none."""
-    from imagen.app.saved_config import read_saved
+    from imagen.app.saved_config import max_steps, read_saved
 
     path = run / "config.yaml"
-    return int(read_saved(path).trainer.max_steps) if path.is_file() else None
+    return max_steps(read_saved(path), path) if path.is_file() else None
 
 
 def finished_steps(run: Path) -> int:
@@ -136,12 +136,11 @@ def make_demo(minutes: float) -> None:
 
 
 def main() -> None:
+    prepare_environment()
     parser = argparse.ArgumentParser(prog="python -m imagen.app.demo", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=14.0, help="for all of it; a longer demo is a better one")
-    minutes = parser.parse_args().minutes
-    prepare_environment()
     goes_on = "what is finished is kept, and the same command goes on"
-    raise SystemExit(run_reporting_errors(lambda: make_demo(minutes), interrupted=goes_on))
+    raise SystemExit(run_reporting_errors(lambda: make_demo(parser.parse_args().minutes), interrupted=goes_on))
 
 
 if __name__ == "__main__":

@@ -29,12 +29,11 @@ def export(run: Path, out: Path | None = None) -> Path:
 
 
 def main() -> None:
+    prepare_environment()
     parser = argparse.ArgumentParser(prog="python -m imagen.app.export", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=user_path, help="folder of a run, e.g. runs/base/mine")
     parser.add_argument("--out", type=user_path, default=None, help="where to; default: the run's own export/")
-    arguments = parser.parse_args()
-    prepare_environment()
-    raise SystemExit(run_reporting_errors(lambda: export(arguments.run, arguments.out)))
+    raise SystemExit(run_reporting_errors(lambda: export(**vars(parser.parse_args()))))
 
 
 if __name__ == "__main__":

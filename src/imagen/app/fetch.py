@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imagen.app.command import prepare_environment, run_reporting_errors
 from imagen.files import user_path
+from imagen.names import printable, printable_lines
 
 
 def fetch_all(arguments: argparse.Namespace) -> None:
@@ -25,7 +26,7 @@ def fetch_all(arguments: argparse.Namespace) -> None:
     models = arguments.to or models_folder()
     assets = read_lock(arguments.lock or LOCK)
     if arguments.list:
-        print(table(assets, models))
+        print(printable_lines(table(assets, models)))
         return
     if not arguments.ids:
         raise UserError(f"which assets? there are {', '.join(assets)}; --list says more")
@@ -33,9 +34,9 @@ def fetch_all(arguments: argparse.Namespace) -> None:
         raise UserError(f"--from {arguments.source}: no such folder")
     network = Network(arguments.mirror, arguments.proxy, arguments.timeout, arguments.tries, arguments.first_wait)
     for asset in [find_asset(name, assets) for name in arguments.ids]:
-        print(f"{asset.id}: {asset.about}, {asset.size}, licence {asset.licences}", file=sys.stderr)
+        print(printable(f"{asset.id}: {asset.about}, {asset.size}, licence {asset.licences}"), file=sys.stderr)
         folder = fetch(asset, models, Origin(network, arguments.source), arguments.trust_on_first_use)
-        print(f"{asset.id} -> {folder}; {asset.use}")
+        print(printable(f"{asset.id} -> {folder}; {asset.use}"))
 
 
 def table(assets: dict, models: Path) -> str:
@@ -68,10 +69,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    arguments = parser().parse_args()
     prepare_environment()
     goes_on = "what arrived is kept, and the same command goes on from there"
-    raise SystemExit(run_reporting_errors(lambda: fetch_all(arguments), interrupted=goes_on))
+    raise SystemExit(run_reporting_errors(lambda: fetch_all(parser().parse_args()), interrupted=goes_on))
 
 
 if __name__ == "__main__":

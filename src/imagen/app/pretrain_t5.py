@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from imagen.app.command import prepare_environment, run_reporting_errors
 from imagen.data.shapes import KIND_PROPORTIONS, all_descriptions, caption, paraphrases
 from imagen.files import user_path
 from imagen.progress import track
@@ -255,4 +256,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    prepare_environment()
+    raise SystemExit(run_reporting_errors(main))

@@ -25,13 +25,14 @@ def make_random_t5(like: Path, out: Path, seed: int) -> None:
     from transformers import T5Config, T5EncoderModel
 
     from imagen.randomness import derive_seed
+    from imagen.text.pretrained import load_pretrained
 
     if not (like / "config.json").is_file():
         raise UserError(f"{like}: no config.json of a T5 there; set --like to the folder of one")
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     torch.manual_seed(derive_seed("random T5", seed))
-    T5EncoderModel(T5Config.from_pretrained(like)).to(torch.bfloat16).save_pretrained(partial)
+    T5EncoderModel(load_pretrained(T5Config, like)).to(torch.bfloat16).save_pretrained(partial)
     for name in TOKENIZER:
         shutil.copy(like / name, partial / name)
     shutil.rmtree(out, ignore_errors=True)
@@ -40,13 +41,12 @@ def make_random_t5(like: Path, out: Path, seed: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    prepare_environment()
     parser = argparse.ArgumentParser(prog="python -m imagen.app.random_t5", description=__doc__.splitlines()[0])
     parser.add_argument("--like", type=Path, default=ROOT / "assets" / "shapes_t5", help="a T5 of the wanted size")
     parser.add_argument("--out", type=Path, default=ROOT / "cache" / "random_t5")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    prepare_environment()
-    return run_reporting_errors(lambda: make_random_t5(options.like, options.out, options.seed))
+    return run_reporting_errors(lambda: make_random_t5(**vars(parser.parse_args(arguments))))
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ def read(arguments: argparse.Namespace) -> None:
     from imagen.evaluation.rating.scores import score
     from imagen.evaluation.rating.tables import as_markdown, remarks
     from imagen.files import write_json, write_text
+    from imagen.names import printable_lines
 
     key = read_key(arguments.key)
     raters = read_raters(arguments.answers, key)
@@ -70,7 +71,7 @@ def read(arguments: argparse.Namespace) -> None:
     scores = score(counted, key["items"], arguments.seed)
     said = remarks(raters, key["items"])
     text = as_markdown(scores, said)
-    print(text)
+    print(printable_lines(text))
     if arguments.out:
         content = {"page": key["page"], "remarks": said, "scores": [asdict(one) for one in scores]}
         write_json(content, arguments.out / "ratings.json")
@@ -123,14 +124,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
+    prepare_environment()
+    raise SystemExit(run_reporting_errors(_run))
+
+
+def _run() -> None:
     parser = _parser()
     arguments = parser.parse_args()
     if len(getattr(arguments, "evaluations", ())) > 2:
         parser.error("give one evaluation or two")
     if getattr(arguments, "checks", 0) < 0:
         parser.error(f"--checks {arguments.checks}: 0 or more are needed")
-    prepare_environment()
-    raise SystemExit(run_reporting_errors(lambda: arguments.run(arguments)))
+    arguments.run(arguments)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def read_checkpoint(checkpoint: Path, weights: str) -> tuple[StageDescription, D
 
 def _saved_sections(path: Path) -> DictConfig:
     """The sections of a run's configuration that tell how to sample it; a run saves them resolved."""
-    config = OmegaConf.to_container(read_saved(path), resolve=False)
+    config = read_saved(path)
     sections = {name: config.get(name) for name in ("stage", "text")}
     for name, section in sections.items():
         if not isinstance(section, dict):

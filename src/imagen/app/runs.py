@@ -114,7 +114,7 @@ class RunFolder:
         resolved = OmegaConf.to_container(config, resolve=True)
         resolved["trainer"] |= auto
         begun = path.is_file() and any(self.last_checkpoint.parent.glob("*.ckpt"))
-        saved = OmegaConf.to_container(read_saved(path), resolve=False) if begun else {}
+        saved = read_saved(path) if begun else {}
         may_change = checked_may_change(resolved, saved)
         if begun:
             refuse_changes(self.path, saved, resolved, may_change)

@@ -84,8 +84,9 @@ def _prompts(config: DictConfig) -> list[str]:
     prompts = list(config.prompt) if isinstance(config.prompt, ListConfig) else [config.prompt]
     for prompt in prompts:
         if not isinstance(prompt, str):
-            way_out = "quote it twice, as in prompt=\"'7'\", or use prompts_file=FILE"
-            raise UserError(f"prompt={prompt} is not text; {way_out}")
+            raise UserError(
+                f"prompt={prompt} is not text; quote it twice: prompt=\"'{prompt}'\", or use prompts_file=FILE"
+            )
     return list_prompts(prompts).texts
 
 

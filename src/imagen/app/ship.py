@@ -28,12 +28,17 @@ def ship(run: Path, assets: Path) -> None:
 
 
 def main() -> None:
+    prepare_environment()
     parser = argparse.ArgumentParser(prog="python -m imagen.app.ship", description=__doc__)
     parser.add_argument("runs", nargs="+", type=user_path, help="folders of finished runs, e.g. runs/base/shipped")
     parser.add_argument("--assets", type=user_path, default=ROOT / "assets" / "cascade")
-    arguments = parser.parse_args()
-    prepare_environment()
-    raise SystemExit(run_reporting_errors(lambda: [ship(run, arguments.assets) for run in arguments.runs]))
+
+    def ship_all() -> None:
+        arguments = parser.parse_args()
+        for run in arguments.runs:
+            ship(run, arguments.assets)
+
+    raise SystemExit(run_reporting_errors(ship_all))
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ def _start(arguments: str, environment: Mapping[str, str]) -> "subprocess.Popen[
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="replace",  # a relay that died of a sign would leave its process waiting
         process_group=0,  # Ctrl-C is for us alone: a training that got it and our signal would stop without saving
     )
 

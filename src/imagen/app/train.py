@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 import time
 import warnings
 from contextlib import nullcontext
@@ -10,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.override_parser.types import Sweep
 from lightning import Trainer
 from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
+from imagen.app.command import is_multirun, values_of
 from imagen.app.fine_tuning import begin_with
 from imagen.app.rehearsal import rehearse_data, rehearse_resumption, rehearse_stage
 from imagen.app.run_description import describe
@@ -41,9 +42,9 @@ def train(config: DictConfig) -> None:
     Raises:
         UserError: for any value that cannot work, before the first step where that can be known.
     """
-    multirun = "-m" in sys.argv or "--multirun" in sys.argv
+    multirun = is_multirun()
     if multirun:
-        _refuse_multirun_in_one_folder(sys.argv)
+        _refuse_multirun_in_one_folder()
     quieten_libraries()
     run = RunFolder(user_path(config.run_dir))
     run.probe()
@@ -123,12 +124,11 @@ def _listed(node: DictConfig | None) -> list[Any]:
     return [instantiate(child) for child in (node or {}).values() if child is not None and "_target_" in child]
 
 
-def _refuse_multirun_in_one_folder(arguments: list[str]) -> None:
+def _refuse_multirun_in_one_folder() -> None:
     """Raise UserError if nothing varies that names the run's folder, or may (an experiment): job 2 would meet job 1."""
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key in ("name", "stage", "experiment") and any(sign in value for sign in (",", "(", "${")):
-            return
+    given = [value for key in ("name", "stage", "experiment") for value in values_of(key)]
+    if any(isinstance(value, Sweep) or "${" in str(value) for value in given):
+        return
     raise UserError(
         "--multirun: all runs would share one folder; vary name as well, such as 'name=lr${stage.optimizer.lr}' in "
         "single quotes"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from imagen.app.command import prepare_environment, run_reporting_errors
 from imagen.files import user_path
 
 
@@ -41,4 +42,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    prepare_environment()
+    raise SystemExit(run_reporting_errors(main))

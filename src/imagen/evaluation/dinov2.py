@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from imagen.arguments import Count
 from imagen.errors import UserError
 from imagen.evaluation.arrays import Features, Pixels
 from imagen.evaluation.features import Extractor, pick_device
@@ -18,6 +19,7 @@ from imagen.evaluation.names import dinov2_names
 from imagen.fetching.absent import absent_error
 from imagen.files import user_path
 from imagen.text.assets import hashes_by_name, refuse_redirection
+from imagen.text.pretrained import load_pretrained
 
 SIDE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -35,7 +37,7 @@ class Dinov2(Extractor):
     Raises UserError when the folder is missing, holds no Dinov2Model, or not all of its weights.
     """
 
-    def __init__(self, path: str | Path, device: str = "auto", batch_size: int = 32) -> None:
+    def __init__(self, path: str | Path, device: str = "auto", batch_size: Count = 32) -> None:
         folder = user_path(path)
         if not folder.is_dir():
             raise absent_error("DINOv2 folder", folder, "dinov2-large")
@@ -91,15 +93,11 @@ def original_positions(
 
 
 def _load(folder: Path) -> torch.nn.Module:
-    from safetensors import SafetensorError
     from transformers import Dinov2Model
 
-    try:
-        model, report = Dinov2Model.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"{folder}: not a Dinov2Model folder ({str(error).strip().splitlines()[0]})") from error
+    model, report = load_pretrained(
+        Dinov2Model, folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+    )
     if absent := sorted(report["missing_keys"]):
         raise UserError(f"{folder}: {len(absent)} weights are missing, first {absent[0]}; restore the folder")
     with torch.no_grad():

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imagen.arguments import Count
 from imagen.errors import UserError
 from imagen.evaluation.arrays import Features, Pixels
 from imagen.evaluation.metric import ALIGNMENT, CMMD, FRECHET, FRECHET_INF, KID, PRECISION, RECALL, Metric
@@ -21,6 +22,7 @@ from imagen.fetching.absent import absent_error
 from imagen.files import user_path
 from imagen.tensors import PerImage
 from imagen.text.assets import hashes_by_name, refuse_redirection, tokenizer_files, weights_files
+from imagen.text.pretrained import load_pretrained
 
 PICKLED = "pytorch_model.bin"
 
@@ -86,27 +88,20 @@ class Judge(AlignmentJudge):
     Raises UserError when the folder is missing or holds no CLIPModel.
     """
 
-    def __init__(self, path: str | Path, name: str, device: str = "auto", batch_size: int = 64) -> None:
-        from safetensors import SafetensorError
+    def __init__(self, path: str | Path, name: str, device: str = "auto", batch_size: Count = 64) -> None:
         from transformers import AutoTokenizer, CLIPModel
 
         self.folder = user_path(path)
         files = _files_of(self.folder)
         self.device = torch.device(pick_device(device))
         self.batch_size = batch_size
-        try:
-            model, report = CLIPModel.from_pretrained(
-                self.folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-            )
-            tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
-        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"judge {self.folder}: not a CLIPModel folder ({reason})") from error
+        model, report = load_pretrained(CLIPModel, self.folder, dtype=torch.float32, output_loading_info=True)
         # transformers would fill what is missing with random numbers, other ones each time.
         if absent := sorted(report["missing_keys"]):
             raise UserError(
                 f"judge {self.folder}: {len(absent)} weights are missing, first {absent[0]}; restore the folder"
             )
+        tokenizer = load_pretrained(AutoTokenizer, self.folder)
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.tokenizer = tokenizer
         self.max_tokens: int = model.config.text_config.max_position_embeddings

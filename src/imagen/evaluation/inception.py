@@ -12,6 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
+from imagen.arguments import Count
 from imagen.errors import UserError
 from imagen.evaluation.arrays import Features, Pixels
 from imagen.evaluation.features import Extractor, pick_device
@@ -73,7 +74,7 @@ class Inception(Extractor):
     """
 
     def __init__(
-        self, weights: str | Path, device: str = "auto", batch_size: int = 32, resize: Resize | None = None
+        self, weights: str | Path, device: str = "auto", batch_size: Count = 32, resize: Resize | None = None
     ) -> None:
         path = user_path(weights)
         if not path.is_file():

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from imagen.data.shapes import all_captions
 from imagen.randomness import derive_seed
+from imagen.text.pretrained import load_pretrained
 
 IMAGE_SIZE = 64
 
@@ -147,4 +148,4 @@ def load(folder: Path) -> torch.nn.Module:
     """The network of a saved judge, to go on training."""
     from transformers import CLIPModel
 
-    return CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    return load_pretrained(CLIPModel, folder, dtype=torch.float32)

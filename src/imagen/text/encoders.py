@@ -12,6 +12,7 @@ from torch import Tensor
 from imagen.errors import UserError
 from imagen.text.assets import hash_files, read_json, resolve_folder, tokenizer_files, weights_files
 from imagen.text.embeddings import TextEmbeddings
+from imagen.text.pretrained import load_pretrained
 from imagen.text.tokens import EncodingCounts, tokenise
 
 if TYPE_CHECKING:
@@ -198,36 +199,20 @@ class HuggingFaceEncoder(TextEncoder):
                 f"text encoder max_length {self.max_length}: {self.path} reads at most {longest} tokens; "
                 f"set text.encoder.max_length={longest}"
             )
-        try:
-            return AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.folder}: the tokenizer does not load ({_first_line(error)}); restore it") from error
+        return load_pretrained(AutoTokenizer, self.folder)
 
     @cached_property
     def _model(self) -> "PreTrainedModel":
         import transformers
-        from safetensors import SafetensorError
 
         weights_files(self.folder)
         kind = read_json(self.folder / "config.json").get("model_type", "")
         leaf = getattr(transformers, ENCODER_CLASSES.get(kind, "AutoModel"))
-        try:
-            model, report = leaf.from_pretrained(
-                self.folder,
-                dtype=DTYPES[self.dtype],
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-            raise UserError(f"{self.folder}: the weights do not load ({_first_line(error)}); restore them") from error
+        model, report = load_pretrained(
+            leaf, self.folder, dtype=DTYPES[self.dtype], use_safetensors=True, output_loading_info=True
+        )
         # transformers would fill what is missing with random numbers. A pooler is not used here.
         absent = sorted(name for name in report["missing_keys"] if "pooler" not in name)
         if absent:
             raise UserError(f"{self.folder}: {len(absent)} weights are missing, first {absent[0]}; restore the file")
         return model.eval().requires_grad_(False).to(self.device)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,58 @@
+"""Models and tokenizers of transformers from somebody's folder: its weights and settings are loaded, never its code."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from imagen.errors import UserError
+from imagen.foreign import read_json
+
+ATTENTION = ("eager", "sdpa")
+"""The implementations that transformers brings along. Others are packages, or repositories of the hub whose code is
+run."""
+
+
+def load_pretrained(cls: Any, folder: Path, **options: Any) -> Any:
+    """`cls.from_pretrained(folder, **options)`, without the network and without code of the folder's.
+
+    Raises:
+        UserError: if config.json asks for code, or the folder holds no such model, whatever the reason.
+    """
+    from transformers.utils import logging
+
+    _refuse_code(folder)
+    logging.set_verbosity_error()  # its warnings print the folder's texts as they are; what matters we look at
+    try:
+        return cls.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
+    except Exception as error:  # what a settings file of a stranger leads to is not foreseen in any list
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if "trust_remote_code" in str(error):
+            reason = "it brings code of its own, which is never run"
+        elif "ignore_mismatched_sizes" in str(error):
+            reason = "its weights are of other sizes than config.json says"
+        raise UserError(f"{folder}: {cls.__name__} does not load ({reason}); restore the folder") from error
+
+
+def _refuse_code(folder: Path) -> None:
+    """Raises UserError for settings that make transformers take code from elsewhere than from itself."""
+    try:
+        settings = read_json(folder / "config.json", "restore the folder")
+    except FileNotFoundError:
+        raise UserError(f"{folder}/config.json is missing; give the folder of a complete model") from None
+    for key, value in _settings(settings):
+        named = value.values() if isinstance(value, Mapping) else [value]
+        if "attn_implementation" in key and not {None, *ATTENTION}.issuperset(named):
+            raise UserError(f"{folder}/config.json: {key}={value!r:.80} may be code; remove it, or say sdpa or eager")
+        if key == "quantization_config" and value is not None:
+            raise UserError(f"{folder}/config.json: quantised weights are not read; give those that were not quantised")
+
+
+def _settings(node: Any) -> Iterator[tuple[str, Any]]:
+    """Every key below `node` with its value."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield key, value
+            yield from _settings(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _settings(value)
