@@ -91,8 +91,7 @@ def open_studio(config: DictConfig) -> Studio:
         if how.stop_at not in names:
             raise UserError(f"cascade.stop_at={how.stop_at}: no such stage here; choose one of {', '.join(names)}")
         stages = stages[: names.index(how.stop_at) + 1]
-    few = {"mode": "online"} if "mode" in config.text else {}  # a few captions need no cache
-    text = RememberedText(instantiate(config.text, **few))
+    text = RememberedText(_text_source(config.text))
     _check_text(text, stages[0].description.text)
     return Studio(Cascade(stages), text, device, _autocast(how.precision, device), how.batch_size, how.seed)
 
@@ -123,6 +122,15 @@ def _folders(config: DictConfig) -> list[Path]:
     if not folders:
         raise UserError(f"no finished base stage under {config.paths.runs}; train one with python train.py stage=base")
     return folders
+
+
+def _text_source(config: DictConfig) -> TextSource:
+    """A few captions need no cache. Each is encoded alone: beside others its vectors would be rounded in another way,
+    and its picture would depend on its neighbours."""
+    changes: dict[str, Any] = {"mode": "online"} if "mode" in config else {}
+    if "batch_size" in config.get("encoder", {}):
+        changes["encoder"] = {"batch_size": 1}
+    return instantiate(config, **changes)
 
 
 def _check_text(text: TextSource, trained_on: dict | None) -> None:
