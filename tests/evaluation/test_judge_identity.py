@@ -25,7 +25,6 @@ from imagen.evaluation.names import (
     looks_published,
 )
 from imagen.evaluation.preprocessing import ClipPreprocessing
-from imagen.fetching.lock import read_lock
 from imagen.text.encoders import HuggingFaceEncoder
 
 from .stand_ins import clip_folder
@@ -159,17 +158,6 @@ def test_fid_and_fd_dinov2_take_the_published_files():
         assert dinov2_names(files).fidelity_key == f"fd[dinov2:{fingerprint(files)[:8]}]"
 
 
-def test_the_published_files_are_those_that_the_lock_file_fetches():
-    lock = read_lock()
-    for asset, known in (("clip-vit-large-patch14", CLIP_L14 | CLIP_L14_WEIGHTS), ("dinov2-large", DINOV2_L14)):
-        fetched = {file.name: file.sha256 for file in lock[asset].files}
-        assert {name: known.get(name) for name in fetched if name != "preprocessor_config.json"} == {
-            name: digest for name, digest in fetched.items() if name != "preprocessor_config.json"
-        }
-    assert [file.sha256 for file in lock["inception"].files] == [INCEPTION_SHA256]
-    assert all(looks_published(name) for name in PUBLISHED)
-
-
 @pytest.mark.parametrize(
     "name",
     ["fid", "FID", "f.i.d", "Fid-50k", "clip-score", "CLIP_Score", "CLIP ViT-L/14", "ViT-L-14", "openai_clip",
@@ -177,6 +165,7 @@ def test_the_published_files_are_those_that_the_lock_file_fetches():
 )  # fmt: skip
 def test_a_name_that_could_be_taken_for_a_published_one_is_seen(name):
     assert looks_published(name)
+    assert all(map(looks_published, PUBLISHED))
 
 
 @pytest.mark.parametrize("name", ["shapes-judge-a", "tiny", "colour", "my_judge.2"])

@@ -133,8 +133,8 @@ def test_clean_resize_is_clean_fids(side):
 
 def test_the_two_resizes_are_two_judges(inception_weights, random_pixels):
     clean = Inception(inception_weights, device="cpu", resize=CleanResize())
-    assert clean.name == "inception-clean"
-    assert clean.fidelity_key == f"fd[inception-clean:{clean.identity['files']['weights'][:8]}]"
+    assert clean.name == f"inception-clean:{clean.identity['files']['weights'][:8]}"
+    assert clean.fidelity_key == f"fd[{clean.name}]"
     plain = Inception(inception_weights, device="cpu")
     assert plain.identity != clean.identity
     assert not torch.allclose(plain.image_features(random_pixels[:2]), clean.image_features(random_pixels[:2]))

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from imagen.app.fetch import table
-from imagen.evaluation.names import CLIP_L14_SHA256, DINOV2_L14_SHA256, INCEPTION_SHA256
+from imagen.evaluation.names import CLIP_L14, CLIP_L14_WEIGHTS, DINOV2_L14, INCEPTION_SHA256
 from imagen.fetching.absent import fetched_folder, how_to_fetch
 from imagen.fetching.lock import in_units, read_lock
 
@@ -36,8 +36,12 @@ def test_every_file_has_a_place_a_revision_a_licence_and_a_hash_or_none(assets):
 
 def test_published_names_are_given_to_the_weights_that_fetch_verifies(assets):
     assert {file.sha256 for file in assets["inception"].files} == {INCEPTION_SHA256}
-    assert DINOV2_L14_SHA256 in {file.sha256 for file in assets["dinov2-large"].files}
-    assert CLIP_L14_SHA256 & {file.sha256 for file in assets["clip-vit-large-patch14"].files}
+    for asset, loaded in (("dinov2-large", DINOV2_L14), ("clip-vit-large-patch14", CLIP_L14 | CLIP_L14_WEIGHTS)):
+        fetched = {file.name: file.sha256 for file in assets[asset].files}
+        preprocessing = fetched.pop("preprocessor_config.json")  # read by us, and compared as numbers
+        assert preprocessing
+        assert fetched.items() <= loaded.items()
+        assert loaded.keys() - fetched.keys() <= {"pytorch_model.bin"}  # the same weights, not fetched
 
 
 def test_sizes_are_those_of_the_files_where_they_are_known(assets):

@@ -51,13 +51,13 @@ def best_table(results: Results) -> Rows:
 
 def audit_table(results: Results) -> Rows:
     """For each audited metric, the cell in which the calculators differ most, and what each of them says there."""
-    worst: dict[str, Audit] = {}
-    for audit in results.audits:
-        metric = audit.key.split(" ")[0]
-        if metric not in worst or audit.relative_difference > worst[metric].relative_difference:
-            worst[metric] = audit
+    worst: list[Audit] = []
+    for metric in results.metrics:
+        keys = {f"{metric} {result.cell.name}" for result in results.cells}
+        mine = [audit for audit in results.audits if audit.key in keys]
+        worst += [max(mine, key=lambda audit: audit.relative_difference)] if mine else []
     rows = [["largest difference in", "ours", "torchmetrics", "torch-fidelity", "relative difference"]]
-    for audit in worst.values():
+    for audit in worst:
         others = [f"{x:.9g}" if x is not None else "" for x in (audit.torchmetrics, audit.torch_fidelity)]
         rows.append([audit.key, f"{audit.ours:.9g}", *others, f"{audit.relative_difference:.1e}"])
     return rows
