@@ -91,7 +91,8 @@ def weights_files(folder: Path) -> list[Path]:
         if not file.exists():
             raise MissingAssetError(
                 f"{file} is missing: only safetensors weights are read; if the model has only pytorch_model.bin, "
-                "convert it once as docs/text.md shows, or set text.encoder.path to a folder that has them"
+                f"convert it once with `python -m imagen.app.convert {folder}`, or set text.encoder.path to a folder "
+                "that has them"
             )
     return files
 

@@ -204,12 +204,10 @@ class HuggingFaceEncoder(TextEncoder):
 
     @cached_property
     def _model(self) -> "PreTrainedModel":
-        import transformers
         from safetensors import SafetensorError
 
         weights_files(self.folder)
-        kind = read_json(self.folder / "config.json").get("model_type", "")
-        leaf = getattr(transformers, ENCODER_CLASSES.get(kind, "AutoModel"))
+        leaf = encoder_class(read_json(self.folder / "config.json"))
         try:
             model, report = leaf.from_pretrained(
                 self.folder,
@@ -226,6 +224,13 @@ class HuggingFaceEncoder(TextEncoder):
         if absent:
             raise UserError(f"{self.folder}: {len(absent)} weights are missing, first {absent[0]}; restore the file")
         return model.eval().requires_grad_(False).to(self.device)
+
+
+def encoder_class(config: dict[str, Any]) -> "type[PreTrainedModel]":
+    """The class of transformers that reads the encoder of a model with this config.json."""
+    import transformers
+
+    return getattr(transformers, ENCODER_CLASSES.get(config.get("model_type", ""), "AutoModel"))
 
 
 def _first_line(error: Exception) -> str:
