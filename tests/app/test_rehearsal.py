@@ -1,5 +1,6 @@
 """What would fail late in a training is refused before pictures are checked and captions are encoded."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from conftest import options
 from test_training import SMALL
 
+from imagen.app.command import ROOT
 from imagen.app.rehearsal import rehearse_stage
 from imagen.app.runs import RunFolder
 from imagen.app.train import train
@@ -50,6 +52,17 @@ def test_it_is_refused_before_the_long_work(overrides, message, compose_config, 
     with pytest.raises(UserError, match=message):
         train(config)
     assert not Path(config.run_dir, "config.yaml").exists()
+
+
+def test_an_encoder_without_its_weights_is_refused_before_the_pictures_are_checked(
+    compose_config, nothing_long, tmp_path
+):
+    """Fetched, and not yet converted."""
+    folder = shutil.copytree(ROOT / "assets" / "shapes_t5", tmp_path / "t5")
+    (folder / "model.safetensors").unlink()
+    for mode in ("online", "cached"):
+        with pytest.raises(UserError, match=r"model\.safetensors is missing: .* `python -m imagen\.app\.convert "):
+            train(compose_config("train", *QUIET, f"text.encoder.path={folder}", f"text.mode={mode}"))
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_before_the_long_work(compose_config, monkeypatch):

@@ -16,14 +16,17 @@ def export(run: Path, out: Path | None = None) -> Path:
     Raises:
         UserError: if there is no configuration or no checkpoint, or either is damaged.
     """
-    from imagen.app.run_weights import AVERAGED, read_checkpoint
+    from imagen.app.run_weights import AVERAGED, read_checkpoint, saved_sections
     from imagen.app.runs import RunFolder
-    from imagen.stages.export import export_stage
+    from imagen.app.sampling_command import sampling_command
+    from imagen.stages.export import default_card, export_stage
 
     folder = RunFolder(run)
     description, denoiser = read_checkpoint(folder.last_checkpoint, AVERAGED)
     out = out or folder.export
-    export_stage(out, description, denoiser)
+    text = saved_sections(run / "config.yaml").text
+    command = sampling_command(description, out, text, run.absolute().parent.parent)
+    export_stage(out, description, denoiser, default_card(description, command))
     print(f"step {description.step} of {run} -> {out}", flush=True)
     return out
 

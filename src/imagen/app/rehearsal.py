@@ -62,12 +62,14 @@ def _ask(denoiser: Denoiser, stage: DiffusionStage, side: int, features: int) ->
 
 
 def rehearse_data(data: ImagenDataModule, trainer: Trainer) -> None:
-    """Hand the data the trainer that it is to share pictures by.
+    """Hand the data the trainer that it is to share pictures by, and look at the text encoder's files.
 
     Raises:
-        UserError: if a process would have nothing to validate on.
+        UserError: if a process would have nothing to validate on, or captions could not be encoded for want of weights.
     """
     data.trainer = trainer
+    if trainer.is_global_zero:
+        _ = data.text.fingerprint
     if len(data.validation) < trainer.world_size:
         raise UserError(
             f"{data.validation.name}: {len(data.validation)} pictures for validation, fewer than the "

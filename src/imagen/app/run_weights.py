@@ -74,7 +74,7 @@ def read_checkpoint(checkpoint: Path, weights: str) -> tuple[StageDescription, D
     run = checkpoint.parents[1]
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run} is not the folder of a run: config.yaml is missing; give one such as runs/base/default")
-    config = _saved_sections(run / "config.yaml")
+    config = saved_sections(run / "config.yaml")
     content = AtomicCheckpointIO().load_checkpoint(checkpoint)
     state = _weights_in(content, AVERAGE if weights == AVERAGED else MOVED, checkpoint)
     description = _describe(config, content, run / "config.yaml")
@@ -87,7 +87,7 @@ def read_checkpoint(checkpoint: Path, weights: str) -> tuple[StageDescription, D
     return replace(description, weights_sha256=sha256_of_file(checkpoint)), denoiser
 
 
-def _saved_sections(path: Path) -> DictConfig:
+def saved_sections(path: Path) -> DictConfig:
     """The sections of a run's configuration that tell how to sample it; a run saves them resolved."""
     config = read_saved(path)
     sections = {name: config.get(name) for name in ("stage", "text")}

@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 
 from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
+from imagen.app.run_weights import saved_sections
+from imagen.app.sampling_command import sampling_command
 from imagen.files import user_path
-from imagen.stages.export import export_stage, load_stage
+from imagen.stages.export import default_card, export_stage, load_stage
 
 
 def ship(run: Path, assets: Path) -> None:
@@ -17,14 +19,18 @@ def ship(run: Path, assets: Path) -> None:
         UserError: if the run has no exported stage.
     """
     stage = load_stage(run / "export")
-    card = (run / "export" / "README.md").read_text(encoding="utf-8")
+    text = saved_sections(run / "config.yaml").text
+    folder = assets / stage.description.name
+    card = default_card(
+        stage.description, sampling_command(stage.description, folder, text, run.absolute().parent.parent)
+    )
     card += (
         f"- Made by: `make assets` (`python train.py experiment=shipped_{stage.description.name}` and its later legs)\n"
         "- Stored in float16, computed with in float32\n- Licence: Apache-2.0\n"
     )
     # Half the size: rounding weights to 11 bits changes a picture by less than its rounding to 8 does.
-    export_stage(assets / stage.description.name, stage.description, stage.model.denoiser, card, torch.float16)
-    print(f"{run} -> {assets / stage.description.name}")
+    export_stage(folder, stage.description, stage.model.denoiser, card, torch.float16)
+    print(f"{run} -> {folder}")
 
 
 def main() -> None:

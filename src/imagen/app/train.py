@@ -20,6 +20,7 @@ from imagen.app.fine_tuning import begin_with
 from imagen.app.rehearsal import rehearse_data, rehearse_resumption, rehearse_stage
 from imagen.app.run_description import describe
 from imagen.app.runs import RunFolder
+from imagen.app.sampling_command import sampling_command
 from imagen.app.trainer import came_to
 from imagen.callbacks.curves import Curves
 from imagen.callbacks.loggers import BEGINNING
@@ -30,7 +31,7 @@ from imagen.files import user_path
 from imagen.instantiation import instantiate
 from imagen.randomness import derive_seed
 from imagen.stages.diffusion_stage import DiffusionStage
-from imagen.stages.export import export_stage
+from imagen.stages.export import default_card, export_stage
 from imagen.text.lock import only_trainer
 
 FINAL_LOSS = "final/val_loss"
@@ -196,4 +197,6 @@ def _finish(
     trainer.save_checkpoint(run.last_checkpoint)
     if trainer.is_global_zero:
         description = describe(config, trainer.global_step, data.pictures_seen, data.text.fingerprint, stage.init_from)
-        export_stage(run.export, description, stage.ema.module)
+        text = OmegaConf.to_container(config.text, resolve=True)
+        command = sampling_command(description, run.export, text, Path(config.paths.runs))
+        export_stage(run.export, description, stage.ema.module, default_card(description, command))

@@ -28,9 +28,10 @@ def absent_error(what: str, path: str | Path, name: str) -> UserError:
 
 
 def how_to_fetch(name: str) -> str:
-    """The command that fetches an asset of the lock file, its size, and where it goes; another's is `hf download`."""
+    """The commands that bring an asset of the lock file, its size, and where it goes; another's is `hf download`."""
     asset = asset_of(name)
     if asset is None:
         return f"`hf download {name}`"
     trust = "" if all(file.sha256 for file in asset.files) else " --trust-on-first-use"
-    return f"`python -m imagen.app.fetch {asset.id}{trust}` ({asset.size}, into {models_folder() / asset.id})"
+    fetched = f"`python -m imagen.app.fetch {asset.id}{trust}` ({asset.size}, into {models_folder() / asset.id})"
+    return f"{fetched} and convert it with `python -m imagen.app.convert {asset.id}`" if asset.pickled else fetched

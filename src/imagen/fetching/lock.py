@@ -49,6 +49,12 @@ class Asset:
         known = all(file.bytes is not None for file in self.files)
         return f"{'' if known else 'about '}{in_units(self.approximate_bytes)}"
 
+    @property
+    def pickled(self) -> bool:
+        """Whether its weights have to be converted before they are read."""
+        names = [file.name for file in self.files]
+        return "pytorch_model.bin" in names and not any(name.endswith(".safetensors") for name in names)
+
     def present(self, folder: Path) -> bool:
         """Whether every file lies in `folder`; their content is not read."""
         return all((folder / file.name).is_file() for file in self.files)

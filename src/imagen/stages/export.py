@@ -183,8 +183,8 @@ def describe_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torc
     return f"{len(wrong)} tensors do not fit ({listed})"
 
 
-def default_card(description: StageDescription) -> str:
-    """A model card with what is known without evaluating."""
+def default_card(description: StageDescription, command: str = "") -> str:
+    """A model card with what is known without evaluating; `command` samples from the stage where it lies."""
     task = (
         f"{description.low_resolution} → {description.resolution} super-resolution"
         if description.low_resolution
@@ -197,5 +197,4 @@ def default_card(description: StageDescription) -> str:
         f"{task}; {description.step} optimizer steps, {description.images_seen} images seen{start}; averaged weights"
         ".\n\n"
         f"- Text encoder: `{encoder}`\n- Network: `{description.denoiser['network']['_target_']}`\n"
-        f"- Load: `python sample.py cascade.stages=[path/to/this/folder]`\n"
-    )
+    ) + (f"- Sample, where `sample.py` is: `{command}`\n" if command else "")

@@ -120,8 +120,8 @@ def weights_files(folder: Path) -> list[Path]:
         if not (folder / name).exists():
             raise MissingAssetError(
                 f"{folder / name} is missing: only safetensors weights are read; if the model has only "
-                "pytorch_model.bin, convert it once as docs/text.md shows, or set text.encoder.path to a folder that "
-                "has them"
+                f"pytorch_model.bin, convert it once with `python -m imagen.app.convert {folder}`, or set "
+                "text.encoder.path to a folder that has them"
             )
     refuse_redirection(folder)
     return [folder / name for name in names]

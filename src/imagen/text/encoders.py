@@ -203,11 +203,8 @@ class HuggingFaceEncoder(TextEncoder):
 
     @cached_property
     def _model(self) -> "PreTrainedModel":
-        import transformers
-
         weights_files(self.folder)
-        kind = read_json(self.folder / "config.json").get("model_type", "")
-        leaf = getattr(transformers, ENCODER_CLASSES.get(kind, "AutoModel"))
+        leaf = encoder_class(read_json(self.folder / "config.json"))
         model, report = load_pretrained(
             leaf, self.folder, dtype=DTYPES[self.dtype], use_safetensors=True, output_loading_info=True
         )
@@ -216,3 +213,10 @@ class HuggingFaceEncoder(TextEncoder):
         if absent:
             raise UserError(f"{self.folder}: {len(absent)} weights are missing, first {absent[0]}; restore the file")
         return model.eval().requires_grad_(False).to(self.device)
+
+
+def encoder_class(config: dict[str, Any]) -> "type[PreTrainedModel]":
+    """The class of transformers that reads the encoder of a model with this config.json."""
+    import transformers
+
+    return getattr(transformers, ENCODER_CLASSES.get(config.get("model_type", ""), "AutoModel"))

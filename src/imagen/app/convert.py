@@ -1,0 +1,36 @@
+"""Convert a text encoder's pickled weights to safetensors, once: `python -m imagen.app.convert t5-v1_1-base`.
+
+Some models on the hub, T5 v1.1 among them, have pickled weights only, which are not read here. What is in them is not
+run in converting them either.
+"""
+
+import argparse
+from pathlib import Path
+
+from imagen.app.command import prepare_environment, run_reporting_errors
+
+
+def convert(model: str) -> None:
+    """Convert the model in the folder `model`, or the one that `imagen.app.fetch` fetched under that id.
+
+    Raises:
+        UserError: if it is not there, or there is nothing to convert.
+    """
+    from imagen.fetching.lock import models_folder
+    from imagen.text.convert import convert_weights
+
+    folder = Path(model).expanduser()
+    made = convert_weights(folder if folder.is_dir() else models_folder() / model)
+    print(f"{', '.join(map(str, made))}; pytorch_model.bin beside it is no longer needed")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m imagen.app.convert", description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="what was fetched, e.g. t5-v1_1-base, or a folder with pytorch_model.bin")
+    arguments = parser.parse_args()
+    prepare_environment()
+    raise SystemExit(run_reporting_errors(lambda: convert(arguments.model)))
+
+
+if __name__ == "__main__":
+    main()

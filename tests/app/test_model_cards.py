@@ -1,0 +1,83 @@
+"""The command in a stage's model card works when it is pasted."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import options
+from omegaconf import OmegaConf
+from test_training import SMALL
+
+from imagen.app.command import ROOT
+from imagen.app.export import export
+from imagen.app.sampling_command import stages_below, text_overrides
+from imagen.app.train import train
+from imagen.stages.export import read_description
+
+QUICK = [*SMALL, "callbacks=minimal", "logger=none", "trainer.max_steps=1", "trainer.limit_val_batches=0"]
+
+
+def command_of(export_folder: Path) -> str:
+    (command,) = re.findall(r"`(python sample\.py .*)`", (export_folder / "README.md").read_text())
+    return command
+
+
+def test_the_command_of_a_super_resolution_stage_on_a_text_encoder_of_ones_own_runs(compose_config, tmp_path):
+    shutil.copytree(ROOT / "assets" / "shapes_t5", tmp_path / "my t5")
+    mine = ["text=minilm", f"text.encoder.path='{tmp_path}/my t5'", "text.features=256", "name=mine"]
+    exports = {}
+    for stage in ("sr1", "base"):  # the stage below is trained last, as in `make demo` it may be
+        config = compose_config("train", *QUICK, *mine, f"stage={stage}")
+        train(config)
+        exports[stage] = Path(config.run_dir) / "export"
+    command = command_of(exports["sr1"])
+    again = export(exports["sr1"].parent, tmp_path / "again")
+    assert command_of(again) == command.replace(str(exports["sr1"]), str(again))
+    fast = ["sampler.num_steps=1", "sr_sampler.num_steps=1", "count=1", f"out={tmp_path / 'out'}"]
+    done = subprocess.run(
+        [sys.executable, *shlex.split(command)[1:], *fast],
+        capture_output=True, text=True, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"stage sr1: {exports['sr1']} (16 × 16" in done.stdout
+    assert (tmp_path / "out" / "sr1" / "00000.png").is_file()
+
+
+@pytest.mark.parametrize("choice", options("text"))
+def test_a_text_encoder_is_named_by_its_choice(choice, compose_config):
+    text = OmegaConf.to_container(compose_config("train", f"text={choice}").text, resolve=True)
+    overrides = text_overrides(text)
+    assert overrides[0] == f"text={choice}"
+    assert all(override.startswith("text.encoder.path=") for override in overrides[1:])  # paths.cache is another here
+    sampled = compose_config("sample", *overrides)
+    assert OmegaConf.to_container(sampled.text, resolve=True) == text
+
+
+def test_what_differs_from_the_choice_is_said(compose_config):
+    changes = [
+        "text.encoder.path='/a, b/\"c\"'",
+        "text.encoder.max_length=64",
+        "text.features=7",
+        "text.encoder.revision='1'",
+    ]
+    text = OmegaConf.to_container(compose_config("train", "text=minilm", *changes).text, resolve=True)
+    overrides = text_overrides(text)
+    assert len(overrides) == 5
+    found = OmegaConf.to_container(compose_config("sample", *overrides).text, resolve=True)["encoder"]
+    assert found == text["encoder"] | {"batch_size": found["batch_size"]}  # how many at once decides nothing
+
+
+def test_the_cards_of_the_shipped_stages_name_the_shipped_cascade():
+    for stage, below in (("base", []), ("sr1", ["base"])):
+        folder = ROOT / "assets" / "cascade" / stage
+        found = stages_below(read_description(folder), folder, ROOT / "no runs")
+        assert [path.relative_to(ROOT) for path in found] == [Path("assets/cascade") / name for name in below]
+        listed = ",".join(f"assets/cascade/{name}" for name in (*below, stage))
+        assert (
+            command_of(folder) == f"python sample.py 'prompt=a red circle' 'cascade.stages=[{listed}]' text=shapes_t5"
+        )
