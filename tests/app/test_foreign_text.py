@@ -1,5 +1,6 @@
 """Text of other people is text: never evaluated as configuration, and never an order to the terminal."""
 
+import io
 import logging
 
 import pytest
@@ -13,7 +14,9 @@ from imagen.app.config_errors import check_configuration
 from imagen.app.curves import changed
 from imagen.app.sample import sample
 from imagen.errors import UserError
+from imagen.names import printable
 from imagen.pictures import read_settings
+from imagen.progress import track
 
 PROMPTS = ["a ${oc.env:IMAGEN_TEST_TEXT} circle", "a ${seed} square", "a ${x} ring", "${", "???", r"a \${seed} cross"]
 
@@ -99,6 +102,21 @@ def test_escape_codes_in_a_warning_reach_no_terminal():
     prepare_environment()
     record = logging.LogRecord("x", logging.WARNING, "x", 1, "skipped: %s\nsecond", ("\x1b[2J",), None)
     assert logging.lastResort.format(record) == "skipped: \\x1b[2J\nsecond"
+
+
+@pytest.mark.parametrize("name", ["pictures[/x]", "[red]old", "\x1b[2J"])
+def test_brackets_and_escape_codes_in_the_name_of_a_folder_are_no_markup_on_a_terminal(name, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert list(track([1, 2], f"Checking {name}")) == [1, 2]
+    assert printable(name) in terminal.getvalue()
+    assert "\x1b[2J" not in terminal.getvalue()
 
 
 def test_a_stage_in_a_folder_with_escape_codes_is_announced_without_them(compose_config, stages, tmp_path, capsys):

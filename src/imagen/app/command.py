@@ -128,7 +128,7 @@ def values_of(key: str) -> Iterator[object]:
         if argument.partition("=")[0].lstrip("+") == key:
             try:
                 yield OverridesParser.create().parse_override(argument).value()
-            except HydraException:  # said by Hydra, with all other mistakes
+            except (HydraException, ValueError):  # said with all other mistakes
                 continue
 
 
@@ -152,6 +152,8 @@ def _run_hydra(config_name: str, run: Callable[[DictConfig], None], offline_by_d
     caught: list[Exception] = []
 
     def checked(config: DictConfig) -> None:
+        if caught and isinstance(caught[0], OSError):  # of an earlier job of a sweep: a full disk, nobody reading
+            return
         try:
             check_configuration(config)
             if offline_by_default and allows_downloads(config):
