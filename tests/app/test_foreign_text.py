@@ -2,14 +2,17 @@
 
 import io
 import logging
+from pathlib import Path
 
 import pytest
 from handed_in import FAST
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from small_stages import export_readers_of_shapes_t5
 
 from imagen.app import processes
-from imagen.app.command import prepare_environment, run_reporting_errors
+from imagen.app.ablation import Workplace
+from imagen.app.command import override, prepare_environment, run_reporting_errors
 from imagen.app.config_errors import check_configuration
 from imagen.app.curves import changed
 from imagen.app.sample import sample
@@ -83,6 +86,15 @@ def test_a_curve_is_not_resolved_again(where, compose_config):
     changes = OmegaConf.create(text if where == "changes" else {})
     with pytest.raises(UserError, match=r"sampler.*='\$\{oc\.env:HOME\}' is an interpolation"):
         changed(config, changes, "guidance.curves.x")
+
+
+@pytest.mark.parametrize(
+    "text", ["/my runs", "/a,b (c)", "/a'b", r"/a\'b", "/a\\b", "/a\\", "/[a]{b}", "true", "7", '/"', ""]
+)
+def test_a_folder_is_handed_to_a_command_as_it_is_called(text):
+    assert OverridesParser.create().parse_override(override("paths.runs", text)).value() == text
+    for said in Workplace(Path("/x") / text).paths:
+        assert Path(OverridesParser.create().parse_override(said).value()).parent == Path("/x") / text
 
 
 def test_escape_codes_in_an_error_reach_no_terminal(capsys):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
+from imagen.app.command import ROOT, override, prepare_environment, run_reporting_errors
 from imagen.errors import UserError
 
 ABLATIONS = ROOT / "conf" / "ablation"
@@ -71,9 +71,8 @@ class Workplace:
 
     @property
     def paths(self) -> list[str]:
-        return (
-            [] if self.root == ROOT else [f"paths.{name}={self.root / name}" for name in ("runs", "cache", "outputs")]
-        )
+        moved = () if self.root == ROOT else ("runs", "cache", "outputs")
+        return [override(f"paths.{name}", str(self.root / name)) for name in moved]
 
 
 def read_ablation(path: Path) -> Ablation:

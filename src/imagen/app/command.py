@@ -5,6 +5,7 @@ Imports nothing heavy, so that `--help` answers at once.
 
 import logging
 import os
+import re
 import select
 import sys
 from collections.abc import Callable, Iterator
@@ -130,6 +131,17 @@ def values_of(key: str) -> Iterator[object]:
                 yield OverridesParser.create().parse_override(argument).value()
             except (HydraException, ValueError):  # said with all other mistakes
                 continue
+
+
+def override(key: str, text: str) -> str:
+    """What gives `key` exactly this text on a command line, whatever Hydra's grammar would read in it.
+
+    >>> print(override("paths.runs", "/my runs/a,b"))
+    paths.runs='/my runs/a,b'
+    """
+    # A backslash is one by itself, and escapes before a quotation mark: the closing one too.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), text)
+    return f"{key}='{escaped}'"
 
 
 def is_multirun() -> bool:
