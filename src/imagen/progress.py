@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from imagen.names import printable
+
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -12,13 +14,15 @@ SECONDS_BETWEEN_LINES = 10.0
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Yield `items`, showing how many of `total` are done on standard error."""
+    description = printable(description)
     if total is None and hasattr(items, "__len__"):
         total = len(items)
     if sys.stderr.isatty():
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import track as bar
 
-        yield from bar(items, description, total=total, console=Console(stderr=True))
+        yield from bar(items, escape(description), total=total, console=Console(stderr=True))
         return
     started = shown = time.monotonic()
     for done, item in enumerate(items):

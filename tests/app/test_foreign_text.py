@@ -1,19 +1,25 @@
 """Text of other people is text: never evaluated as configuration, and never an order to the terminal."""
 
+import io
 import logging
+from pathlib import Path
 
 import pytest
 from handed_in import FAST
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from small_stages import export_readers_of_shapes_t5
 
 from imagen.app import processes
-from imagen.app.command import prepare_environment, run_reporting_errors
+from imagen.app.ablation import Workplace
+from imagen.app.command import override, prepare_environment, run_reporting_errors
 from imagen.app.config_errors import check_configuration
 from imagen.app.curves import changed
 from imagen.app.sample import sample
 from imagen.errors import UserError
+from imagen.names import printable
 from imagen.pictures import read_settings
+from imagen.progress import track
 
 PROMPTS = ["a ${oc.env:IMAGEN_TEST_TEXT} circle", "a ${seed} square", "a ${x} ring", "${", "???", r"a \${seed} cross"]
 
@@ -82,6 +88,15 @@ def test_a_curve_is_not_resolved_again(where, compose_config):
         changed(config, changes, "guidance.curves.x")
 
 
+@pytest.mark.parametrize(
+    "text", ["/my runs", "/a,b (c)", "/a'b", r"/a\'b", "/a\\b", "/a\\", "/[a]{b}", "true", "7", '/"', ""]
+)
+def test_a_folder_is_handed_to_a_command_as_it_is_called(text):
+    assert OverridesParser.create().parse_override(override("paths.runs", text)).value() == text
+    for said in Workplace(Path("/x") / text).paths:
+        assert Path(OverridesParser.create().parse_override(said).value()).parent == Path("/x") / text
+
+
 def test_escape_codes_in_an_error_reach_no_terminal(capsys):
     def fail() -> None:
         raise UserError("name='\x1b[2J\x9b31m' \x07is not a name")
@@ -99,6 +114,21 @@ def test_escape_codes_in_a_warning_reach_no_terminal():
     prepare_environment()
     record = logging.LogRecord("x", logging.WARNING, "x", 1, "skipped: %s\nsecond", ("\x1b[2J",), None)
     assert logging.lastResort.format(record) == "skipped: \\x1b[2J\nsecond"
+
+
+@pytest.mark.parametrize("name", ["pictures[/x]", "[red]old", "\x1b[2J"])
+def test_brackets_and_escape_codes_in_the_name_of_a_folder_are_no_markup_on_a_terminal(name, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert list(track([1, 2], f"Checking {name}")) == [1, 2]
+    assert printable(name) in terminal.getvalue()
+    assert "\x1b[2J" not in terminal.getvalue()
 
 
 def test_a_stage_in_a_folder_with_escape_codes_is_announced_without_them(compose_config, stages, tmp_path, capsys):

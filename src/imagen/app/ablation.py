@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
+from imagen.app.command import ROOT, override, prepare_environment, run_reporting_errors
 from imagen.app.together import run_alone
 from imagen.errors import UserError
 from imagen.files import user_path
@@ -72,9 +72,8 @@ class Workplace:
 
     @property
     def paths(self) -> list[str]:
-        return (
-            [] if self.root == ROOT else [f"paths.{name}={self.root / name}" for name in ("runs", "cache", "outputs")]
-        )
+        moved = () if self.root == ROOT else ("runs", "cache", "outputs")
+        return [override(f"paths.{name}", str(self.root / name)) for name in moved]
 
 
 def read_ablation(path: Path) -> Ablation:

@@ -157,8 +157,19 @@ def values_of(key: str) -> Iterator[object]:
         if argument.partition("=")[0].lstrip("+") == key:
             try:
                 yield OverridesParser.create().parse_override(argument).value()
-            except HydraException:  # said by Hydra, with all other mistakes
+            except (HydraException, ValueError):  # said with all other mistakes
                 continue
+
+
+def override(key: str, text: str) -> str:
+    """What gives `key` exactly this text on a command line, whatever Hydra's grammar would read in it.
+
+    >>> print(override("paths.runs", "/my runs/a,b"))
+    paths.runs='/my runs/a,b'
+    """
+    # A backslash is one by itself, and escapes before a quotation mark: the closing one too.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), text)
+    return f"{key}='{escaped}'"
 
 
 def is_multirun() -> bool:
@@ -181,6 +192,8 @@ def _run_hydra(config_name: str, run: Callable[[DictConfig], None], offline_by_d
     caught: list[Exception] = []
 
     def checked(config: DictConfig) -> None:
+        if caught and isinstance(caught[0], OSError):  # of an earlier job of a sweep: a full disk, nobody reading
+            return
         try:
             check_configuration(config)
             if offline_by_default and allows_downloads(config):
