@@ -4,10 +4,12 @@ import json
 import os
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from imagen.data.image_folder import ImageFolderSource
 from imagen.data.source import AllButEveryNth
+from imagen.errors import UserError
 from imagen.evaluation.reference import SourceReference, reference_features
 
 from .test_processes import MeanColour
@@ -37,3 +39,18 @@ def test_pictures_that_were_replaced_are_looked_at_again(tmp_path):
     write(tmp_path / "real", 200, 2000)
     after = features(tmp_path / "real", tmp_path / "out")
     assert (after > before + 0.5).all()
+
+
+def test_small_pictures_can_be_left_out_of_a_reference(tmp_path):
+    folder = tmp_path / "real"
+    write(folder, 10, 1000)
+    Image.fromarray(np.full((8, 30, 3), 10, dtype=np.uint8)).save(folder / "1.bmp")
+    source = ImageFolderSource(folder)
+    with pytest.raises(UserError, match=r"1\.bmp .*30 × 8 pixels are fewer .*metrics\.reference\.min_side=16 leaves"):
+        list(SourceReference(source).batches(16))
+    reference = SourceReference(source, min_side=16)
+    assert (reference.count, reference.source.row(1)) == (2, 2)
+    assert [len(pixels) for pixels in reference.batches(16)] == [2]
+    assert reference.identity != SourceReference(source, 2).identity
+    with pytest.raises(UserError, match=r"no picture of .* has metrics\.reference\.min_side=21 pixels a side"):
+        SourceReference(source, min_side=21)
