@@ -10,7 +10,7 @@ import torch
 
 from imagen.data.problems import Fault
 from imagen.data.shapes import draw, sample_scene
-from imagen.data.source import Picture, Rows, Source
+from imagen.data.source import Picture, Source, without
 from imagen.data.transforms import Geometry, TooSmallError
 from imagen.errors import UserError
 from imagen.evaluation.arrays import Features, Pixels, as_pixels, fingerprint
@@ -114,12 +114,12 @@ def reference_features(
 
 def _large(source: Source, min_side: int) -> Source:
     small = {problem.row for problem in source.problems(min_side) if problem.fault is Fault.SMALL}
-    rows = [index for index in range(len(source)) if source.origin_row(index) not in small]
-    if not rows:
+    large = without(source, small)
+    if len(large) == 0:
         raise UserError(
             f"reference: no picture of {source.name} has metrics.reference.min_side={min_side} pixels a side"
         )
-    return Rows(source, rows)
+    return large
 
 
 def _state(path: Path) -> list[str | int]:
