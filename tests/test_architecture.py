@@ -202,3 +202,15 @@ def test_no_random_draw_comes_from_a_global_state():
         ):
             hidden.append(where(path, call))
     assert hidden == []
+
+
+def test_one_function_knows_what_a_tilde_means():
+    """`imagen.files.user_path`; every path that a user gives goes through it."""
+    expanding = {name_of(path) for path, call in all_calls() if ast.unparse(call.func).endswith("expanduser")}
+    assert expanding == {"imagen.files"}
+    of_configuration = [
+        where(path, call)
+        for path, call in all_calls()
+        if ast.unparse(call.func) == "Path" and ast.unparse(call).startswith("Path(config.")
+    ]
+    assert of_configuration == []

@@ -34,6 +34,7 @@ NEEDED = {
     "webdataset": ["data.path=/shards"],
     "coco": ["prompts.path=captions_val2014.json"],
     "file": ["prompts.path=prompts.txt"],
+    "own_pictures": ["metrics.reference.source.path=/pictures"],
     "published": ["metrics.reference.source.path=/pictures"],
     "published_all": ["metrics.reference.source.path=/pictures"],
 }

@@ -5,12 +5,14 @@ import os
 from io import BytesIO
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from imagen.data.hugging_face import HuggingFaceSource
 from imagen.data.image_folder import ImageFolderSource
 from imagen.data.shapes_source import ShapesSource
 from imagen.data.source import AllButEveryNth, EveryNth
+from imagen.errors import UserError
 from imagen.evaluation.reference import SourceReference, reference_features
 
 from .test_processes import MeanColour
@@ -84,3 +86,18 @@ def test_other_rows_or_columns_of_the_same_files_are_another_reference(tmp_path)
         for source in pairs[-1]
     )
     assert (light > dark + 0.5).all()
+
+
+def test_small_pictures_can_be_left_out_of_a_reference(tmp_path):
+    folder = tmp_path / "real"
+    write(folder, 10, 1000)
+    Image.fromarray(np.full((8, 30, 3), 10, dtype=np.uint8)).save(folder / "1.bmp")
+    source = ImageFolderSource(folder)
+    with pytest.raises(UserError, match=r"1\.bmp .*30 × 8 pixels are fewer .*metrics\.reference\.min_side=16 leaves"):
+        list(SourceReference(source).batches(16))
+    reference = SourceReference(source, min_side=16)
+    assert (reference.count, reference.source.row(1)) == (2, 2)
+    assert [len(pixels) for pixels in reference.batches(16)] == [2]
+    assert reference.identity != SourceReference(source, 2).identity
+    with pytest.raises(UserError, match=r"no picture of .* has metrics\.reference\.min_side=21 pixels a side"):
+        SourceReference(source, min_side=21)

@@ -55,8 +55,9 @@ def read_metadata(folder: Path, columns: Columns) -> list[Row]:
     files = _metadata_files(folder)
     for file in files:
         read = _csv_records if file.suffix == ".csv" else _json_records
+        metadata = PurePosixPath(file.relative_to(folder).as_posix())
         for line, record in read(file, columns):
-            row = _row(record, folder, file, line, columns)
+            row = _row(record, file, metadata, line, columns)
             if first := rows.get(row.file_name):
                 already = f"line {first.line}" + ("" if file == folder / first.metadata else f" of {first.metadata}")
                 raise UserError(
@@ -89,14 +90,15 @@ def _metadata_files(folder: Path) -> list[Path]:
 
 
 def _json_records(file: Path, columns: Columns) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    expected = f"expected {columns.example}"
     with open_regular(file) as stream:
         for number, line in _lines(stream, file):
             if not line.strip():
                 continue
             where = f"{file} line {number}"
-            record = parse_json(line.strip(), where, f"expected {columns.example}", allow_nan=True)
+            record = parse_json(line.strip(), where, expected, allow_nan=True)
             if not isinstance(record, dict):
-                raise UserError(f"{where}: not a JSON object; expected {columns.example}")
+                raise UserError(f"{where}: not a JSON object; {expected}")
             yield number, record
 
 
@@ -142,7 +144,7 @@ def _lines(stream: BinaryIO, file: Path) -> Iterator[tuple[int, bytes]]:
         yield number, line
 
 
-def _row(record: Mapping[str, Any], folder: Path, file: Path, line: int, columns: Columns) -> Row:
+def _row(record: Mapping[str, Any], file: Path, metadata: PurePosixPath, line: int, columns: Columns) -> Row:
     where = f"{file} line {line}"
     for column, option in ((columns.image, "image_column"), (columns.caption, "caption_column")):
         if column not in record:
@@ -157,6 +159,5 @@ def _row(record: Mapping[str, Any], folder: Path, file: Path, line: int, columns
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise UserError(f"{where}: {name!r} leads out of the folder; use a path relative to it")
-    metadata = PurePosixPath(file.relative_to(folder).as_posix())
     captions = checked_captions(record[columns.caption], where)
     return Row(str(metadata.parent / path), captions, str(metadata), line)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from imagen.data.loading import Assembler, BatchLoader, Sizes
 from imagen.data.problems import MAX_SHARE, Fault, Problem, refusal, summary, write_list
 from imagen.data.sampler import BatchPlan, FixedOrderBatchSampler, PositionKeyedBatchSampler, Share, check_batch_size
-from imagen.data.source import Rows, Source
+from imagen.data.source import Source, without
 from imagen.data.transforms import Geometry
 from imagen.errors import UserError
 from imagen.files import user_path
@@ -206,15 +206,13 @@ class ImagenDataModule(LightningDataModule):
 
     def _large(self, part: str, source: Source) -> Source:
         small = {problem.row for problem in self._problems_of(source.origin) if problem.fault is Fault.SMALL}
-        if not small:
-            return source
-        rows = [index for index in range(len(source)) if source.origin_row(index) not in small]
-        if not rows:
+        large = without(source, small)
+        if len(large) == 0:
             raise UserError(
                 f"{source.name}: no picture for {part} has {self.sizes.source} × {self.sizes.source} pixels; take "
                 "smaller resolutions, or data.geometry.upscale=true"
             )
-        return Rows(source, rows)
+        return large
 
 
 def pictures_seen_at(state: Any) -> int:

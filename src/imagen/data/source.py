@@ -1,7 +1,7 @@
 """Where captioned pictures come from."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -244,6 +244,13 @@ class Rows(_Selection):
     def select(self, rows: Iterable[Item]) -> Iterator[Item]:
         wanted = set(self._rows.tolist())
         return (row for index, row in enumerate(rows) if index in wanted)
+
+
+def without(source: Source, rows: Collection[int]) -> Source:
+    """A source without those of its rows that are `rows` of its origin; the source itself if there are none."""
+    if not rows:
+        return source
+    return Rows(source, [index for index in range(len(source)) if source.origin_row(index) not in rows])
 
 
 def _checked_n(n: int) -> int:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from imagen.data.problems import Fault
 from imagen.data.shapes import draw, sample_scene
-from imagen.data.source import Picture, Source
+from imagen.data.source import Picture, Source, without
 from imagen.data.transforms import Geometry, TooSmallError
 from imagen.errors import UserError
 from imagen.evaluation.arrays import Features, Pixels, as_pixels, fingerprint
@@ -58,13 +59,16 @@ class ShapesReference(Reference):
 
 class SourceReference(Reference):
     """The first `count` pictures of a source (all by default): the central square of each, resized to the resolution of
-    the generated ones as for training. Raises UserError for a picture that would have to be enlarged.
+    the generated ones as for training. With `min_side` those are passed over that have fewer pixels along a side.
+    Raises UserError for a picture that would have to be enlarged.
 
     The reference decides a Fréchet distance as much as the model does, so what the source is, its number and the state
     of its files (names, sizes, times of change: not a byte is read) are part of the identity.
     """
 
-    def __init__(self, source: Source, count: int | None = None) -> None:
+    def __init__(self, source: Source, count: int | None = None, min_side: int | None = None) -> None:
+        if min_side is not None:
+            source = _large(source, min_side)
         if count is not None and count > len(source):
             raise UserError(f"reference: {count} pictures asked for, {source.name} has {len(source)}")
         self.source = source
@@ -76,6 +80,8 @@ class SourceReference(Reference):
             "files_sha256": fingerprint([_known(path) for path in source.files()]),
             "crop": "central square",
         }
+        if min_side is not None:
+            self.identity["min_side"] = min_side
         self.state = fingerprint([_changed(path) for path in source.files()])
 
     def picture(self, index: int, resolution: int) -> Picture:
@@ -83,8 +89,8 @@ class SourceReference(Reference):
             return Geometry()(self.source[index].image, resolution, key=0)
         except TooSmallError as error:
             raise UserError(
-                f"reference: {self.source.where(index)}: {error}; leave it out, or stop at a smaller stage with "
-                "cascade.stop_at"
+                f"reference: {self.source.where(index)}: {error}; metrics.reference.min_side={resolution} leaves such "
+                "pictures out"
             ) from error
 
 
@@ -108,6 +114,16 @@ def reference_features(
             found[name] = torch.cat(parts)
             save_atomically({"features": found[name]}, {}, paths[name])
     return found
+
+
+def _large(source: Source, min_side: int) -> Source:
+    small = {problem.row for problem in source.problems(min_side) if problem.fault is Fault.SMALL}
+    large = without(source, small)
+    if len(large) == 0:
+        raise UserError(
+            f"reference: no picture of {source.name} has metrics.reference.min_side={min_side} pixels a side"
+        )
+    return large
 
 
 def _known(path: Path) -> list[str | int]:
