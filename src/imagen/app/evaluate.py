@@ -5,14 +5,17 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.app.curves import make_curves, make_plan
+from imagen.app.outputs import claimed, own_folder
 from imagen.app.processes import helping_processes
-from imagen.app.strips import write_strips
+from imagen.app.strips import check_strips, write_strips
 from imagen.errors import UserError
+from imagen.evaluation.begun import keep_identity
 from imagen.evaluation.budget import Budget
 from imagen.evaluation.compare import load_side
-from imagen.evaluation.compare_report import write_comparison
+from imagen.evaluation.compare_report import comparison_files, write_comparison
 from imagen.evaluation.harness import Evaluation
 from imagen.instantiation import instantiate
+from imagen.names import checked_name
 
 
 def evaluate(config: DictConfig) -> None:
@@ -21,11 +24,18 @@ def evaluate(config: DictConfig) -> None:
     Raises:
         UserError: for weights, prompts, judges or stages that cannot be used.
     """
+    if config.name is None:
+        raise UserError("name=null: give the evaluation a name")
+    checked_name(f"{config.name}", "name")
+    config, out = config.copy(), own_folder(config, varied_by=("name", "out"))
+    config.out = str(out)
     if config.compare is not None:
         _compare(config)
         return
+    check_strips(config)
     evaluation, curves = make_evaluation(config), make_curves(config)
     plan = make_plan(config, curves)
+    keep_identity(evaluation, plan)
     with helping_processes(config):
         write_strips(config, curves, evaluation.prompts.texts)
         made = evaluation.make(plan)
@@ -39,6 +49,9 @@ def make_evaluation(config: DictConfig) -> Evaluation:
     Raises:
         UserError: for what is missing, damaged or out of range.
     """
+    for name, least in (("block_size", 1), ("grid_prompts", 0)):
+        if type(config[name]) is not int or config[name] < least:
+            raise UserError(f"{name}={config[name]} must be a whole number of at least {least}")
     return Evaluation(
         judges=instantiate(config.metrics.judges),
         checker=instantiate(config.metrics.checker),
@@ -54,9 +67,14 @@ def make_evaluation(config: DictConfig) -> Evaluation:
 
 def _compare(config: DictConfig) -> None:
     """Write compare.md and compare.html for the two finished evaluations that `config.compare` names."""
-    names = [str(name) for name in config.compare] if OmegaConf.is_list(config.compare) else []
+    names = [f"{name}" for name in config.compare] if OmegaConf.is_list(config.compare) else []
     if len(names) != 2:
         raise UserError(f"compare={config.compare}: give the names of two evaluations, e.g. compare=[one,other]")
-    one, other = (load_side(Path(config.paths.outputs) / "evaluation" / name, Path(name).name) for name in names)
-    write_comparison(one, other, Path(config.out))
+    folder = Path(config.paths.outputs) / "evaluation"
+    one, other = (load_side(folder / checked_name(name, "compare"), name) for name in names)
+    made_by = f"evaluate.py compare=[{names[0]},{names[1]}]"
+    elsewhere = f"give the comparison a name of its own: name={'_and_'.join(names)}"
+    with claimed(Path(config.out), made_by, False, elsewhere) as mine:
+        mine.begin(comparison_files(one, other))
+        write_comparison(one, other, mine.folder)
     print(f"compare.html and compare.md in {config.out}")

@@ -8,11 +8,12 @@ from omegaconf import DictConfig, ListConfig
 
 from imagen.app.outputs import Claim, claimed, own_folder
 from imagen.app.sampling import Studio, open_studio, settings_for
+from imagen.diffusion.guidance import check_guidance
 from imagen.errors import UserError
 from imagen.evaluation.prompts import file_prompts, list_prompts
 from imagen.pictures import labelled_grid, save_png
 
-TAKEN = "give another out=, or overwrite=true, which removes exactly those"
+ELSEWHERE, INSTEAD = "give another out=", "overwrite=true, which removes exactly those"
 GRID_ROWS, GRID_COLUMNS = 256, 32
 """More prompts and pictures of each are saved, and not shown in grid.png: it would be too large to be looked at."""
 
@@ -30,7 +31,7 @@ def sample(config: DictConfig) -> None:
         raise UserError(f"overwrite={config.overwrite} must be true or false")
     weights = _weights(config.guidance_weights)
     began = f"sample.py, {datetime.now().astimezone().isoformat(' ')}"
-    with claimed(own_folder(config), began, config.overwrite, TAKEN) as mine:
+    with claimed(own_folder(config), began, config.overwrite, ELSEWHERE, INSTEAD) as mine:
         _sample(prompts, weights, config, mine)
 
 
@@ -94,4 +95,6 @@ def _weights(guidance: object) -> list[float]:
         raise UserError(
             f"guidance_weights={guidance}: give a number, or one for each stage as guidance_weights=[3,1.5]"
         )
+    for value in values:
+        check_guidance(value, rescale=0)
     return [float(value) for value in values]

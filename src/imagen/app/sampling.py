@@ -106,7 +106,7 @@ def settings_for(config: DictConfig, stages: int, weights: Sequence[float]) -> l
             samplers[min(i, 1)],
             instantiate(config.guidance_rule, weight=float(weight)),
             thresholding,
-            float(config.cascade.aug_level),
+            number(config.cascade, "aug_level"),
         )
         for i, weight in enumerate(guidance)
     ]
@@ -155,6 +155,18 @@ def listed(config: DictConfig, name: str, key: str) -> list[Any]:
     if not isinstance(value, ListConfig):
         raise UserError(f"{key}={value} must be a list: {key}=[{value}]")
     return list(value)
+
+
+def number(config: DictConfig, name: str) -> float:
+    """The number `config[name]`.
+
+    Raises:
+        UserError: unless it is one.
+    """
+    value = config[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f"{name}={value} must be a number")
+    return float(value)
 
 
 def _positive(config: DictConfig, name: str) -> int:

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from imagen.app.curves import CascadeCurve
-from imagen.app.sampling import listed, settings_for
+from imagen.app.sampling import listed
 from imagen.data.pixels import to_uint8
 from imagen.diffusion.recording import evenly, recording
 from imagen.errors import UserError
@@ -17,17 +17,24 @@ from imagen.evaluation.lock import hold
 from imagen.evaluation.strips import Strip, draw_strips, load_strips, middle_and_ends, remove_strips, save_strips
 
 
+def check_strips(config: DictConfig) -> None:
+    """Refuse settings of the strips that cannot be.
+
+    Raises:
+        UserError: for numbers of prompts or moments, or for weights.
+    """
+    for name, least in (("prompts", 0), ("moments", 1)):
+        if type(config.strips[name]) is not int or config.strips[name] < least:
+            raise UserError(f"strips.{name}={config.strips[name]} must be a whole number of at least {least}")
+    strip_weights(config)
+
+
 def write_strips(config: DictConfig, curves: Mapping[str, CascadeCurve], texts: Sequence[str]) -> None:
     """Draw the strips of the first prompts into `config.out`, for the first curve of the sweep.
 
-    Strips that an earlier run of the same kept are drawn again without sampling.
-
-    Raises:
-        UserError: for numbers of prompts or moments that cannot be.
+    Strips that an earlier run of the same kept are drawn again without sampling. `check_strips` was called before.
     """
     how, out = config.strips, Path(config.out)
-    if not isinstance(how.prompts, int) or how.prompts < 0 or not isinstance(how.moments, int) or how.moments < 1:
-        raise UserError(f"strips.prompts={how.prompts} and strips.moments={how.moments}: 0 or more, and 1 or more")
     curve = next(iter(curves.values()))
     texts = list(texts[: min(how.prompts, curve.studio.batch_size)])  # one batch, so that moments are those of all
     if not texts:
@@ -64,7 +71,7 @@ def _sample(curve: CascadeCurve, texts: Sequence[str], weights: Sequence[float],
     pictures: dict[str, list[torch.Tensor]] = {name: [] for name in stages}
     log_snrs: dict[str, list[float]] = {}
     for weight in weights:
-        settings = settings_for(curve.config, len(stages), [stage["guidance_weight"] for stage in curve.stages(weight)])
+        settings = curve.settings(weight)
         recorders = [recording(one.sampler) for one in settings]
         recorded = [replace(one, sampler=recorder) for one, recorder in zip(settings, recorders, strict=True)]
         curve.studio.images(texts, range(len(texts)), recorded)
