@@ -79,6 +79,30 @@ def test_a_sweep_of_the_base_stage_shares_nothing_and_leaves_no_pictures_of_it(c
     assert not (tmp_path / "out" / "stages").exists()
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["+guidance.curves.second.sampler.num_steps=0"], "num_steps"),
+        (["+guidance.curves.second.base_guidance=2"], "the sweep moves this weight"),
+        (["+guidance.curves.second.sr_guidance=-2"], "guidance weight is -2"),
+        (["+guidance.curves.second.sr_guidance=much"], "sr_guidance=much must be a number"),
+        (["+guidance.curves.second.cascade.aug_level=none"], "aug_level=none must be a number"),
+        (["+guidance.curves.second.cascade.aug_level=2"], "aug_level"),
+        (["+guidance.curves.second.guidance_rule.rescale=2"], "guidance rescale is 2"),
+        (["guidance.weights=[1,1e39]"], "guidance weight 1e+39 is not"),
+        ([f"+guidance.curves.{'x' * 101}={{}}"], "cannot name a file"),
+        (["+guidance.curves.Dynamic={}"], "two labels name the file"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_before_the_curves_in_front_of_it_are(
+    compose_evaluation, sampled, overrides, expected
+):
+    with pytest.raises(UserError) as caught:
+        make_plan(compose_evaluation(*overrides))
+    assert expected in str(caught.value)
+    assert not sampled
+
+
 def test_a_damaged_file_of_shared_pictures_is_made_again(compose_evaluation, sampled, tmp_path):
     plan = make_plan(compose_evaluation("guidance=sweep_sr"))
     before = pictures(plan, "aug 0", 3)

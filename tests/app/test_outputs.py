@@ -10,6 +10,7 @@ import pytest
 from small_stages import export_readers_of_shapes_t5
 
 from imagen.app.command import ROOT
+from imagen.app.evaluate import evaluate
 from imagen.app.outputs import LIST, claimed, own_folder
 from imagen.app.sample import sample
 from imagen.errors import UserError
@@ -43,21 +44,29 @@ def call(entry, *arguments):
 
 
 def test_every_job_of_a_multirun_keeps_its_pictures(stages, tmp_path):
-    common = [
-        *FAST,
-        f"cascade.stages=[{','.join(stages)}]",
-        "prompt=a red circle",
-        "count=1",
-        f"paths.outputs={tmp_path}",
-    ]
-    named = call("sample.py", "-m", "seed=1,2,3", f"out={tmp_path}/mine", *common)
-    assert named.returncode == 0, named.stderr
-    for number, seed in enumerate((1, 2, 3)):
-        assert read_settings(tmp_path / f"mine-{number}" / "sr1" / "00000.png")["seed"] == seed
-    varied = call("sample.py", "-m", "seed=1,2", f"out={tmp_path}/seed${{seed}}", *common)
-    assert varied.returncode == 0, varied.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"mine-0", "mine-1", "mine-2", "seed1", "seed2", "multirun"}
-    assert len(list((tmp_path / "multirun").rglob("multirun.yaml"))) == 2
+    common = [f"cascade.stages=[{stages[0]}]", "prompt=a red circle", "count=1", f"paths.outputs={tmp_path}"]
+    done = call("sample.py", "-m", "seed=1,2", f"out={tmp_path}/mine", *FAST, *common)
+    assert done.returncode == 0, done.stderr
+    for number, seed in enumerate((1, 2)):
+        assert read_settings(tmp_path / f"mine-{number}" / "base" / "00000.png")["seed"] == seed
+    assert {path.name for path in tmp_path.iterdir()} == {"mine-0", "mine-1", "multirun"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["seed=1,2", "out=mine"], "mine-3"),
+        (["seed=1,2", "out='a,b'"], "mine-3"),
+        (["seed=1,2", "out=seed${seed}"], "mine"),
+        (["out=one,mine"], "mine"),
+        (["+out=choice(one,mine)"], "mine"),
+        (["out=[", "name=a,b"], "mine-3"),
+    ],
+)
+def test_a_folder_that_the_user_varies_from_job_to_job_keeps_its_name(compose_sample, monkeypatch, arguments, expected):
+    monkeypatch.setattr("imagen.app.outputs._job_number", lambda: 3)
+    monkeypatch.setattr(sys, "argv", ["sample.py", "-m", *arguments])
+    assert own_folder(compose_sample("out=mine")).name == expected
 
 
 def test_runs_that_start_in_one_second_have_a_folder_each(compose_sample, monkeypatch):
@@ -139,3 +148,83 @@ def test_files_behind_a_link_are_not_removed(tmp_path):
     with pytest.raises(UserError, match="is a symbolic link"), claimed(out, "mine", True, "") as claim:
         claim.begin([])
     assert (elsewhere / "00000.png").read_text() == "mine"
+
+
+@pytest.fixture
+def compose_evaluate(compose_config, stages, monkeypatch):
+    """A small evaluation whose report has no plots, which take seconds."""
+    monkeypatch.setattr("imagen.evaluation.report.plot_pareto", lambda results, path: None)
+    monkeypatch.setattr("imagen.evaluation.report.plot_metrics", lambda results, path: None)
+    return lambda *overrides: compose_config(
+        "evaluate", "sampler.num_steps=1", "cascade.device=cpu", f"cascade.stages=[{stages[0]}]", "prompts.count=4",
+        "guidance.weights=[1]", "metrics.reference.count=8", "grid_prompts=1", "strips.prompts=0",
+        "~metrics.judges.b", *overrides,
+    )  # fmt: skip
+
+
+def test_another_evaluation_or_comparison_under_the_same_name_is_refused_and_overwrites_nothing(
+    compose_evaluate, tmp_path
+):
+    evaluations = tmp_path / "outputs" / "evaluation"
+    evaluate(compose_evaluate("name=one", "prompts.count=6"))
+    before = (evaluations / "one" / "results.json").read_bytes()
+    with pytest.raises(UserError, match=r"evaluation/one was begun with seed=0 and cannot go on with 1; give another"):
+        evaluate(compose_evaluate("name=one", "seed=1"))
+    evaluate(compose_evaluate("name=two", "prompts.count=6"))
+    with pytest.raises(
+        UserError, match=r"evaluation/one holds .* give the comparison a name of its own: name=one_and_t"
+    ):
+        evaluate(compose_evaluate("compare=[one,two]", "name=one"))
+    assert (evaluations / "one" / "results.json").read_bytes() == before
+    evaluate(compose_evaluate("compare=[one,two]", "name=both"))
+    evaluate(compose_evaluate("compare=[one,two]", "name=both"))
+    with pytest.raises(UserError, match=r"both holds the files of another run \(evaluate.py compare=\[one,two\]\)"):
+        evaluate(compose_evaluate("compare=[two,one]", "name=both"))
+    with pytest.raises(UserError, match=r"evaluation/both holds compare-dynamic.png, which is not of an evaluation"):
+        evaluate(compose_evaluate("name=both"))
+
+
+def test_grids_of_curves_that_are_no_longer_asked_for_are_removed(compose_evaluate, tmp_path):
+    evaluate(compose_evaluate("guidance=sweep_thresholding", "guidance.weights=[1]"))
+    evaluate(compose_evaluate("guidance=sweep", "guidance.weights=[1]"))
+    found = {path.name for path in (tmp_path / "outputs" / "evaluation" / "default").glob("grid-*.png")}
+    assert found == {"grid-dynamic.png", "grid-static.png"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["name=../esc"], "name='../esc' is not a name"),
+        (["name=a/b"], "name='a/b' is not a name"),
+        (["name=''"], "name='' is not a name"),
+        (["name=null"], "name=null"),
+        (["out=''"], "out="),
+        (["compare=[../one,other]"], "compare='../one' is not a name"),
+        (["compare=[/etc,other]"], "compare='/etc' is not a name"),
+        (["strips.moments=true"], "strips.moments=True must be a whole number of at least 1"),
+        (["strips.prompts=1.5"], "strips.prompts=1.5 must be a whole number of at least 0"),
+        (["strips.weights=3"], "strips.weights=3 must be a list"),
+        (["grid_prompts=1.5"], "grid_prompts=1.5 must be a whole number of at least 0"),
+        (["grid_prompts=-1"], "grid_prompts=-1 must be a whole number of at least 0"),
+        (["block_size=2.5"], "block_size=2.5 must be a whole number of at least 1"),
+        (["block_size=true"], "block_size=True must be a whole number of at least 1"),
+        (["metrics.judges.a.name=../../esc"], "judge '../../esc'"),
+        (["metrics.judges.a.name='x$\\frac$'"], "judge 'x$"),
+    ],
+)
+def test_names_and_numbers_of_an_evaluation_are_checked_before_anything_is_written(
+    compose_evaluate, tmp_path, overrides, expected
+):
+    with pytest.raises(UserError) as caught:
+        evaluate(compose_evaluate(*overrides))
+    assert expected in str(caught.value)
+    assert not (tmp_path / "outputs").exists()
+    assert not (tmp_path / "esc").exists()
+
+
+def test_jobs_of_a_multirun_of_evaluations_have_names_of_their_own(compose_evaluate, monkeypatch):
+    monkeypatch.setattr("imagen.app.outputs._job_number", lambda: 1)
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "-m", "seed=1,2"])
+    assert own_folder(compose_evaluate("seed=2"), ("name", "out")).name == "default-1"
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "-m", "seed=1,2", "name=s${seed}"])
+    assert own_folder(compose_evaluate("seed=2", "name=s${seed}"), ("name", "out")).name == "s2"

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imagen.diffusion.guidance import LARGEST_WEIGHT
 from imagen.evaluation.html import as_html
 from imagen.evaluation.metrics import Audit
 from imagen.evaluation.pareto_plot import dominated
 from imagen.evaluation.report import as_markdown, write_report
 from imagen.evaluation.report_tables import best, curve_table
-from imagen.evaluation.tensorboard import run_name
+from imagen.evaluation.tensorboard import run_name, steps_of
 
 from .conftest import WEIGHTS
 
@@ -161,6 +162,41 @@ def test_tensorboard_has_the_weight_as_step_and_one_hparams_run_for_each_cell(ru
     assert len(log.Tags()["images"]) == 3
     runs = {path.name for path in (out / "tensorboard").iterdir()}
     assert runs == {"dynamic", "static"} | {run_name(result) for result in results.cells}
+
+
+@pytest.mark.parametrize(
+    ("weights", "steps"),
+    [
+        ([1, 1.5, 3], [100, 150, 300]),
+        ([0, 1.25, 10], [0, 125, 1000]),
+        ([1, 3, 3.004], [1000, 3000, 3004]),
+        ([1, 1.000001], [1_000_000, 1_000_001]),
+        ([3, 3 + 1e-12], [0, 1]),
+        ([1, 1e30], [0, 1]),
+        ([5e-324, 1, 1e30], [0, 1, 2]),
+        ([9.1e13], [0]),
+    ],
+)
+def test_every_weight_has_a_step_of_its_own(weights, steps):
+    assert steps_of([float(weight) for weight in weights]) == dict(zip(weights, steps, strict=True))
+
+
+@pytest.mark.parametrize("chosen", [(0.0, 3.0, LARGEST_WEIGHT), (5e-324, 1.0, LARGEST_WEIGHT), (3.0, 3.0000001, 9e15)])
+def test_a_report_takes_any_weights_that_a_sweep_takes(run, tmp_path, chosen):
+    """All that is made after the sampling, with weights that are close, huge and zero."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    results, _ = run
+    weights = dict(zip(WEIGHTS, chosen, strict=True))
+    cells = [
+        replace(result, cell=replace(result.cell, guidance_weight=weights[result.cell.guidance_weight]))
+        for result in results.cells
+    ]
+    pictures = {new.cell.name: results.pictures[old.cell.name] for old, new in zip(results.cells, cells, strict=True)}
+    write_report(replace(results, cells=cells, pictures=pictures), tmp_path)
+    log = EventAccumulator(str(tmp_path / "tensorboard/static"), size_guidance={"scalars": 0})
+    log.Reload()
+    assert [event.step for event in log.Scalars("align/tiny")] == [0, 1, 2]
 
 
 def test_tensorboard_draws_each_number_with_its_interval_and_puts_the_pareto_pair_first(run):

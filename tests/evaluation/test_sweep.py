@@ -133,6 +133,15 @@ class TestSweep:
         assert set(results.controls) == {"noise", "shuffled-captions"}
         assert set(results.metric_names) == {"fd[tiny]", "kid[tiny]", "cmmd[tiny]", "align[tiny]"}
 
+    def test_a_reference_that_cannot_be_read_is_found_out_with_the_first_block(self, tmp_path, judge, prompts, sampler):
+        class Damaged(ShapesReference):
+            def picture(self, index, resolution):
+                raise UserError("picture 7 is damaged")
+
+        with pytest.raises(UserError, match="picture 7 is damaged"):
+            evaluation(tmp_path, [judge], prompts, reference=Damaged(count=20, seed=77)).run(plan(sampler))
+        assert len(sampler.made) == 5
+
     def test_the_reference_is_looked_at_once(self, tmp_path, clip, prompts, sampler):
         judge = Judge(clip, "tiny", device="cpu")
         evaluation(tmp_path, [judge], prompts).run(plan(sampler))
@@ -160,6 +169,8 @@ class TestSweep:
         ([1, float("nan")], "nan is not a finite"),
         ([float("inf")], "inf is not a finite"),
         ([-0.5, 1], "-0.5 is not a finite number of 0 or more"),
+        ([1, 1.1e30], r"1.1e\+30 is not .* at most 1e\+30"),
+        ([10**400], "is not .* at most"),
         ([1, 3, 1.0], "1 is given twice"),
         (["3"], "'3' is not"),
         ([True], "True is not"),

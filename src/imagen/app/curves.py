@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from imagen.app.numbers import check_numbers
 from imagen.app.sampling import Studio, listed, open_studio, settings_for
+from imagen.cascade import SamplingSettings
 from imagen.data.pixels import to_uint8
 from imagen.errors import UserError
 from imagen.evaluation.arrays import fingerprint
@@ -34,7 +36,7 @@ def make_curves(config: DictConfig) -> "dict[str, CascadeCurve]":
     guidance = config.guidance
     if guidance.weight_of not in WEIGHT_OF:
         raise UserError(f"guidance.weight_of={guidance.weight_of}: choose one of {', '.join(WEIGHT_OF)}")
-    check_weights(listed(guidance, "weights", "guidance.weights"))
+    weights = check_weights(listed(guidance, "weights", "guidance.weights"))
     studios: dict[str, Studio] = {}
     ways = {}
     for label, changes in guidance.curves.items():
@@ -44,6 +46,8 @@ def make_curves(config: DictConfig) -> "dict[str, CascadeCurve]":
             )
         how = changed(config, changes, f"guidance.curves.{label}")
         ways[label] = CascadeCurve(_studio(how, studios), how, guidance.weight_of)
+        for weight in weights:
+            ways[label].settings(weight)  # what cannot be sampled is refused now, and not after the curves before it
     return ways
 
 
@@ -69,15 +73,18 @@ class CascadeCurve:
         self, shared: SharedStages, captions: Sequence[str], picture_ids: Sequence[int], guidance_weight: float
     ) -> np.ndarray:
         """Pictures of the last stage; those of the first stages from `shared` where other cells have them too."""
-        stages = self.stages(guidance_weight)
-        guidance = [stage["guidance_weight"] for stage in stages]
-        settings = settings_for(self.config, len(stages), guidance)
+        stages, settings = self.stages(guidance_weight), self.settings(guidance_weight)
         smaller, depth = None, shared.depth(stages)
         if depth:
             content = {"captions": list(captions), "picture_ids": list(picture_ids), "seed": self.studio.seed}
             make = partial(self.studio.images, captions, picture_ids, settings[:depth])
             smaller = shared.images(stages[:depth], content, lambda: make()[-1])
         return to_uint8(self.studio.images(captions, picture_ids, settings, smaller, depth)[-1])
+
+    def settings(self, guidance_weight: float) -> list[SamplingSettings]:
+        """How each stage is sampled, at one weight of the sweep. Raises UserError for what cannot be."""
+        guidance = [stage["guidance_weight"] for stage in self.stages(guidance_weight)]
+        return settings_for(self.config, len(guidance), guidance)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -119,7 +126,9 @@ def changed(config: DictConfig, changes: Mapping[str, Any] | None, where: str) -
     for key in wanted:
         if key not in SAMPLING:
             raise UserError(f"{where}.{key}: a curve may change {', '.join(SAMPLING)}")
-    return OmegaConf.create(_merged(plain, wanted, where))
+    how = OmegaConf.create(_merged(plain, wanted, where))
+    check_numbers(how)
+    return how
 
 
 def _merged(plain: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> dict[str, Any]:

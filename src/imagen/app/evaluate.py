@@ -1,19 +1,20 @@
 """Alignment against fidelity for a trained cascade."""
 
-from pathlib import Path
-
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.app.curves import make_curves, make_plan
+from imagen.app.outputs import claimed, own_folder
 from imagen.app.processes import helping_processes
-from imagen.app.strips import write_strips
+from imagen.app.strips import strip_weights, write_strips
 from imagen.errors import UserError
+from imagen.evaluation.begun import keep_identity
 from imagen.evaluation.budget import Budget
 from imagen.evaluation.compare import load_side
-from imagen.evaluation.compare_report import write_comparison
+from imagen.evaluation.compare_report import comparison_files, write_comparison
 from imagen.evaluation.harness import Evaluation
 from imagen.files import user_path
 from imagen.instantiation import instantiate
+from imagen.names import checked_name
 
 
 def evaluate(config: DictConfig) -> None:
@@ -22,11 +23,18 @@ def evaluate(config: DictConfig) -> None:
     Raises:
         UserError: for weights, prompts, judges or stages that cannot be used.
     """
+    if config.name is None:
+        raise UserError("name=null: give the evaluation a name")
+    checked_name(f"{config.name}", "name")
+    config, out = config.copy(), own_folder(config, varied_by=("name", "out"))
+    config.out = str(out)
     if config.compare is not None:
         _compare(config)
         return
+    strip_weights(config)  # what cannot be is refused before the sampling
     evaluation, curves = make_evaluation(config), make_curves(config)
     plan = make_plan(config, curves)
+    keep_identity(evaluation, plan)
     with helping_processes(config):
         write_strips(config, curves, evaluation.prompts.texts)
         made = evaluation.make(plan)
@@ -55,11 +63,14 @@ def make_evaluation(config: DictConfig) -> Evaluation:
 
 def _compare(config: DictConfig) -> None:
     """Write compare.md and compare.html for the two finished evaluations that `config.compare` names."""
-    names = [str(name) for name in config.compare] if OmegaConf.is_list(config.compare) else []
+    names = [f"{name}" for name in config.compare] if OmegaConf.is_list(config.compare) else []
     if len(names) != 2:
         raise UserError(f"compare={config.compare}: give the names of two evaluations, e.g. compare=[one,other]")
-    one, other = (
-        load_side(user_path(config.paths.outputs) / "evaluation" / user_path(name), Path(name).name) for name in names
-    )
-    write_comparison(one, other, user_path(config.out))
+    folder = user_path(config.paths.outputs) / "evaluation"
+    one, other = (load_side(folder / checked_name(name, "compare"), name) for name in names)
+    made_by = f"evaluate.py compare=[{names[0]},{names[1]}]"
+    elsewhere = f"give the comparison a name of its own: name={'_and_'.join(names)}"
+    with claimed(user_path(config.out), made_by, False, elsewhere) as mine:
+        mine.begin(comparison_files(one, other))
+        write_comparison(one, other, mine.folder)
     print(f"compare.html and compare.md in {config.out}")

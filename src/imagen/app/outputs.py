@@ -107,19 +107,21 @@ class Claim:
 
 
 @contextmanager
-def claimed(folder: Path, made_by: str, overwrite: bool, way_out: str) -> Iterator[Claim]:
+def claimed(
+    folder: Path, made_by: str, overwrite: bool, elsewhere: str, instead: str = "remove them"
+) -> Iterator[Claim]:
     """The right to write into `folder`, which is made where it is missing, and goes again when the body fails early.
 
     Args:
         made_by: what an earlier list may say too, without being overwritten by something else.
         overwrite: whether the files of another run that left its list there may be replaced.
-        way_out: ends the error.
+        elsewhere, instead: end the error: how to write into another folder, how to replace the files of another run.
 
     Raises:
         UserError: if there is something in it that may not be replaced, naming it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    mine = Claim(folder, made_by, _claim(folder, made_by, overwrite, way_out))
+    mine = Claim(folder, made_by, _claim(folder, made_by, overwrite, elsewhere, instead))
     try:
         yield mine
     except BaseException:
@@ -130,25 +132,25 @@ def claimed(folder: Path, made_by: str, overwrite: bool, way_out: str) -> Iterat
         raise
 
 
-def _claim(folder: Path, made_by: str, overwrite: bool, way_out: str) -> list[str]:
+def _claim(folder: Path, made_by: str, overwrite: bool, elsewhere: str, instead: str) -> list[str]:
     """Put our name on the list in `folder`; the files of the earlier run."""
     there = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     if LIST in there:
         earlier = read_list(folder)
         if earlier.made_by != made_by and not overwrite:
-            raise UserError(f"{folder} holds the files of another run ({printable(earlier.made_by)}); {way_out}")
+            raise UserError(
+                f"{folder} holds the files of another run ({printable(earlier.made_by)}); {elsewhere}, or {instead}"
+            )
         write_json(asdict(FileList(made_by, earlier.files)), folder / LIST)
         return earlier.files
     if there:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise UserError(
-            f"{folder} holds {printable(there[0])}{more} that no {LIST} lists; give another folder, or remove them"
-        )
+        raise UserError(f"{folder} holds {printable(there[0])}{more} that no {LIST} lists; {elsewhere}, or remove them")
     try:
         with (folder / LIST).open("x", encoding="utf-8") as file:  # of two that start at once, one is refused
             json.dump(asdict(FileList(made_by, [])), file)
     except FileExistsError:
-        raise UserError(f"{folder} was taken by another run just now; {way_out}") from None
+        raise UserError(f"{folder} was taken by another run just now; {elsewhere}") from None
     return []
 
 

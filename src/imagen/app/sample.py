@@ -8,13 +8,14 @@ from omegaconf import DictConfig, ListConfig
 
 from imagen.app.outputs import Claim, claimed, own_folder
 from imagen.app.sampling import Studio, open_studio, settings_for
+from imagen.diffusion.guidance import check_guidance
 from imagen.errors import UserError
 from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.prompts import file_prompts, list_prompts
 from imagen.instantiation import resolved
 from imagen.pictures import labelled_grid, save_png
 
-TAKEN = "give another out=, or overwrite=true, which removes exactly those"
+ELSEWHERE, INSTEAD = "give another out=", "overwrite=true, which removes exactly those"
 GRID_ROWS, GRID_COLUMNS = 256, 32
 """More prompts and pictures of each are saved, and not shown in grid.png: it would be too large to be looked at."""
 
@@ -29,7 +30,7 @@ def sample(config: DictConfig) -> None:
     studio = open_studio(config)
     weights = _weights(config, len(studio.cascade.stages))
     began = f"sample.py, {datetime.now().astimezone().isoformat(' ')}"
-    with claimed(own_folder(config), began, config.overwrite, TAKEN) as mine:
+    with claimed(own_folder(config), began, config.overwrite, ELSEWHERE, INSTEAD) as mine:
         _sample(prompts, weights, config, studio, mine)
 
 
@@ -103,4 +104,6 @@ def _weights(config: DictConfig, stages: int) -> list[float]:
         raise UserError("guidance_weights=[]: give a number, or one for each stage as guidance_weights=[3,1.5]")
     if len(values) > max(stages, 2) and config.cascade.stop_at is None:
         raise UserError(f"guidance_weights={given}: {len(values)} weights for {stages} stages; leave out the surplus")
+    for value in values:
+        check_guidance(value, rescale=0)
     return values[:stages]

@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig
 
 from imagen.app.curves import CascadeCurve
-from imagen.app.sampling import listed, settings_for
+from imagen.app.sampling import listed
 from imagen.data.pixels import to_uint8
 from imagen.diffusion.recording import evenly, recording
 from imagen.evaluation.curves import check_weights
@@ -58,7 +58,7 @@ def _sample(curve: CascadeCurve, texts: Sequence[str], weights: Sequence[float],
     pictures: dict[str, list[torch.Tensor]] = {name: [] for name in stages}
     log_snrs: dict[str, list[float]] = {}
     for weight in weights:
-        settings = settings_for(curve.config, len(stages), [stage["guidance_weight"] for stage in curve.stages(weight)])
+        settings = curve.settings(weight)
         recorders = [recording(one.sampler) for one in settings]
         recorded = [replace(one, sampler=recorder) for one, recorder in zip(settings, recorders, strict=True)]
         curve.studio.images(texts, range(len(texts)), recorded)

@@ -1,5 +1,6 @@
 """Where captioned pictures come from."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from copy import copy
@@ -234,6 +235,11 @@ class Rows(_Selection):
     def __init__(self, source: Source, rows: Sequence[int]) -> None:
         super().__init__(source)
         self._rows = np.asarray(rows, np.int64)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        rows = hashlib.sha256(self._rows.tobytes()).hexdigest()
+        return {"selection": type(self).__name__, "rows_sha256": rows, "of": self.source.identity}
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -5,7 +5,6 @@ unconditional. The weights of the two estimates sum to 1 and x0 is affine in eps
 eq. 2, stated there for eps.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -127,9 +126,13 @@ def combine(x0_cond: Images, x0_uncond: Images, weight: float | int, rescale: fl
     return x0 * (1 + rescale * (ratio - 1))
 
 
+LARGEST_WEIGHT = 1e30
+"""What is far beyond it overflows float32, and would be found out only while sampling."""
+
+
 def check_guidance(weight: float | int, rescale: float | int) -> None:
-    """Raises UserError unless weight is finite and not negative, and rescale in [0, 1]."""
-    if not 0 <= weight < math.inf:
-        raise UserError(f"guidance weight is {weight}; it must be finite and at least 0 (1 is off)")
+    """Raises UserError unless weight is in [0, LARGEST_WEIGHT], and rescale in [0, 1]."""
+    if not 0 <= weight <= LARGEST_WEIGHT:
+        raise UserError(f"guidance weight is {weight}; it must be at least 0 (1 is off) and at most {LARGEST_WEIGHT:g}")
     if not 0 <= rescale <= 1:
         raise UserError(f"guidance rescale is {rescale}; it must be in [0, 1] (0 is off)")

@@ -21,6 +21,15 @@ COLOURS = ("#0b6bcb", "#d9480f")
 LINES = ("-", "--", ":", "-.")
 
 
+def comparison_files(one: Side, other: Side) -> list[str]:
+    """The names of the files that `write_comparison` writes.
+
+    Raises UserError when the two cannot be compared.
+    """
+    labels = dict.fromkeys(pair.cell.curve for pair in pair_up(one, other))
+    return ["compare.png", *(f"compare-{file_label(label)}.png" for label in labels), "compare.md", "compare.html"]
+
+
 def write_comparison(one: Side, other: Side, out: Path) -> None:
     """Write compare.md, compare.html (one file, its pictures inside), the plot and the grids to the folder `out`.
 

@@ -9,16 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from math import isfinite
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from imagen.diffusion.guidance import LARGEST_WEIGHT
 from imagen.errors import UserError
 
 LABEL = re.compile(r"[\w(][\w .,:+=()-]*")
-"""Labels name files and folders."""
+LONGEST_LABEL = 100
+"""Labels name files and folders: no more bytes, since names of files have at most 255."""
 
 
 SamplerFunction = Callable[..., Tensor | np.ndarray]
@@ -54,7 +55,7 @@ class Plan:
 
     Args:
         curves: by label; a label is a word or a few (letters, digits, blanks and ``.,:+=()-``).
-        weights: guidance weights, 1 is no guidance; finite, not negative, all different.
+        weights: guidance weights, 1 is no guidance; in [0, LARGEST_WEIGHT], all different.
         weight_of: whose weight it is: what the axes of the plots say.
 
     Raises:
@@ -94,27 +95,38 @@ def file_label(label: str) -> str:
     return label.replace(" ", "_")
 
 
-def check_labels(labels: Sequence[str]) -> None:
-    """Raises UserError unless there is a label, and all can name files, different ones."""
+def check_labels(labels: Sequence[str], where: str = "guidance.curves") -> None:
+    """Raises UserError unless there is a label, and all can name files, different ones also where case is ignored."""
     if not labels:
-        raise UserError("guidance.curves is empty; give at least one, e.g. dynamic")
+        raise UserError(f"{where} is empty; give at least one, e.g. dynamic")
     for label in labels:
-        if not isinstance(label, str) or not LABEL.fullmatch(label):
+        if not is_label(label):
             raise UserError(
-                f"guidance.curves: the label {label!r} cannot name a file; use letters, digits, blanks and .,:+=()-"
+                f"{where}: the label {label!r:.120} cannot name a file; use at most {LONGEST_LABEL} bytes of letters, "
+                "digits, blanks and .,:+=()-"
             )
-        if [file_label(str(other)) for other in labels].count(file_label(label)) > 1:
-            raise UserError(f"guidance.curves: two labels name the file {file_label(label)!r}; change one of them")
+    files = [file_label(label).casefold() for label in labels]
+    for label, file in zip(labels, files, strict=True):
+        if files.count(file) > 1:
+            raise UserError(f"{where}: two labels name the file {file_label(label)!r}; change one of them")
+
+
+def is_label(value: object) -> bool:
+    """Whether `value` can be the label of a curve."""
+    return isinstance(value, str) and LABEL.fullmatch(value) is not None and len(value.encode()) <= LONGEST_LABEL
 
 
 def check_weights(weights: Sequence[Any]) -> list[float]:
-    """The weights as the user wrote them, ascending. Raises UserError unless there is at least one, all are finite, not
-    negative and different."""
+    """The weights as the user wrote them, ascending. Raises UserError unless there is at least one, all are in
+    [0, LARGEST_WEIGHT] and different."""
     if not weights:
         raise UserError("guidance.weights is empty; give at least one weight, e.g. [1, 3]")
     for weight in weights:
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight) or weight < 0:
-            raise UserError(f"guidance weight {weight!r} is not a finite number of 0 or more (1 is no guidance)")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= LARGEST_WEIGHT:
+            raise UserError(
+                f"guidance weight {weight!r:.60} is not a finite number of 0 or more (1 is no guidance), at most "
+                f"{LARGEST_WEIGHT:g}"
+            )
     values = sorted(float(weight) for weight in weights)
     for one, other in pairwise(values):
         if one == other:

@@ -27,6 +27,7 @@ from imagen.evaluation.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult,
 from imagen.evaluation.summary import Summary
 from imagen.evaluation.sweep import Job, Panel, Stopwatch, Sweep
 from imagen.files import user_path
+from imagen.names import is_name
 
 
 class Evaluation:
@@ -96,12 +97,13 @@ class Evaluation:
         started = time.perf_counter()
         sweep = self._sweep()
         jobs = {cell.name: self._job(plan, cell) for cell in plan.cells}
-        blocks = sweep.run(jobs, "sweep", self.count)
-        cells = {cell: blocks[cell.name] for cell in plan.cells}
-        resolution = cells[plan.cells[0]].resolution
-        controls = sweep.run(self._controls(resolution), "controls", self.count)
+        # What the sweep is compared with comes before it: there pictures may be missing, damaged or too small.
+        resolution = self._first_block(sweep, plan, jobs).resolution
         with hold(self.out / "locks" / "reference", wait=True):
             features = reference_features(self.reference, self.panel.judges, resolution, self.out / "reference")
+        controls = sweep.run(self._controls(resolution), "controls", self.count)
+        blocks = sweep.run(jobs, "sweep", self.count)
+        cells = {cell: blocks[cell.name] for cell in plan.cells}
 
         def extend(chosen: list[Cell], count: int) -> dict[Cell, Block]:
             longer = sweep.run({cell.name: jobs[cell.name] for cell in chosen}, "more pictures", count)
@@ -112,6 +114,13 @@ class Evaluation:
             comparison = self._comparison(features)
             spending = spend(self.budget, cells, comparison, extend, len(self.all_prompts), self.block_size)
         return Made(cells, controls, features, spending, sweep.stopwatch, started)
+
+    def _first_block(self, sweep: Sweep, plan: Plan, jobs: Mapping[str, Job]) -> Block:
+        """Of the first cell: the size of its pictures is that of all."""
+        first = plan.cells[0].name
+        block = sweep.run({first: jobs[first]}, "first pictures", min(self.block_size, self.count))[first]
+        sweep.stopwatch.reused -= len(block)  # the sweep reads it again
+        return block
 
     def identity(self) -> dict[str, Any]:
         """All that the numbers of a cell depend on, but its prompts, curve and weight."""
@@ -222,6 +231,10 @@ def _distinct(judges: Mapping[str, Extractor] | Sequence[Extractor]) -> list[Ext
     if not names:
         raise UserError("metrics.judges is empty; give at least one judge")
     for name in names:
+        if not all(is_name(part) for part in name.split(":")):  # files, plots and logs are named after it
+            raise UserError(
+                f"judge {name!r:.120}: its name may have letters, digits, '.', '_' and '-', such as my-judge"
+            )
         if names.count(name) > 1:
             raise UserError(f"two judges are called '{name}'; give each its own name")
     return judges

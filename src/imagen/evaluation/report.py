@@ -50,6 +50,8 @@ def write_report(results: Results, out: Path) -> None:
     write_text(as_csv(results), out / "sweep.csv")
     plot_pareto(results, out / "pareto.png")
     plot_metrics(results, out / "metrics.png")
+    for old in out.glob("grid-*.png"):  # of curves that were left out since
+        old.unlink()
     for label in results.curves:
         _write_grid(results, label, out / f"grid-{file_label(label)}.png")
     write_text(as_markdown(results, [path.name for path in strip_files(out)]), out / "report.md")

@@ -10,20 +10,25 @@ from imagen.evaluation.metric import ALIGNMENT, FRECHET
 from imagen.evaluation.plot_style import around
 from imagen.evaluation.results import GROUND_TRUTH, CellResult, Results
 
+LARGEST_STEP = 1 << 53
+"""TensorBoard's pages hold steps in floats of 53 bits."""
+
 
 def write_tensorboard(results: Results, folder: Path) -> None:
-    """Each curve is a run: scalars and pictures at step round(100 · w), and under CUSTOM SCALARS each number with its
-    interval. Each cell is a run of its own under HPARAMS, whose scatter matrix is an interactive Pareto plot: alignment
-    and distance come first. An earlier log in `folder` is replaced."""
+    """Each curve is a run: scalars and pictures at the steps of `steps_of`, and under CUSTOM SCALARS each number with
+    its interval. Each cell is a run of its own under HPARAMS, whose scatter matrix is an interactive Pareto plot:
+    alignment and distance come first. An earlier log in `folder` is replaced."""
     from torch.utils.tensorboard import SummaryWriter
 
     shutil.rmtree(folder, ignore_errors=True)
+    steps = steps_of(results.weights)
     for number, label in enumerate(results.curves):
         with SummaryWriter(folder / label) as writer:
             if number == 0:  # one layout serves all runs
                 writer.add_custom_scalars(_margin_charts(results))
+                writer.add_text("step", "\n".join(f"{step}: guidance weight {w!r}" for w, step in steps.items()))
             for result in results.curve(label):
-                _write_cell(writer, result, results)
+                _write_cell(writer, result, results, steps[result.cell.guidance_weight])
             if GROUND_TRUTH in results.controls:
                 note = "\n".join(f"{name}: {value:.5g}" for name, value in results.controls[GROUND_TRUTH].items())
                 writer.add_text("real pictures", note)
@@ -31,7 +36,7 @@ def write_tensorboard(results: Results, folder: Path) -> None:
         settings = {"guidance_weight": result.cell.guidance_weight, "curve": result.cell.curve}
         metrics = {_tag(name): result.metrics[name] for name in _pareto_first(results) if name in result.metrics}
         with SummaryWriter(folder / run_name(result)) as writer:
-            writer.add_hparams(settings, metrics, run_name=".", global_step=step_of(result))
+            writer.add_hparams(settings, metrics, run_name=".", global_step=steps[result.cell.guidance_weight])
 
 
 def run_name(result: CellResult) -> str:
@@ -39,13 +44,19 @@ def run_name(result: CellResult) -> str:
     return f"w{result.cell.guidance_weight!r} {file_label(result.cell.curve)}"
 
 
-def step_of(result: CellResult) -> int:
-    """Steps are whole numbers, so hundredths of the guidance weight."""
-    return round(100 * result.cell.guidance_weight)
+def steps_of(weights: Sequence[float]) -> dict[float, int]:
+    """A step for each guidance weight, in the same order. Steps are whole numbers: hundredths of the weight, or finer
+    parts where those do not tell the weights apart; where nothing does down to millionths, or the numbers become too
+    large for TensorBoard, 0, 1, 2, … by ascending weight."""
+    for unit in (100, 1000, 10_000, 100_000, 1_000_000):
+        if max(weights) < LARGEST_STEP / unit:
+            steps = {weight: round(unit * weight) for weight in weights}
+            if len(set(steps.values())) == len(steps):
+                return steps
+    return {weight: step for step, weight in enumerate(sorted(weights))}
 
 
-def _write_cell(writer: Any, result: CellResult, results: Results) -> None:
-    step = step_of(result)
+def _write_cell(writer: Any, result: CellResult, results: Results, step: int) -> None:
     for name, value in result.metrics.items():
         writer.add_scalar(_tag(name), value, step)
         if name in result.intervals:

@@ -1,0 +1,92 @@
+"""What an evaluation was begun as: one that is started again in its folder goes on only if it is the same.
+
+More prompts, weights and curves are still the same evaluation; another seed, judge, cascade or prompt is another one.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from imagen.errors import UserError
+from imagen.evaluation.arrays import fingerprint
+from imagen.evaluation.curves import Plan
+from imagen.evaluation.harness import Evaluation
+from imagen.evaluation.lock import hold
+from imagen.files import write_json
+from imagen.foreign import read_json
+from imagen.names import printable
+
+FILE = "evaluation.json"
+
+OURS = {"blocks", "locks", "reference", "stages", "strips.safetensors", "evaluation.json"}
+"""What there may be of an evaluation of an earlier version, without results: named by all it depends on."""
+
+
+def keep_identity(evaluation: Evaluation, plan: Plan) -> None:
+    """Note in the folder of `evaluation` what it is, or compare with what was noted.
+
+    Raises:
+        UserError: where another evaluation was begun there, naming the first fact that differs with both values, or
+            where there is something else.
+    """
+    folder, texts = evaluation.out, evaluation.all_prompts.texts
+    facts = {**evaluation.identity(), "reference": dict(evaluation.reference.identity), "curves": plan.identities}
+    facts = json.loads(json.dumps(facts))  # as they are read back
+    with hold(folder / "locks" / "identity", wait=True):
+        begun = _begun(folder)
+        if begun is not None:
+            _insist_on_same(folder, begun, facts, texts)
+            facts["curves"] = {**begun["curves"], **facts["curves"]}
+        longer = begun is None or begun.get("prompts_count", 0) < len(texts)
+        count = len(texts) if longer else begun["prompts_count"]
+        digest = fingerprint(texts) if longer else begun["texts_sha256"]
+        wanted = {**facts, "prompts_count": count, "texts_sha256": digest}
+        if wanted != begun:
+            write_json(wanted, folder / FILE)
+
+
+def _begun(folder: Path) -> dict[str, Any] | None:
+    """The facts of the evaluation in `folder`, None where there is none. Raises UserError for anything else there."""
+    way_out = "give another name=..., or remove this folder"
+    for name in (FILE, "results.json"):  # the second where an earlier version finished it
+        if (folder / name).is_file():
+            found = read_json(folder / name, way_out)
+            sound = isinstance(found, dict) and isinstance(found.get("curves"), dict)
+            if not sound or type(found.get("prompts_count", 0)) is not int:
+                raise UserError(f"{folder / name} does not say of which evaluation it is; {way_out}")
+            return found
+    other = sorted(path.name for path in folder.iterdir() if path.name not in OURS and not path.name.startswith("."))
+    if other:
+        raise UserError(f"{folder} holds {printable(other[0])}, which is not of an evaluation; {way_out}")
+    return None
+
+
+def _insist_on_same(folder: Path, begun: Mapping[str, Any], wanted: Mapping[str, Any], texts: list[str]) -> None:
+    for key in ("seed", "prompts", "judges", "checker", "reference"):
+        _refuse_difference(folder, key, begun.get(key), wanted[key])
+    for label, curve in wanted["curves"].items():
+        if label in begun["curves"]:
+            _refuse_difference(folder, f"curves.{label}", begun["curves"][label], curve)
+    count = begun.get("prompts_count", 0)
+    if 0 < count <= len(texts):
+        found = fingerprint(texts[:count])
+        _refuse_difference(folder, f"texts_sha256 of {count} prompts", begun.get("texts_sha256"), found)
+
+
+def _refuse_difference(folder: Path, key: str, begun: Any, wanted: Any) -> None:
+    """Down to the first value that differs, which is named."""
+    if begun == wanted:
+        return
+    if isinstance(begun, dict) and isinstance(wanted, dict):
+        for name in sorted(begun.keys() | wanted.keys()):
+            _refuse_difference(folder, f"{key}.{name}", begun.get(name), wanted.get(name))
+    if isinstance(begun, list) and isinstance(wanted, list) and len(begun) == len(wanted):
+        for number, (one, other) in enumerate(zip(begun, wanted, strict=True)):
+            _refuse_difference(folder, f"{key}[{number}]", one, other)
+    raise UserError(
+        printable(
+            f"{folder} was begun with {key}={begun!r:.100} and cannot go on with {wanted!r:.100}; give another "
+            "name=..., or remove that folder"
+        )
+    )
