@@ -80,8 +80,8 @@ def insist_on_agreement(results: Sequence[Mapping[str, Any]], names: Sequence[st
     """Raises UserError, naming the fact, when evaluations were measured in different ways."""
     for name, found in zip(names[1:], results[1:], strict=True):
         for fact in MUST_AGREE:
-            if found[fact] != results[0][fact]:
-                raise UserError(f"{names[0]} and {name} differ in {fact}: {results[0][fact]} and {found[fact]}")
+            if found.get(fact) != results[0].get(fact):
+                raise UserError(f"{names[0]} and {name} differ in {fact}: {results[0].get(fact)} and {found.get(fact)}")
 
 
 def compare_curves(

@@ -10,6 +10,7 @@ import torch
 from imagen.errors import UserError
 from imagen.evaluation.arrays import Pixels
 from imagen.evaluation.blocks import save_atomically
+from imagen.evaluation.foreign_results import check_archive
 from imagen.evaluation.jackknife import Jackknife
 from imagen.evaluation.results import Results
 
@@ -60,9 +61,10 @@ def read_archive(folder: Path) -> Archive:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["archive"])
             pictures = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        check_archive(header, pictures, str(path))
         jackknives = {
             cell: {
-                metric: Jackknife(numbers[0], torch.tensor(numbers[1:], dtype=torch.float64))
+                metric: Jackknife(float(numbers[0]), torch.tensor(numbers[1:], dtype=torch.float64))
                 for metric, numbers in metrics.items()
             }
             for cell, metrics in header["jackknives"].items()
