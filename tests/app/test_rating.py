@@ -79,3 +79,26 @@ def test_a_cell_is_not_compared_with_itself_and_the_key_of_another_page_is_kept(
     assert call(monkeypatch, "make", folder, "--seed", "1") == 2
     assert "choose another --out" in capsys.readouterr().err
     assert (tmp_path / "e/rating/key.json").read_bytes() == before
+
+
+def test_ratings_of_another_page_are_kept_and_a_name_does_not_lead_elsewhere(tmp_path, monkeypatch, capsys):
+    keys = {}
+    for name in ("e", "f"):
+        assert (
+            call(monkeypatch, "make", evaluation(tmp_path / name), "--cell", "dynamic-w3.0", "--seed", str(len(keys)))
+            == 0
+        )
+        keys[name] = json.loads((tmp_path / name / "rating/key.json").read_text())
+        answers = {"format": 1, "page": keys[name]["page"], "rater": "anna", "answers": answer_all(keys[name])}
+        (tmp_path / f"{name}.json").write_text(json.dumps(answers))
+
+    def read(name):
+        key = str(tmp_path / name / "rating/key.json")
+        return call(monkeypatch, "read", str(tmp_path / f"{name}.json"), "--key", key, "--out", str(tmp_path / "out"))
+
+    assert keys["e"]["page"] != keys["f"]["page"]
+    assert [read("e"), read("e"), read("f")] == [0, 0, 2]
+    assert "ratings.json is of another page; choose another --out" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out" / "ratings.json").read_text())["page"] == keys["e"]["page"]
+    assert call(monkeypatch, "make", "../../../elsewhere") == 2
+    assert "'../../../elsewhere' is not a name" in capsys.readouterr().err

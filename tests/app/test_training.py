@@ -41,6 +41,8 @@ def test_every_stage_trains_validates_draws_and_exports(stage, compose_config):
     again = export(run, run / "from the checkpoint")
     for name in ("config.json", "model.safetensors"):
         assert (again / name).read_bytes() == (run / "export" / name).read_bytes()
+    with pytest.raises(UserError, match="holds an exported stage already; give another --out"):
+        export(run, again)
     assert_raw_and_averaged_weights_can_be_sampled(run)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -60,6 +61,14 @@ def test_another_cascade_under_the_same_label_is_refused_also_when_it_was_left_o
     begin(plan(sampler, labels=("static",)))
     with pytest.raises(UserError, match=r"curves\.dynamic\.cascade='cascade' and cannot go on with 'other'"):
         begin(plan(sampler, labels=("dynamic",), cascade="other"))
+
+
+def test_other_curves_only_or_another_moved_weight_are_another_evaluation(begin, sampler):
+    begin()
+    with pytest.raises(UserError, match=re.escape("curves=['dynamic', 'static'] and cannot go on with ['a', 'b']")):
+        begin(plan(sampler, labels=("a", "b")))
+    with pytest.raises(UserError, match="weight_of='base stage' and cannot go on with 'super-resolution stages'"):
+        begin(replace(plan(sampler), weight_of="super-resolution stages"))
 
 
 def test_another_judge_is_refused(begin, tmp_path):

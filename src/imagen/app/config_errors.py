@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -47,19 +48,50 @@ def _no_such_choice(wanted: str, group: str, options: list[str]) -> str:
 
 
 def _nearest_key(key: str, conf: Path, config_name: str) -> str:
-    from hydra import compose, initialize_config_dir
+    """What to say of a key that is not there: with which choice it is, of which command it is, or what is near."""
+    from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
-        return nearest_key(key, list(keys_of(OmegaConf.to_container(compose(config_name), resolve=False))))
+        if choices := _choices_with(key, conf, config_name):
+            return f"; it exists only with {' or '.join(choices[:4])}{' or others' if len(choices) > 4 else ''}"
+        known = _known_keys(config_name)
+        others = [path.stem for path in sorted(conf.glob("*.yaml")) if path.stem != config_name]
+        if commands := [f"{name}.py" for name in others if key in _known_keys(name)]:
+            return f"; it is one of {' and '.join(commands)}"
+    return nearest_key(key, known)
 
 
 def nearest_key(key: str, known: Sequence[str]) -> str:
     """What to say after "no such key": the one of `known` that was meant, or how to see them."""
     same_name = [candidate for candidate in known if candidate.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-    near = same_name[:1] or difflib.get_close_matches(key, known, n=1)
+    near = difflib.get_close_matches(key, same_name or known, n=1) or same_name[:1]
     return f"; did you mean {near[0]}?" if near else "; python <entry>.py --cfg job prints every key"
+
+
+def _choices_with(key: str, conf: Path, config_name: str) -> list[str]:
+    """`group=choice` for every choice, of the groups whose values `key` would be among, that has it."""
+    from hydra import compose
+    from hydra.errors import HydraException
+
+    chosen = compose(config_name, return_hydra_config=True).hydra.runtime.choices
+    found = []
+    for group in chosen:
+        place, _, package = group.partition("@")
+        if group.startswith("hydra/") or not f"{key}.".startswith(f"{package or place.replace('/', '.')}."):
+            continue
+        for choice in sorted(path.stem for path in (conf / place).glob("*.yaml")):
+            with suppress(HydraException):
+                if key in _known_keys(config_name, f"{group}={choice}"):
+                    found.append(f"{group}={choice}")
+    return found
+
+
+def _known_keys(config_name: str, *overrides: str) -> list[str]:
+    from hydra import compose
+
+    return list(keys_of(OmegaConf.to_container(compose(config_name, overrides=list(overrides)), resolve=False)))
 
 
 def keys_of(node: object, prefix: str = "") -> Iterator[str]:

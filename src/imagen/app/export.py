@@ -14,14 +14,18 @@ def export(run: Path, out: Path | None = None) -> Path:
     """Export the averaged weights of the last checkpoint of `run` into `out`, by default `run`/export.
 
     Raises:
-        UserError: if there is no configuration or no checkpoint, or either is damaged.
+        UserError: if there is no configuration or no checkpoint, or either is damaged; or if `out` holds a stage, which
+            may be of another run.
     """
     from imagen.app.run_weights import AVERAGED, read_checkpoint, saved_sections
     from imagen.app.runs import RunFolder
     from imagen.app.sampling_command import sampling_command
-    from imagen.stages.export import default_card, export_stage
+    from imagen.errors import UserError
+    from imagen.stages.export import CONFIG, default_card, export_stage
 
     folder = RunFolder(run)
+    if out is not None and out.resolve() != folder.export.resolve() and (out / CONFIG).exists():
+        raise UserError(f"{out} holds an exported stage already; give another --out, or remove it")
     description, denoiser = read_checkpoint(folder.last_checkpoint, AVERAGED)
     out = out or folder.export
     text = saved_sections(run / "config.yaml").text

@@ -73,14 +73,30 @@ def read(arguments: argparse.Namespace) -> None:
     text = as_markdown(scores, said)
     print(printable_lines(text))
     if arguments.out:
+        _refuse_other_page(arguments.out / "ratings.json", key["page"])
         content = {"page": key["page"], "remarks": said, "scores": [asdict(one) for one in scores]}
         write_json(content, arguments.out / "ratings.json")
         write_text(text, arguments.out / "ratings.md")
 
 
+def _refuse_other_page(path: Path, page: str) -> None:
+    """Raise UserError where the ratings of another page would be overwritten; more answers to the same page may be."""
+    from imagen.errors import UserError
+    from imagen.foreign import read_json
+
+    found = read_json(path, "choose another --out") if path.is_file() else {"page": page}
+    if not isinstance(found, dict) or found.get("page") != page:
+        raise UserError(f"{path} is of another page; choose another --out")
+
+
 def _folder(name: str) -> Path:
     """A folder, or the name of an evaluation under outputs/evaluation."""
-    return user_path(name) if user_path(name).is_dir() else ROOT / "outputs" / "evaluation" / name
+    from imagen.names import checked_name
+
+    folder = user_path(name)
+    if folder.is_dir():
+        return folder
+    return ROOT / "outputs" / "evaluation" / checked_name(name, "no such folder, and as an evaluation")
 
 
 def _cells(chosen: Sequence[str] | None, known: Sequence[Sequence[str]], folders: Sequence[Path]) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 from imagen.errors import UserError
 from imagen.evaluation.arrays import Pixels
 from imagen.evaluation.blocks import save_atomically
+from imagen.evaluation.foreign_results import check_archive
 from imagen.evaluation.jackknife import Jackknife
 from imagen.evaluation.results import Results
 from imagen.files import read_tensors
@@ -67,6 +68,7 @@ def read_archive(folder: Path) -> Archive:
     try:
         metadata, pictures = read_tensors(path)
         header = parse_json(metadata["archive"], str(path), "finish that evaluation with evaluate.py first")
+        check_archive(header, pictures, str(path))
         jackknives = {
             cell: {
                 metric: _jackknife(numbers, header.get("group_sizes", {}).get(cell, {}).get(metric))
@@ -88,4 +90,4 @@ def _jackknife(numbers: list[float], sizes: list[float] | None) -> Jackknife:
     sizes = [1.0] * len(without) if sizes is None else sizes
     if len(sizes) != len(without) or not all(size > 0 for size in sizes):
         raise KeyError(f"{len(sizes)} group sizes for {len(without)} numbers")
-    return Jackknife(value, torch.tensor(without, dtype=torch.float64), torch.tensor(sizes, dtype=torch.float64))
+    return Jackknife(float(value), torch.tensor(without, dtype=torch.float64), torch.tensor(sizes, dtype=torch.float64))

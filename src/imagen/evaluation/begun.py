@@ -1,6 +1,7 @@
 """What an evaluation was begun as: one that is started again in its folder goes on only if it is the same.
 
-More prompts, weights and curves are still the same evaluation; another seed, judge, cascade or prompt is another one.
+More prompts, weights and curves are still the same evaluation; another seed, judge, cascade or prompt is another one,
+and so are other curves only.
 """
 
 import json
@@ -31,7 +32,8 @@ def keep_identity(evaluation: Evaluation, plan: Plan) -> None:
             where there is something else.
     """
     folder, texts = evaluation.out, evaluation.all_prompts.texts
-    facts = {**evaluation.identity(), "reference": dict(evaluation.reference.identity), "curves": plan.identities}
+    depends = {"reference": dict(evaluation.reference.identity), "weight_of": plan.weight_of}
+    facts = {**evaluation.identity(), **depends, "curves": plan.identities}
     facts = json.loads(json.dumps(facts))  # as they are read back
     with hold(folder / "locks" / "identity", wait=True):
         begun = _begun(folder)
@@ -63,8 +65,10 @@ def _begun(folder: Path) -> dict[str, Any] | None:
 
 
 def _insist_on_same(folder: Path, begun: Mapping[str, Any], wanted: Mapping[str, Any], texts: list[str]) -> None:
-    for key in ("seed", "prompts", "judges", "checker", "reference"):
+    for key in ("seed", "prompts", "judges", "checker", "reference", "weight_of"):
         _refuse_difference(folder, key, begun.get(key), wanted[key])
+    if begun["curves"].keys().isdisjoint(wanted["curves"]):
+        _refuse_difference(folder, "curves", sorted(begun["curves"]), sorted(wanted["curves"]))
     for label, curve in wanted["curves"].items():
         if label in begun["curves"]:
             _refuse_difference(folder, f"curves.{label}", begun["curves"][label], curve)
@@ -81,7 +85,7 @@ def _refuse_difference(folder: Path, key: str, begun: Any, wanted: Any) -> None:
     if isinstance(begun, dict) and isinstance(wanted, dict):
         for name in sorted(begun.keys() | wanted.keys()):
             _refuse_difference(folder, f"{key}.{name}", begun.get(name), wanted.get(name))
-    if isinstance(begun, list) and isinstance(wanted, list) and len(begun) == len(wanted):
+    if key != "curves" and isinstance(begun, list) and isinstance(wanted, list) and len(begun) == len(wanted):
         for number, (one, other) in enumerate(zip(begun, wanted, strict=True)):
             _refuse_difference(folder, f"{key}[{number}]", one, other)
     raise UserError(

@@ -8,11 +8,13 @@ from typing import Any
 from imagen.errors import UserError
 from imagen.evaluation.archive import Archive, read_archive
 from imagen.evaluation.curves import Cell
+from imagen.evaluation.foreign_results import check_one_evaluation, check_results
 from imagen.evaluation.jackknife import Interval
 from imagen.evaluation.metric import Metric, read_metrics
 from imagen.evaluation.report import FORMAT
 from imagen.evaluation.results import CellResult
 from imagen.foreign import read_json
+from imagen.names import printable
 
 MUST_AGREE = ("judges", "checker", "prompts", "texts_sha256", "reference", "seed", "pictures_per_cell", "resolution")
 """Facts without which a difference of two numbers says nothing about the two models."""
@@ -60,6 +62,7 @@ class Pair:
 def load_side(folder: Path, name: str) -> Side:
     """Raises UserError when the evaluation in `folder` is not there or not finished."""
     side = Side(name, read_results(folder), read_archive(folder))
+    check_one_evaluation(side.results, side.archive.cells, str(folder))
     if side.results.get("fingerprint") != side.archive.fingerprint:
         raise UserError(
             f"compare: results.json and the kept pictures in {folder} are of different evaluations; finish the last one"
@@ -68,8 +71,8 @@ def load_side(folder: Path, name: str) -> Side:
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """The content of results.json. Raises UserError when it is not there, not whole, of another format, or its numbers
-    have names that they may not have."""
+    """The content of results.json. Raises UserError when it is not there, not whole, of another format, or
+    holds something else than it should."""
     path = folder / "results.json"
     try:
         results = read_json(path, "finish that evaluation first")
@@ -81,6 +84,7 @@ def read_results(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"compare: {path} has format {results.get('format')}, this version reads {FORMAT}; evaluate again"
         )
+    check_results(results, str(path))
     read_metrics(results, f"compare: {path}")
     return results
 
@@ -103,7 +107,7 @@ def pair_up(one: Side, other: Side) -> list[Pair]:
 
 def _insist_on_same(fact: str, one: Side, other: Side, mine: Any, others: Any) -> None:
     if mine != others:
-        raise UserError(f"compare: {one.name} and {other.name} differ in {fact}: {mine} and {others}")
+        raise UserError(printable(f"compare: {one.name} and {other.name} differ in {fact}: {mine} and {others}"))
 
 
 def _seeds(side: Side) -> list[int]:
@@ -113,5 +117,9 @@ def _seeds(side: Side) -> list[int]:
 
 
 def _differences(one: CellResult, other: CellResult) -> dict[str, Interval]:
-    both = [metric for metric in one.jackknives if metric in other.jackknives]
+    both = [
+        metric
+        for metric, mine in one.jackknives.items()
+        if metric in other.jackknives and len(mine.without) == len(other.jackknives[metric].without)
+    ]
     return {metric: (other.jackknives[metric] - one.jackknives[metric]).interval for metric in both}

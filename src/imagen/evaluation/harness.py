@@ -101,9 +101,9 @@ class Evaluation:
         resolution = self._first_block(sweep, plan, jobs).resolution
         with hold(self.out / "locks" / "reference", wait=True):
             features = reference_features(self.reference, self.panel.judges, resolution, self.out / "reference")
-        controls = sweep.run(self._controls(resolution), "controls", self.count)
         blocks = sweep.run(jobs, "sweep", self.count)
         cells = {cell: blocks[cell.name] for cell in plan.cells}
+        controls = sweep.run(self._controls(resolution), "controls", self.count)
 
         def extend(chosen: list[Cell], count: int) -> dict[Cell, Block]:
             longer = sweep.run({cell.name: jobs[cell.name] for cell in chosen}, "more pictures", count)

@@ -1,0 +1,32 @@
+"""What is said of a key that is not there."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+
+from imagen.app.command import ROOT
+from imagen.app.config_errors import explain
+
+
+@pytest.mark.parametrize(
+    ("command", "overrides", "expected"),
+    [
+        (
+            "evaluate",
+            ["metrics.reference.source.path=/x"],
+            "metrics.reference.source.path; it exists only with metrics=published or metrics=published_all",
+        ),
+        ("evaluate", ["metrics=published", "metrics.reference.seed=3"], "it exists only with metrics=shapes"),
+        ("train", ["stage.conditioner.low_resolution=8"], "it exists only with stage=sr1 or stage=sr2"),
+        ("train", ["text=none", "text.encoder.path=x"], " or others"),
+        ("sample", ["guidance.weights=[1]"], "it is one of evaluate.py"),
+        ("train", ["stage.optimizer.lrr=1"], "did you mean stage.optimizer.lr?"),
+        ("train", ["zzzzqqq=1"], "--cfg job prints every key"),
+    ],
+)
+def test_a_key_is_named_with_the_choice_or_the_command_that_has_it(command, overrides, expected):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"), pytest.raises(HydraException) as caught:
+        compose(command, overrides=overrides)
+    said = explain(caught.value, ROOT / "conf", command)
+    assert said.startswith(f"no such key: {overrides[-1].partition('=')[0]};")
+    assert said.endswith(expected)
