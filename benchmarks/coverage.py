@@ -56,7 +56,7 @@ def gaussian(count: int, features: int, generator: torch.Generator) -> Tensor:
 
 
 def two_even(count: int, features: int, generator: torch.Generator) -> Tensor:
-    """Two clusters of equal size, 6 standard deviations apart in one direction."""
+    """Two clusters of equal size, 3 standard deviations apart in every feature."""
     return _two(0.5, count, features, generator)
 
 
@@ -85,8 +85,7 @@ def positive(count: int, features: int, generator: torch.Generator) -> Tensor:
 
 def _two(share: float, count: int, features: int, generator: torch.Generator) -> Tensor:
     noise = torch.randn(count, features, generator=generator)
-    noise[:, 0] += 6 * (torch.rand(count, generator=generator) < share)
-    return noise
+    return noise + 3 * (torch.rand(count, 1, generator=generator) < share)
 
 
 Draw = Callable[[int, int, torch.Generator], Tensor]
