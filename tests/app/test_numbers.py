@@ -33,6 +33,8 @@ REFUSED = [
     ("evaluate", "grid_prompts=-1", "grid_prompts=-1 must be a whole number of at least 0"),
     ("evaluate", "budget=1.5", "budget=1.5 must be a whole number of at least 1 or null"),
     ("evaluate", "first_pass=0", "first_pass=0 must be a whole number of at least 1"),
+    ("evaluate", "processes=0", "processes=0 must be a whole number of at least 1"),
+    ("evaluate", "processes=true", "processes=True must be a whole number of at least 1"),
     ("evaluate", "processes=null", "processes=None must be a whole number of at least 1"),
     ("evaluate", "strips.prompts=true", "strips.prompts=True must be a whole number of at least 0"),
     ("evaluate", "strips.moments=0", "strips.moments=0 must be a whole number of at least 1"),

@@ -12,7 +12,6 @@ from small_stages import export_readers_of_shapes_t5
 
 from imagen.app.evaluate import evaluate
 from imagen.app.processes import helping_processes
-from imagen.errors import UserError
 
 SMALL = [
     "sampler.num_steps=1", "sr_sampler.num_steps=1", "cascade.device=cpu", "guidance.weights=[1,3]",
@@ -47,14 +46,6 @@ def test_the_report_of_several_processes_is_computed_on_all_threads(compose_conf
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(threads)
-
-
-@pytest.mark.parametrize("processes", [0, 1.5, True])
-def test_a_wrong_number_of_processes_is_refused(processes, compose_config):
-    config = compose_config("evaluate")
-    config.processes = processes
-    with pytest.raises(UserError, match=r"processes=.* must be a whole number"), helping_processes(config):
-        pass
 
 
 def test_a_mistake_in_the_body_ends_the_other_processes(compose_config, tmp_path):
