@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -130,6 +132,13 @@ def test_a_row_names_pictures_within_the_folder_only(encoded, tmp_path):
         problems = list(source.problems(1))
         assert [problem.row for problem in problems] == [2, 3, 4, 5]
         assert {problem.fault for problem in problems} == {Fault.OUTSIDE}
+
+
+def test_a_pipe_among_parquet_files_is_not_waited_for(table, tmp_path):
+    table.to_parquet(tmp_path / "a.parquet")
+    os.mkfifo(tmp_path / "b.parquet")
+    with pytest.raises(UserError, match=r"b\.parquet is not a file; remove it"):
+        HuggingFaceSource(str(tmp_path), "train")
 
 
 def test_a_column_of_lists_holds_several_captions(encoded, tmp_path):

@@ -138,6 +138,13 @@ def test_every_picture_that_can_be_decoded_is_one_in_a_tar(shards, archive, jpeg
     assert len(source) == len(suffixes)
 
 
+def test_a_pipe_among_the_shards_is_not_waited_for(shards, archive, sample, tmp_path):
+    archive("00000.tar", sample(0))
+    os.mkfifo(tmp_path / "00001.tar")
+    with pytest.raises(UserError, match=r"00001\.tar is not a regular file"):
+        shards(tmp_path)
+
+
 def test_a_json_member_may_hold_several_captions_and_no_harm(shards, archive, jpeg):
     member = {"a.jpg": jpeg(1), "a.json": b'{"caption": ["one", "other"], "score": NaN}'}
     source = shards(archive("00000.tar", member), "json")

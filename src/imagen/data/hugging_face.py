@@ -176,6 +176,8 @@ def _load_parquet(path: Path, split: str) -> "Dataset":
         if not named and split != "train":
             raise UserError(f"{path}: none of its {len(files)} parquet files is named after the split {split!r}")
         files = named or files
+    if pipe := next((file for file in files if not file.is_file()), None):
+        raise UserError(f"{pipe} is not a file; remove it")
     try:
         return Dataset.from_parquet([str(file) for file in files])
     except Exception as error:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from imagen.errors import UserError
-from imagen.files import write_atomically
+from imagen.files import open_regular, write_atomically
 
 MAX_BYTES = 1 << 28
 """A larger member is not read: it would fill the memory of a loader worker."""
@@ -51,7 +51,7 @@ def members_of(archive: Path) -> Iterator[Member]:
     """
     last = "its beginning"
     try:
-        with tarfile.open(archive, "r:") as tar:
+        with open_regular(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             end = -1
             while (info := tar.next()) is not None:
                 if info.offset <= end or info.size < 0:
@@ -61,7 +61,7 @@ def members_of(archive: Path) -> Iterator[Member]:
                 if info.isreg() and not info.issparse():
                     last = f"member {shown(info.name)}"
                     yield Member(info.name, info.offset_data, info.size)
-            _check_end(tar.fileobj, tar.offset)
+            _check_end(file, tar.offset)
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise UserError(
             f"{archive}: {_why(archive, error)}, after {last}; download the shard again, or remove it"
@@ -128,7 +128,7 @@ def _check_end(file: BinaryIO, offset: int) -> None:
 
 
 def _why(archive: Path, error: Exception) -> str:
-    with archive.open("rb") as file:
+    with open_regular(archive) as file:
         head = file.read(4)
     if head[:2] == b"\x1f\x8b" or head[:3] == b"BZh" or head == b"\xfd7zX":
         return "compressed, so that no member can be read by itself: unpack it to a plain tar"
