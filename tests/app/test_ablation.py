@@ -1,6 +1,7 @@
 """The ablation command from nothing to a plot, with its own code path but for the processes; what it leaves out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,17 @@ from conftest import TINY_NETWORK, options
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from imagen.app.ablation import ABLATIONS, Ablation, Arm, Workplace, commands, finished, read_ablation, run_ablation
+from imagen.app.ablation import (
+    ABLATIONS,
+    Ablation,
+    Arm,
+    Workplace,
+    check_before,
+    commands,
+    finished,
+    read_ablation,
+    run_ablation,
+)
 from imagen.app.command import ROOT
 from imagen.app.evaluate import evaluate
 from imagen.app.train import train
@@ -72,12 +83,42 @@ def test_an_ablation_trains_measures_and_draws(tmp_path):
     assert [arguments[0] for arguments in left] == ["train.py", "evaluate.py"]  # what was exported on the way
 
 
+def never(arguments: Sequence[str]) -> int:
+    raise AssertionError(f"{arguments} was run")
+
+
+@pytest.mark.parametrize(
+    ("whole", "of_the_arm", "expected"),
+    [
+        ({"paper": "z_nothing"}, {}, "no panel 'z_nothing'"),
+        ({}, {"evaluation": "../elsewhere"}, "bag of words: evaluation='../elsewhere' is not a name"),
+        ({}, {"curve": "x/../y"}, "bag of words: the label 'x/../y' cannot name a file"),
+        ({}, {"evaluation": "there"}, "there is of another training than base/bag, which is not finished; remove it"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_before_anything_is_trained(tmp_path, whole, of_the_arm, expected):
+    (tmp_path / "outputs" / "evaluation" / "there").mkdir(parents=True)
+    ablation = one_bag_of_words()
+    ablation = replace(ablation, arms=[replace(ablation.arms[0], **of_the_arm)], **whole)
+    with pytest.raises(UserError) as caught:
+        run_ablation("text", ablation, Workplace(tmp_path), tmp_path / "docs", never)
+    assert expected in str(caught.value)
+
+
+def test_one_evaluation_is_not_made_in_two_ways(tmp_path):
+    ablation = one_bag_of_words()
+    two = replace(ablation, arms=[*ablation.arms, replace(ablation.arms[0], label="other", evaluate="seed=1")])
+    with pytest.raises(UserError, match="other: evaluation bag is another one of the curves"):
+        run_ablation("text", two, Workplace(tmp_path), tmp_path / "docs", never)
+
+
 @pytest.mark.parametrize("name", options("ablation"))
 def test_every_ablation_says_what_it_is_and_all_its_commands_compose(name, tmp_path):
     text = (ABLATIONS / f"{name}.yaml").read_text(encoding="utf-8")
     assert f"# Command: python -m imagen.app.ablation {name}\n" in text
     assert text.startswith("# What: ")
     ablation, place = read_ablation(ABLATIONS / f"{name}.yaml"), Workplace(tmp_path)
+    check_before(ablation, place)
     evaluations = {name for arm in ablation.arms for name in ablation.evaluations(arm)}
     composed = []
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

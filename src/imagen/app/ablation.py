@@ -125,12 +125,37 @@ def _is_trained(folder: Path) -> bool:
     return step >= max_steps(read_saved(saved), saved)
 
 
+def check_before(ablation: Ablation, place: Workplace) -> None:
+    """Refuse what would be found out only after the training.
+
+    Raises:
+        UserError: for names and labels that cannot be, a panel that was not published, an evaluation that is to be two,
+            and one of a training that is about to be replaced.
+    """
+    from imagen.evaluation.ablation_curves import read_published
+    from imagen.evaluation.curves import check_labels
+
+    if ablation.paper:
+        read_published(PUBLISHED, ablation.paper)
+    asked: dict[str, str] = {}
+    for arm in ablation.arms:
+        check_labels([arm.curve], arm.label)
+        trains = arm.run is not None and not _is_trained(place.root / "runs" / arm.run)
+        for name, (_, arguments) in ablation.evaluations(arm).items():
+            folder = place.evaluations / checked_name(name, f"{arm.label}: evaluation")
+            if asked.setdefault(name, arguments) != arguments:
+                raise UserError(f"{arm.label}: evaluation {name} is another one of the curves; give it another name")
+            if trains and folder.exists():
+                raise UserError(f"{folder} is of another training than {arm.run}, which is not finished; remove it")
+
+
 def run_ablation(name: str, ablation: Ablation, place: Workplace, out: Path, run: Runner) -> None:
     """Train, measure, and write <out>/<name>.png and <out>/<name>.md.
 
     Raises:
         UserError: when a command fails, or evaluations do not belong together.
     """
+    check_before(ablation, place)
     for number, arguments in enumerate(commands(ablation, place), start=1):
         print(f"\n[{number}] python {shlex.join(arguments)}", flush=True)
         began = time.monotonic()
@@ -207,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def run() -> None:
         options = parser.parse_args(arguments)
         place = Workplace(options.root.absolute(), options.train, options.evaluate)
-        ablation = read_ablation(ABLATIONS / f"{checked_name(options.name, 'ablation')}.yaml")
+        ablation = read_ablation(ABLATIONS / f"{checked_name(options.name, 'the ablation')}.yaml")
         out = options.out.absolute()
         if options.draw:
             draw_ablation(options.name, finished(ablation, place.evaluations), place.evaluations, out)
