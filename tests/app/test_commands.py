@@ -146,8 +146,8 @@ def test_the_hub_is_asked_only_where_the_configuration_and_the_environment_allow
 
 
 @pytest.mark.parametrize("wanted", ["debug=true", "debug=True", "traceback=true", "traceback=TRUE", "++traceback=True"])
-def test_a_traceback_is_shown_when_asked_for_in_any_way_that_hydra_reads_as_true(wanted, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train.py", wanted])
+def test_a_traceback_is_shown_when_asked_for_in_any_way_that_hydra_reads_as_true(wanted, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", ["train.py", wanted, f"paths.runs={tmp_path}"])
     with pytest.raises(SystemExit) as ended:
         command("train")(lambda config: None)()
     assert ended.value.code == 0

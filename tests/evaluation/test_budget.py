@@ -80,7 +80,7 @@ def test_a_budget_that_does_not_suffice_for_all_goes_to_the_first_pairs():
 
 @pytest.mark.parametrize(("pictures", "first_pass"), [(0, 4), (10, 0), (True, 4)])
 def test_wrong_numbers_are_refused(pictures, first_pass):
-    with pytest.raises(UserError, match="must be a whole number of pictures"):
+    with pytest.raises(UserError, match="must be a whole number of at least 1"):
         Budget(pictures, first_pass)
 
 

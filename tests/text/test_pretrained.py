@@ -23,11 +23,10 @@ def folder(tmp_path, monkeypatch):
         (place / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: pass\n")
         return place
 
-    def asked(*arguments: object) -> str:
-        raise AssertionError("a question was asked")
-
-    monkeypatch.setattr("builtins.input", asked)
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda *arguments: asked.append(arguments) or "n")
     yield changed
+    assert asked == []
     assert not (tmp_path / "ran").exists()
 
 
