@@ -36,9 +36,6 @@ def command(
 
     def wrap(run: Callable[[DictConfig], None]) -> Callable[[], None]:
         def main() -> None:
-            if help_text and {"--help", "-h"} & set(sys.argv[1:]):
-                print(help_text)
-                return
             offline_by_default = "HF_HUB_OFFLINE" not in os.environ
             prepare_environment()
             # Hydra's grammar reads `true` as a boolean, which cannot be the choice of a group.
@@ -46,6 +43,8 @@ def command(
                 "traceback=true" if argument.lower() == "debug=true" else _at_home(argument) for argument in sys.argv
             ]
             started = partial(_run_hydra, config_name, run, offline_by_default)
+            if help_text and {"--help", "-h"} & set(sys.argv[1:]):
+                started = partial(print, help_text)
             sys.exit(run_reporting_errors(started, config_name, interrupted))
 
         return main
