@@ -16,7 +16,6 @@ FITS = [
     (int, 3), (int, -3), (float, 3), (float, 0.5), (bool, True), (str, "3"), (Count, 1), (Natural, 0),
     (int | None, None), (Sequence[int], [1, 2]), (list[float], [1, 0.5]), (tuple[float, float], [0.9, 0.99]),
     (float | Sequence[float], [1]), (Literal["a", 1], "a"), (str | Path, "x"), (Path, "x"), (Any, 1.5), (object, True),
-    (torch.nn.Module, BUILT), (Sequence[torch.nn.Module], [BUILT, BUILT]), (int, BUILT), (Callable[[], int], BUILT),
     (Mapping[str, int], {"a": 1}), (float | torch.Tensor, 1e-3),
 ]  # fmt: skip
 MISFITS = [
@@ -50,6 +49,22 @@ def test_what_python_would_take_for_something_else_does_not_fit(hint, value):
 )
 def test_an_annotation_is_said_in_words(hint, text):
     assert described(hint) == text
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (torch.nn.Module, BUILT), (Sequence[torch.nn.Module], [BUILT, BUILT]), (int, BUILT),
+        (Callable[[], int], BUILT), (Mapping[str, int], {"a": BUILT}),
+    ],
+)  # fmt: skip
+def test_what_is_to_be_built_is_held_to_its_own_signature(hint, value):
+    def draw(value: Any) -> None:
+        raise AssertionError("not called")
+
+    draw.__annotations__["value"] = hint
+    check_arguments(draw, {"value": value}, "here")
+    assert not fits(BUILT, int)
 
 
 def test_the_argument_and_its_place_are_named():

@@ -33,10 +33,10 @@ def test_a_sound_record_is_taken_and_defaults_hold():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"name": 7}, "name is int 7, expected str"),
-        ({"size": True}, "size is bool True, expected int"),
-        ({"size": 2.0}, "size is float 2.0, expected int"),
-        ({"below": "x"}, "below is str 'x', expected int | null"),
+        ({"name": 7}, "name is int 7, expected text"),
+        ({"size": True}, "size is bool True, expected a whole number"),
+        ({"size": 2.0}, "size is float 2.0, expected a whole number"),
+        ({"below": "x"}, "below is str 'x', expected a whole number or null"),
         ({"parts": None}, "parts is null, expected dict"),
         ({"words": ["a", 1]}, "words is list"),
         ({"extra": 1}, "unknown field 'extra'"),

@@ -39,14 +39,24 @@ def check_arguments(target: Callable[..., Any], values: Mapping[str, Any], where
     """
     hints = _hints(target)
     for name, value in values.items():
-        if name in hints and not fits(value, hints[name]):
+        if name in hints and not fits(_passed_over(value), hints[name]):
             raise UserError(f"{where}.{name}={value!r:.80} must be {described(hints[name])}")
+
+
+_BUILT = object()
+
+
+def _passed_over(value: Any) -> Any:
+    """`value` with what is to be built replaced: it is held to its own signature, and fits everywhere."""
+    if isinstance(value, Mapping):
+        return _BUILT if "_target_" in value else {key: _passed_over(one) for key, one in value.items()}
+    return [_passed_over(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def fits(value: Any, hint: Any) -> bool:
     """Whether a plain value is of an annotated type. A bool is no int, an int is a float, a list is any sequence."""
     origin, inner = get_origin(hint), get_args(hint)
-    if isinstance(value, Mapping) and "_target_" in value:
+    if value is _BUILT:
         return True
     if origin is Annotated:
         return fits(value, inner[0]) and all(value >= rule.bound for rule in inner[1:] if isinstance(rule, AtLeast))
@@ -61,7 +71,9 @@ def fits(value: Any, hint: Any) -> bool:
     if hint in NAMES:
         return type(value) is hint
     if origin in (dict, Mapping):
-        return isinstance(value, Mapping)
+        return isinstance(value, Mapping) and all(
+            fits(key, inner[0]) and fits(one, inner[1]) for key, one in value.items()
+        )
     # Of other classes only this is known: no plain value is an object of them.
     return (
         not isclass(hint) or hint in (object, Any) or type(value) not in NAMES or (hint is Path and type(value) is str)

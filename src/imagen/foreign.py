@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
+from imagen.arguments import described, fits
 from imagen.errors import UserError
 from imagen.files import open_regular
 
@@ -53,9 +53,7 @@ def parse_json(content: bytes | str, where: str, way_out: str, allow_nan: bool =
         raise UserError(f"{where}: JSON nested too deeply; {way_out}") from None
     except json.JSONDecodeError as error:
         reason = f"{error.msg} at line {error.lineno} column {error.colno}"
-        raise UserError(
-            f"{where}: not JSON ({error.msg} at line {error.lineno} column {error.colno}); {way_out}"
-        ) from None
+        raise UserError(f"{where}: not JSON ({reason}); {way_out}") from None
     except ValueError as error:  # a number of more digits than Python converts; NaN
         reason = str(error).split(";")[0]
         raise UserError(f"{where}: not JSON ({reason}); {way_out}") from None
@@ -83,25 +81,9 @@ def checked_record(cls: type[Record], value: object, where: str, way_out: str) -
     for name, field in known.items():
         if name not in value and field.default is MISSING and field.default_factory is MISSING:
             raise UserError(f"{where}: the field {name!r} is missing; {way_out}")
-        if name in value and not matches(value[name], hints[name]):
-            raise UserError(f"{where}: {name} is {_kind(value[name])}, expected {_describe(hints[name])}; {way_out}")
+        if name in value and not fits(value[name], hints[name]):
+            raise UserError(f"{where}: {name} is {_kind(value[name])}, expected {described(hints[name])}; {way_out}")
     return cls(**value)
-
-
-def matches(value: object, hint: Any) -> bool:
-    """Whether a JSON value is of an annotated type. A bool is no int, an int is a float."""
-    if hint is Any:
-        return True
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        return any(matches(value, one) for one in arguments)
-    if origin is dict:
-        return isinstance(value, dict) and all(matches(one, arguments[1]) for one in value.values())
-    if origin is list:
-        return isinstance(value, list) and all(matches(one, arguments[0]) for one in value)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool)
 
 
 def _deeper_than(depth: int, value: object) -> bool:
@@ -118,7 +100,3 @@ def _children(node: object) -> list[Any]:
 
 def _kind(value: object) -> str:
     return "null" if value is None else f"{type(value).__name__} {value!r:.60}"
-
-
-def _describe(hint: Any) -> str:
-    return str(getattr(hint, "__name__", None) or hint).replace("NoneType", "null").replace("None", "null")

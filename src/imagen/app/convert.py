@@ -5,9 +5,9 @@ run in converting them either.
 """
 
 import argparse
-from pathlib import Path
 
 from imagen.app.command import prepare_environment, run_reporting_errors
+from imagen.files import user_path
 
 
 def convert(model: str) -> None:
@@ -19,17 +19,16 @@ def convert(model: str) -> None:
     from imagen.fetching.lock import models_folder
     from imagen.text.convert import convert_weights
 
-    folder = Path(model).expanduser()
+    folder = user_path(model)
     made = convert_weights(folder if folder.is_dir() else models_folder() / model)
     print(f"{', '.join(map(str, made))}; pytorch_model.bin beside it is no longer needed")
 
 
 def main() -> None:
+    prepare_environment()
     parser = argparse.ArgumentParser(prog="python -m imagen.app.convert", description=__doc__.splitlines()[0])
     parser.add_argument("model", help="what was fetched, e.g. t5-v1_1-base, or a folder with pytorch_model.bin")
-    arguments = parser.parse_args()
-    prepare_environment()
-    raise SystemExit(run_reporting_errors(lambda: convert(arguments.model)))
+    raise SystemExit(run_reporting_errors(lambda: convert(parser.parse_args().model)))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from imagen.arguments import fits
 from imagen.errors import UserError
 from imagen.evaluation.curves import LABEL, Cell, check_labels, check_weights
 from imagen.evaluation.jackknife import Interval
-from imagen.foreign import checked_record, matches
+from imagen.foreign import checked_record
 
 METRIC = re.compile(r"\w[\w.:+-]*(\[[\w.:+-]+\])?")
 """`fid`, `fd[shapes-judge-a]`, `align[clip:0f1e2d3c]`."""
@@ -105,7 +106,7 @@ def check_archive(header: object, pictures: Mapping[str, Tensor], where: str) ->
         if kept.dtype != torch.uint8 or kept.ndim != 4 or kept.shape[3] != 3 or len(kept) > len(texts):
             _refuse(where, f"pictures of {name!r:.60}", f"{kept.dtype} {tuple(kept.shape)}")
     _check_jackknives(header.get("jackknives"), where)
-    if not matches(header.get("group_sizes", {}), dict[str, dict[str, list[float]]]):
+    if not fits(header.get("group_sizes", {}), dict[str, dict[str, list[float]]]):
         _refuse(where, "group_sizes", header["group_sizes"])
 
 

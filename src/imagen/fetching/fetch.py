@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagen.arguments import fits
 from imagen.errors import UserError
 from imagen.fetching.download import Network, download
 from imagen.fetching.lock import Asset, LockedFile
 from imagen.files import publish, sha256_of_file, write_atomically
-from imagen.foreign import matches, read_json
+from imagen.foreign import read_json
 
 TRUSTED = "fetched.lock"
 """The user's own lock file, in the folder of the models: hashes of files that the shipped one does not know."""
@@ -101,7 +102,7 @@ def read_trusted(models: Path) -> dict[str, str]:
         return {}
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error}); {way_out}") from error
-    if not matches(hashes, dict[str, str]):
+    if not fits(hashes, dict[str, str]):
         raise UserError(f"{path} cannot be read (names and their sha256 are expected); {way_out}")
     return hashes
 
