@@ -11,6 +11,7 @@ from pathlib import Path
 
 from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
 from imagen.errors import UserError
+from imagen.files import user_path
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
@@ -43,8 +44,8 @@ def make_random_t5(like: Path, out: Path, seed: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     prepare_environment()
     parser = argparse.ArgumentParser(prog="python -m imagen.app.random_t5", description=__doc__.splitlines()[0])
-    parser.add_argument("--like", type=Path, default=ROOT / "assets" / "shapes_t5", help="a T5 of the wanted size")
-    parser.add_argument("--out", type=Path, default=ROOT / "cache" / "random_t5")
+    parser.add_argument("--like", type=user_path, default=ROOT / "assets" / "shapes_t5", help="a T5 of the wanted size")
+    parser.add_argument("--out", type=user_path, default=ROOT / "cache" / "random_t5")
     parser.add_argument("--seed", type=int, default=0)
     return run_reporting_errors(lambda: make_random_t5(**vars(parser.parse_args(arguments))))
 
