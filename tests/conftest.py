@@ -1,7 +1,6 @@
 """Compose the real configuration, small enough for a test."""
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,13 +8,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from imagen.app.command import ROOT, prepare_environment
-
-TINY_NETWORK = [
-    "stage.denoiser.network.embedding_features=32",
-    "stage.denoiser.network.levels=[{_target_: imagen.networks.levels.LevelSpec, stride: 2, channels: 32, "
-    "num_blocks: 1, "
-    "attention: {_target_: imagen.networks.attention.SelfAttentionSpec, head_channels: 32, expansion: 1}}]",
-]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,8 +30,3 @@ def compose_config(tmp_path):
             return compose(entry, overrides=[*paths, *overrides], return_hydra_config=False)
 
     return composed
-
-
-def options(group: str) -> list[str]:
-    """The choices of a configuration group."""
-    return sorted(path.stem for path in Path(ROOT / "conf" / group).glob("*.yaml"))

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from conftest import TINY_NETWORK
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
+from small_configurations import TINY_NETWORK
 
 from imagen.app.config_errors import check_configuration
 from imagen.app.evaluate import evaluate

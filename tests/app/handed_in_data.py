@@ -8,10 +8,10 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from conftest import TINY_NETWORK
 from handed_in import SMALL
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from small_configurations import TINY_NETWORK
 
 from imagen.data.loading import Refusal
 from imagen.data.sampler import BatchPlan, Draw

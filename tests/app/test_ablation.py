@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import TINY_NETWORK, options
 from hydra import compose, initialize_config_dir
 from PIL import Image
+from small_configurations import TINY_NETWORK, options
 
 from imagen.app.ablation import (
     ABLATIONS,

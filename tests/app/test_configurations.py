@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import options
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from omegaconf import OmegaConf
+from small_configurations import options
 
 from imagen.arguments import check_arguments
 from imagen.errors import UserError

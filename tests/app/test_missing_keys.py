@@ -14,7 +14,7 @@ from imagen.app.config_errors import explain
         (
             "evaluate",
             ["metrics.reference.source.path=/x"],
-            "metrics.reference.source.path; it exists only with metrics=published or metrics=published_all",
+            "source.path; it exists only with metrics=own_pictures or metrics=published or metrics=published_all",
         ),
         ("evaluate", ["metrics=published", "metrics.reference.seed=3"], "it exists only with metrics=shapes"),
         ("train", ["stage.conditioner.low_resolution=8"], "it exists only with stage=sr1 or stage=sr2"),

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import options
 from omegaconf import OmegaConf
+from small_configurations import options
 from test_training import SMALL
 
 from imagen.app.command import ROOT

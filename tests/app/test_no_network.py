@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TINY_NETWORK
+from small_configurations import TINY_NETWORK
 from small_stages import export_readers_of_shapes_t5
 
 from imagen.app.command import run_reporting_errors

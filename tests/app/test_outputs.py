@@ -11,6 +11,7 @@ from small_stages import export_readers_of_shapes_t5
 
 from imagen.app.command import ROOT
 from imagen.app.evaluate import evaluate
+from imagen.app.numbers import check_numbers
 from imagen.app.outputs import LIST, claimed, own_folder
 from imagen.app.sample import sample
 from imagen.errors import UserError
@@ -115,8 +116,8 @@ def test_a_run_that_fails_early_leaves_no_folder_and_one_that_is_to_overwrite_le
 
 
 def test_overwrite_is_true_or_false(compose_sample, tmp_path):
-    with pytest.raises(UserError, match="overwrite=no must be true or false"):
-        sample(compose_sample(f"out={tmp_path}/out", "overwrite=no"))
+    with pytest.raises(UserError, match="overwrite='no' must be true or false"):
+        check_numbers(compose_sample(f"out={tmp_path}/out", "overwrite=no"))
 
 
 def test_of_two_runs_that_overwrite_the_same_folder_the_later_one_has_it(tmp_path):
@@ -208,15 +209,20 @@ def test_grids_of_curves_that_are_no_longer_asked_for_are_removed(compose_evalua
         (["grid_prompts=-1"], "grid_prompts=-1 must be a whole number of at least 0"),
         (["block_size=2.5"], "block_size=2.5 must be a whole number of at least 1"),
         (["block_size=true"], "block_size=True must be a whole number of at least 1"),
-        (["metrics.judges.a.name=../../esc"], "judge '../../esc'"),
-        (["metrics.judges.a.name='x$\\frac$'"], "judge 'x$"),
+        (["metrics.judges.a.name=../../esc"], "name='../../esc' is not a name"),
+        (["metrics.judges.a.name='x$\\frac$'"], "name='x$"),
     ],
 )
 def test_names_and_numbers_of_an_evaluation_are_checked_before_anything_is_written(
     compose_evaluate, tmp_path, overrides, expected
 ):
+    def command() -> None:
+        config = compose_evaluate(*overrides)
+        check_numbers(config)  # as every command does first
+        evaluate(config)
+
     with pytest.raises(UserError) as caught:
-        evaluate(compose_evaluate(*overrides))
+        command()
     assert expected in str(caught.value)
     assert not (tmp_path / "outputs").exists()
     assert not (tmp_path / "esc").exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import options
+from small_configurations import options
 from test_training import SMALL
 
 from imagen.app.command import ROOT

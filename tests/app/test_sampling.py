@@ -147,22 +147,28 @@ def test_a_sweep_measures_every_weight_and_goes_on_where_it_stopped(compose_conf
     assert page.count("estimates of x0") == 2  # a strip picture of each stage
 
 
-def test_a_sweep_samples_anew_when_a_stage_is_described_in_another_way(compose_config, stages, tmp_path):
+def test_a_sweep_does_not_go_on_when_a_stage_is_described_in_another_way(compose_config, stages, tmp_path):
     folders = [shutil.copytree(stage, tmp_path / Path(stage).name) for stage in stages]
     config = compose_config(
         "evaluate", *FAST, f"cascade.stages=[{','.join(map(str, folders))}]", "guidance=single", "guidance.weights=[3]",
         "prompts.count=6", "block_size=6", f"out={tmp_path}/out", "metrics.reference.count=8", "grid_prompts=2",
     )  # fmt: skip
-    found = []
-    for log_snr_max in (15.0, 3.0, 3.0):
-        path = folders[0] / "config.json"
-        fields = json.loads(path.read_text())
-        path.write_text(json.dumps(fields | {"schedule": fields["schedule"] | {"log_snr_max": log_snr_max}}))
+    evaluate(config)
+    path, out = folders[0] / "config.json", tmp_path / "out"
+    as_it_was, results = path.read_text(), (out / "results.json").read_bytes()
+    fields = json.loads(as_it_was)
+    path.write_text(json.dumps(fields | {"schedule": fields["schedule"] | {"log_snr_max": 3.0}}))
+    with pytest.raises(UserError, match=r"was begun with curves\.dynamic\.stages\[0\]\.stage_sha256="):
         evaluate(config)
-        timing = json.loads((tmp_path / "out" / "timing.json").read_text())
-        found.append(timing["pictures_reused"])
-        assert_the_strips_end_in_the_pictures_of_the_cells(tmp_path / "out", ["dynamic-w3.0"])
-    assert found == [0, 12, 18]  # the controls stay; then everything does
+    (out / "evaluation.json").unlink()  # as in a folder of an earlier version: what is there is not taken for ours
+    (out / "results.json").unlink()
+    for kept in out.glob("*.*"):
+        kept.unlink()
+    shutil.rmtree(out / "tensorboard", ignore_errors=True)
+    evaluate(config)
+    assert json.loads((out / "timing.json").read_text())["pictures_reused"] == 12  # the controls alone
+    assert (out / "results.json").read_bytes() != results
+    assert_the_strips_end_in_the_pictures_of_the_cells(out, ["dynamic-w3.0"])
 
 
 def assert_the_strips_end_in_the_pictures_of_the_cells(out, cells=("dynamic-w1.0", "dynamic-w3.0")):

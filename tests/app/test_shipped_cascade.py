@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 
+from imagen.app.command import ROOT
 from imagen.app.sampling import open_studio, settings_for
 from imagen.data.shapes import check, sample_scene
 

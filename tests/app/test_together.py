@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 from imagen.app.command import ROOT
 from imagen.app.together import run_together
@@ -53,9 +54,11 @@ def test_ctrl_c_reaches_each_command_once(tmp_path):
     parent = (
         f"from imagen.app.together import run_together; run_together({{'base': {python(WAIT, tmp_path / 'ready')!r}}})"
     )
+    hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where the tests themselves do not
     process = subprocess.Popen(
-        [sys.executable, "-c", parent], cwd=ROOT, text=True, stdout=subprocess.PIPE, start_new_session=True
-    )
+        [sys.executable, "-c", parent],
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, start_new_session=True, preexec_fn=hear,
+    )  # fmt: skip
     while not (tmp_path / "ready").exists():
         assert process.poll() is None
         time.sleep(0.01)

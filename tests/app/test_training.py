@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY_NETWORK
 from safetensors.torch import load_file
+from small_configurations import TINY_NETWORK
 
 from imagen.app.export import export
 from imagen.app.run_weights import AVERAGED, RAW, load_weights

@@ -1,6 +1,5 @@
 """The encoder half of pickled weights, once, to the safetensors that are read here."""
 
-import pickle
 import tempfile
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from imagen.errors import UserError
 from imagen.files import publish
 from imagen.text.assets import read_json
 from imagen.text.encoders import encoder_class
+from imagen.text.pretrained import load_pretrained
 
 
 def convert_weights(folder: Path) -> list[Path]:
@@ -24,18 +24,9 @@ def convert_weights(folder: Path) -> list[Path]:
         raise UserError(f"{folder} has safetensors already: nothing is to be converted")
     leaf = encoder_class(read_json(folder / "config.json"))
     with tempfile.TemporaryDirectory(dir=folder, prefix=".converting-") as place:
-        try:
-            leaf.from_pretrained(
-                folder,
-                dtype="auto",  # as it is stored
-                use_safetensors=False,
-                weights_only=True,
-                trust_remote_code=False,
-                local_files_only=True,
-            ).save_pretrained(place)
-        except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f"{folder}: the weights do not load ({reason}); fetch them again") from error
+        # dtype: as it is stored
+        model = load_pretrained(leaf, folder, dtype="auto", use_safetensors=False, weights_only=True)
+        model.save_pretrained(place)
         # The index, which names the shards of a large model, comes last: a model without one is not there yet.
         made = sorted(Path(place).glob("model*"), key=lambda file: file.suffix == ".json")
         for file in made:

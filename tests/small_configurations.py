@@ -1,0 +1,17 @@
+"""What tests ask of the real configuration."""
+
+from pathlib import Path
+
+from imagen.app.command import ROOT
+
+TINY_NETWORK = [
+    "stage.denoiser.network.embedding_features=32",
+    "stage.denoiser.network.levels=[{_target_: imagen.networks.levels.LevelSpec, stride: 2, channels: 32, "
+    "num_blocks: 1, "
+    "attention: {_target_: imagen.networks.attention.SelfAttentionSpec, head_channels: 32, expansion: 1}}]",
+]
+
+
+def options(group: str) -> list[str]:
+    """The choices of a configuration group."""
+    return sorted(path.stem for path in Path(ROOT / "conf" / group).glob("*.yaml"))
