@@ -22,6 +22,7 @@ def load_pretrained(cls: Any, folder: Path, **options: Any) -> Any:
 
     _refuse_code(folder)
     logging.set_verbosity_error()  # its warnings print the folder's texts as they are; what matters we look at
+    logging.disable_progress_bar()
     try:
         return cls.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
     except Exception as error:  # what a settings file of a stranger leads to is not foreseen in any list
