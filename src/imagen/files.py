@@ -27,8 +27,10 @@ def user_path(value: str | Path) -> Path:
     """A path that a user gave, in whatever option or file: `~` is the home folder, also where no shell expands it.
 
     Raises:
-        UserError: if there is no such user.
+        UserError: if it is no text, or there is no such user.
     """
+    if not isinstance(value, str | Path) or not str(value):
+        raise UserError(f"{value!r:.120} is not a path; give a file or a folder")
     try:
         return Path(value).expanduser()
     except RuntimeError:

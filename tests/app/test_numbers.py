@@ -131,3 +131,11 @@ def test_a_guidance_weight_for_no_stage_is_refused_and_only_those_used_are_recor
     else:
         sample(config)
         assert read_settings(tmp_path / "out" / "base" / "00000.png")["guidance"] == used
+
+
+@pytest.mark.parametrize(
+    "override", ["cascade.device=5", "cascade.stages=[1]", "cascade.stages=[null]", "paths.runs=5", "prompts_file=[a]"]
+)
+def test_texts_are_texts(compose_config, override):
+    with pytest.raises(UserError, match="must be"):
+        check_configuration(compose_config("sample", "prompt=a", override))

@@ -234,3 +234,21 @@ def test_jobs_of_a_multirun_of_evaluations_have_names_of_their_own(compose_evalu
     assert own_folder(compose_evaluate("seed=2"), ("name", "out")).name == "default-1"
     monkeypatch.setattr(sys, "argv", ["evaluate.py", "-m", "seed=1,2", "name=s${seed}"])
     assert own_folder(compose_evaluate("seed=2", "name=s${seed}"), ("name", "out")).name == "s2"
+
+
+def test_pictures_are_not_written_behind_a_link_in_somebodys_folder(compose_sample, tmp_path):
+    out, theirs = tmp_path / "out", tmp_path / "theirs"
+    out.mkdir()
+    theirs.mkdir()
+    (theirs / "00000.png").write_text("precious")
+    (out / LIST).write_text(json.dumps({"made_by": "x", "files": []}))
+    (out / "base").symlink_to(theirs)
+    with pytest.raises(UserError, match="base is a symbolic link"):
+        sample(compose_sample(f"out={out}", "overwrite=true"))
+    assert (theirs / "00000.png").read_text() == "precious"
+
+
+@pytest.mark.parametrize("out", ["[1,2]", "null", "''", "7"])
+def test_a_folder_is_text(compose_sample, out):
+    with pytest.raises(UserError, match="give the folder to write into"):
+        own_folder(compose_sample(f"out={out}"))

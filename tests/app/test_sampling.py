@@ -2,11 +2,13 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 from safetensors import safe_open
 from small_stages import export_random_stage, export_readers_of_shapes_t5
@@ -80,7 +82,7 @@ def test_the_same_seed_gives_the_same_pictures_in_any_batch(compose_sample, tmp_
         ([f"prompt={CAPTION}", "cascade.batch_size=0"], "batch_size=0"),
         ([f"prompt={CAPTION}", "cascade.device=cuda"], "no GPU"),
         ([f"prompt={CAPTION}", "cascade.precision=fp16"], "choose auto"),
-        ([f"prompt={CAPTION}", "text.encoder.max_length=64"], "choose the same encoder"),
+        ([f"prompt={CAPTION}", "text.encoder.max_length=64"], "was trained on another text encoder than text= names"),
         ([f"prompt={CAPTION}", "text.encoder.path=/nowhere"], "/nowhere"),
         ([f"prompt={CAPTION}", "cascade.stages=null", "cascade.runs=[nobody]"], "cascade.runs=['nobody']: no finished"),
         (["prompts_file=/nowhere.txt"], "nowhere.txt cannot be read"),
@@ -112,6 +114,26 @@ def test_the_newest_finished_runs_are_found_and_a_stage_that_does_not_fit_is_lef
     assert f"stage base: {tmp_path}/runs/base/mine/export (8 × 8" in printed
     assert "sr1" in printed
     assert "sr2" not in printed
+
+
+def test_newer_stages_of_another_text_encoder_do_not_hide_those_that_fit(stages, tmp_path):
+    runs, shipped = tmp_path / "runs", tmp_path / "shipped"
+    for age, (role, name) in enumerate([("sr1", "other"), ("sr1", "mine"), ("base", "mine")]):
+        folder = runs / role / name / "export"
+        shutil.copytree(Path(stages[0]).parent / role, folder)
+        os.utime(folder / "config.json", (1000 - age, 1000 - age))
+    config = runs / "sr1" / "other" / "export" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"text": {"model": "another"}}))
+    assert find_stages(runs, shipped) == [runs / "base" / "mine" / "export", runs / "sr1" / "mine" / "export"]
+
+
+def test_a_run_of_another_text_encoder_says_how_to_name_it(compose_config, stages, tmp_path):
+    folder = shutil.copytree(stages[0], tmp_path / "runs" / "base" / "mine" / "export")
+    text = OmegaConf.to_container(compose_config("sample", "prompt=a").text, resolve=True)
+    (folder.parent / "config.yaml").write_text(OmegaConf.to_yaml({"stage": {}, "text": text}))
+    config = compose_config("sample", *FAST, f"prompt={CAPTION}", "text.encoder.max_length=64", f"out={tmp_path}/out")
+    with pytest.raises(UserError, match=r"runs/base/mine/export was trained on another .*: add text=shapes_t5"):
+        sample(config)
 
 
 def test_a_run_asked_for_by_name_that_is_missing_or_does_not_fit_is_refused(stages, tmp_path):

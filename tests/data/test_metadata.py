@@ -118,3 +118,14 @@ def test_a_pipe_is_not_waited_for(pictures, tmp_path):
     os.mkfifo(tmp_path / "metadata.jsonl")
     with pytest.raises(UserError, match=r"metadata\.jsonl is not a regular file"):
         ImageFolderSource(folder)
+
+
+def test_a_table_with_two_columns_of_one_name_is_refused(tmp_path):
+    (tmp_path / "metadata.csv").write_text("file_name,text,text\n1.png,a,b\n")
+    with pytest.raises(UserError, match="two columns are called 'text'"):
+        ImageFolderSource(tmp_path)
+
+
+def test_a_cell_may_be_as_long_as_a_line_of_json(tmp_path):
+    (tmp_path / "metadata.csv").write_text(f"file_name,text\n1.png,{'a' * 200_000}\n")
+    assert len(next(iter(ImageFolderSource(tmp_path).captions()))) == 200_000

@@ -21,9 +21,8 @@ def main(config: DictConfig) -> None:
 
     data = instantiate(config.data)
     data.prepare_data()
-    print(
-        f"captions of {data.train.name} and {data.validation.name} are encoded: {config.text.folder}", file=sys.stderr
-    )
+    names = " and ".join(dict.fromkeys((data.train.name, data.validation.name)))
+    print(f"captions of {names} are encoded: {config.text.folder}", file=sys.stderr)
 
 
 if __name__ == "__main__":

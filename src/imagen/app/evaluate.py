@@ -39,7 +39,8 @@ def evaluate(config: DictConfig) -> None:
         write_strips(config, curves, evaluation.prompts.texts)
         made = evaluation.make(plan)
     evaluation.report(plan, made)
-    print(f"report.md, results.json, sweep.csv and plots in {config.out}\n  tensorboard --logdir {config.out}")
+    print(f"report.html, report.md, results.json, sweep.csv and plots in {config.out}")
+    print(f"  tensorboard --logdir {config.out}")
 
 
 def make_evaluation(config: DictConfig) -> Evaluation:

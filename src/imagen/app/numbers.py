@@ -1,4 +1,4 @@
-"""What the numbers of a configuration may be, by their key; those of objects are held by the gate, to their types."""
+"""Of what type the plain values of a configuration are, by their key; those of objects are held by the gate."""
 
 from collections.abc import Sequence
 
@@ -17,6 +17,16 @@ NUMBERS = {
     "cascade.batch_size": Count,
     "cascade.seed": int,
     "cascade.aug_level": float,
+    "cascade.device": str,
+    "cascade.precision": str,
+    "cascade.weights": str,
+    "cascade.stop_at": str | None,
+    "cascade.stages": Sequence[str] | None,
+    "prompts_file": str | None,
+    "paths.runs": str,
+    "paths.cache": str,
+    "paths.outputs": str,
+    "paths.assets": str,
     "guidance_weights": float | Sequence[float],
     "base_guidance": float,
     "sr_guidance": float,
@@ -28,7 +38,7 @@ NUMBERS = {
     "strips.prompts": Natural,
     "strips.moments": Count,
 }
-"""The type of each number that is not handed to a constructor by the gate, in any of the entry points."""
+"""The type of each value that is not handed to a constructor by the gate, in any of the entry points."""
 
 _ABSENT = object()
 

@@ -35,7 +35,7 @@ def own_folder(config: DictConfig, varied_by: Sequence[str] = ("out",)) -> Path:
     Raises:
         UserError: for an empty `out`.
     """
-    if config.out in (None, ""):
+    if not isinstance(config.out, str) or not config.out:
         raise UserError(f"out={config.out}: give the folder to write into")
     number = _job_number()
     folder = user_path(f"{config.out}" if number is None or _varied(varied_by) else f"{config.out}-{number}")
@@ -102,6 +102,7 @@ class Claim:
         """
         if read_list(self.folder).made_by != self.made_by:
             raise UserError(f"{self.folder} was taken over by another run meanwhile; nothing was written there")
+        _refuse_links(self.folder, [*self.earlier, *files])
         _remove(self.folder, self.earlier)
         write_json(asdict(FileList(self.made_by, list(files))), self.folder / LIST)
 
@@ -171,14 +172,22 @@ def read_list(folder: Path) -> FileList:
     return found
 
 
+def _refuse_links(folder: Path, files: Sequence[str]) -> None:
+    """Raises UserError where one of `files` would be written or removed behind a link that stands in `folder`."""
+    for parent in _parents(files):
+        if (folder / parent).is_symlink():
+            raise UserError(f"{folder / parent} is a symbolic link, and what lies behind it is left alone; remove it")
+
+
+def _parents(files: Sequence[str]) -> set[PurePosixPath]:
+    """The folders between a folder and its `files`."""
+    return {parent for file in files for parent in PurePosixPath(file).parents if parent.parts}
+
+
 def _remove(folder: Path, files: Sequence[str]) -> None:
     """Take away `files` of `folder`, and the folders that are empty then."""
-    parents = {parent for file in files for parent in PurePosixPath(file).parents if parent.parts}
-    for parent in parents:
-        if (folder / parent).is_symlink():
-            raise UserError(f"{folder / parent} is a symbolic link, and what lies behind it is not removed; remove it")
     for file in files:
         (folder / file).unlink(missing_ok=True)
-    for parent in sorted(parents, key=lambda parent: len(parent.parts), reverse=True):
+    for parent in sorted(_parents(files), key=lambda parent: len(parent.parts), reverse=True):
         with suppress(OSError):
             (folder / parent).rmdir()

@@ -89,9 +89,11 @@ def _refuse_difference(key: str, saved: object, wanted: object, folder: Path, fr
         for name in sorted(saved.keys() | wanted.keys(), key=str):
             _refuse_difference(f"{key}.{name}", saved.get(name), wanted.get(name), folder, free)
         return
+    # What is of another class would be trained on as if it had always been that.
+    or_say = "" if key.endswith("_target_") else f", or say may_change=[{key}]"
     raise UserError(
         f"{folder} was started with {key}={saved} and cannot resume with {key}={wanted}; give the new run another "
-        f"name, or say may_change=[{key}]"
+        f"name{or_say}"
     )
 
 

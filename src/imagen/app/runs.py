@@ -18,7 +18,7 @@ from imagen.errors import UserError
 from imagen.files import write_atomically
 from imagen.names import is_name, printable
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
-from imagen.stages.export import CONFIG, read_description
+from imagen.stages.export import CONFIG, StageDescription, read_description
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def find_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> li
     Raises:
         UserError: if `names` were given and there is no finished base stage among them, or one that is not used.
     """
-    trained = _newest_exports(runs, names)
+    trained = _exports(runs, names)
     if "base" in trained:
         chain = _fitting(trained)
         if names is not None:
@@ -152,13 +152,14 @@ def find_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> li
             f"cascade.runs={names}: no finished base stage at {runs}/base/<name>/export; train one with "
             f"python train.py stage=base name={names[0] if names else 'default'}"
         )
-    return _fitting({folder.name: folder for folder in sorted(shipped.iterdir()) if (folder / CONFIG).is_file()})
+    return _fitting({folder.name: [folder] for folder in sorted(shipped.iterdir()) if (folder / CONFIG).is_file()})
 
 
-def _refuse_unused(names: list[str], trained: dict[str, Path], chain: list[Path], runs: Path) -> None:
+def _refuse_unused(names: list[str], trained: dict[str, list[Path]], chain: list[Path], runs: Path) -> None:
     """Raise UserError for a run that was asked for by name and is not in the cascade."""
-    for folder in trained.values():
-        if folder not in chain:
+    for role, folders in trained.items():
+        folder = folders[0]
+        if role not in {read_description(used).name for used in chain}:
             raise UserError(
                 f"cascade.runs={names}: {folder} does not fit behind {chain[-1]}; name runs of one cascade, or give "
                 "the stages themselves in cascade.stages"
@@ -172,27 +173,30 @@ def _refuse_unused(names: list[str], trained: dict[str, Path], chain: list[Path]
             )
 
 
-def _newest_exports(runs: Path, names: list[str] | None) -> dict[str, Path]:
-    newest: dict[str, Path] = {}
-    for config in sorted(runs.glob(f"*/*/export/{CONFIG}"), key=lambda path: path.stat().st_mtime):
+def _exports(runs: Path, names: list[str] | None) -> dict[str, list[Path]]:
+    """Exported stages by role, newest first."""
+    found: dict[str, list[Path]] = {}
+    for config in sorted(runs.glob(f"*/*/export/{CONFIG}"), key=lambda path: path.stat().st_mtime, reverse=True):
         run = config.parents[1]
         if not is_name(run.name):
             log.warning("%s is left out: that is no name for a run; rename the folder", printable(str(run)))
         elif names is None or run.name in names:
-            newest[read_description(config.parent).name] = config.parent
-    return newest
+            found.setdefault(read_description(config.parent).name, []).append(config.parent)
+    return found
 
 
-def _fitting(found: dict[str, Path]) -> list[Path]:
-    """The chain base, sr1, sr2, … as far as every stage takes what the one before makes."""
+def _fitting(found: dict[str, list[Path]]) -> list[Path]:
+    """The newest base stage, then the newest sr1, sr2, … that takes what the one before makes and reads the same text;
+    as far as there are such stages."""
     chain: list[Path] = []
-    size = None
+    below: StageDescription | None = None
     for name in ("base", "sr1", "sr2"):
-        if name not in found:
+        for folder in found.get(name, ()):
+            this = read_description(folder)
+            if below is None or (this.low_resolution, this.text) == (below.resolution, below.text):
+                chain.append(folder)
+                below = this
+                break
+        else:
             break
-        description = read_description(found[name])
-        if description.low_resolution != size:
-            break
-        chain.append(found[name])
-        size = description.resolution
     return chain

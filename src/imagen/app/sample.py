@@ -46,7 +46,7 @@ def _sample(prompts: list[str], weights: list[float], config: DictConfig, studio
     rows = [list(pictures[-1][start : start + columns]) for start in starts]
     grid = labelled_grid(rows, prompts[: len(rows)], [f"picture {i}" for i in range(columns)])
     save_png(grid, mine.folder / "grid.png", {"prompts": prompts[: len(rows)], "seed": studio.seed})
-    print(f"{len(captions)} pictures and grid.png in {mine.folder}")
+    print(f"{len(captions)} picture{'s' if len(captions) > 1 else ''} and grid.png in {mine.folder}")
 
 
 def _save(

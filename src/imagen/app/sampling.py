@@ -1,6 +1,8 @@
 """Trained stages made ready to sample from captions; shared by sample.py and evaluate.py."""
 
+import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ import torch
 from omegaconf import DictConfig, ListConfig
 
 from imagen.app.numbers import check_numbers
-from imagen.app.run_weights import AVERAGED, load_weights
+from imagen.app.run_weights import AVERAGED, load_weights, saved_sections
 from imagen.app.runs import find_stages
+from imagen.app.sampling_command import text_overrides
 from imagen.app.trainer import has_fast_bfloat16
 from imagen.cascade import Cascade, SamplingSettings
 from imagen.data.pixels import to_uint8
@@ -92,7 +95,7 @@ def open_studio(config: DictConfig) -> Studio:
             raise UserError(f"cascade.stop_at={how.stop_at}: no such stage here; choose one of {', '.join(names)}")
         stages = stages[: names.index(how.stop_at) + 1]
     text = RememberedText(_text_source(config.text))
-    _check_text(text, stages[0].description.text)
+    _check_text(text, stages[0].description.text, folders[0])
     return Studio(Cascade(stages), text, device, _autocast(how.precision, device), how.batch_size, how.seed)
 
 
@@ -133,11 +136,18 @@ def _text_source(config: DictConfig) -> TextSource:
     return instantiate(config, **changes)
 
 
-def _check_text(text: TextSource, trained_on: dict | None) -> None:
-    if text.fingerprint != trained_on:
-        raise UserError(
-            f"the stages were trained on text {trained_on}, text= names {text.fingerprint}: choose the same encoder"
-        )
+def _check_text(text: TextSource, trained_on: dict | None, stage: Path) -> None:
+    """Raises UserError where `stage` was trained on another text, with the overrides that choose it if known."""
+    if text.fingerprint == trained_on:
+        return
+    way_out = f"name the encoder of {trained_on} in text=..."
+    config = (stage.parent if stage.suffix == ".ckpt" else stage).parent / "config.yaml"
+    with suppress(UserError, OSError):  # an export that came without its run has none
+        way_out = f"add {shlex.join(text_overrides(saved_sections(config).text))}"
+    raise UserError(
+        f"{stage} was trained on another text encoder than text= names ({text.fingerprint}): {way_out}, or take other "
+        "stages with cascade.runs=[...]"
+    )
 
 
 def _device(name: str) -> torch.device:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 import warnings
 from contextlib import nullcontext
@@ -96,13 +97,14 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
         raise SystemExit(128 + number if trainer.is_global_zero else 0)
     _finish(trainer, stage, data, config, run)
     loss = curves.validation.get("val/loss", float("nan"))
+    said = "not measured in so few steps" if math.isnan(loss) else f"{loss:.4f}"
     for logger in trainer.loggers:
         logger.log_metrics({FINAL_LOSS: loss}, step=trainer.global_step)
         logger.save()
     if trainer.is_global_zero:
         print(
             f"{stage.name}: {trainer.global_step} steps in {(time.monotonic() - started) / 60:.1f} min, val/loss "
-            f"{loss:.4f}\n  exported to {run.export}\n  curves and pictures: tensorboard --logdir {run.path}",
+            f"{said}\n  exported to {run.export}\n  curves and pictures: tensorboard --logdir {run.path}",
             flush=True,
         )
 

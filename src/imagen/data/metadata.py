@@ -105,9 +105,12 @@ def _json_records(file: Path, columns: Columns) -> Iterator[tuple[int, Mapping[s
 def _csv_records(file: Path, columns: Columns) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The rows of a table whose first row names the columns; numbered by the line they begin in."""
     with open_regular(file) as stream:
+        csv.field_size_limit(MAX_LINE)
         reader = csv.reader(_text(stream, file), strict=True)
         try:
             header = next(reader, [])
+            if twice := [name for name in header if header.count(name) > 1]:
+                raise UserError(f"{file} line 1: two columns are called {twice[0]!r:.80}; keep one of them")
             last = reader.line_num
             for cells in reader:
                 number, last = last + 1, reader.line_num

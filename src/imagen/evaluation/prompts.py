@@ -8,7 +8,7 @@ from typing import Any
 from imagen.captions import checked_caption
 from imagen.data.shapes import Description, Scene, parse, sample_scene
 from imagen.errors import UserError
-from imagen.files import user_path
+from imagen.files import open_regular, user_path
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def file_prompts(path: str | Path, count: int | None = None) -> PromptSet:
     """
     path = user_path(path)
     try:
-        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+        with open_regular(path) as file:
+            lines = file.read().removeprefix(b"\xef\xbb\xbf").splitlines()
     except OSError as error:
         raise UserError(f"prompt file {path} cannot be read: {error.strerror}") from error
     texts = [(number, _decode(line, path, number)) for number, line in enumerate(lines, start=1) if line.strip()]
