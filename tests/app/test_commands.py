@@ -39,6 +39,11 @@ def test_help_shows_real_commands(entry):
     assert done.stdout.count(f"python {entry} ") >= 3
 
 
+def test_the_flag_of_a_multirun_may_stand_behind_an_override(tmp_path):
+    done = call("sample.py", "prompt=a", f"paths.outputs={tmp_path}", "-m", "seed=1.5,2")
+    assert (done.returncode, done.stderr) == (2, "error: seed=1.5 must be a whole number\n")
+
+
 def commands_of_the_package() -> list[str]:
     modules = (ROOT / "src" / "imagen" / "app").glob("*.py")
     return sorted(path.stem for path in modules if '__name__ == "__main__"' in path.read_text(encoding="utf-8"))

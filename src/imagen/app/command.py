@@ -43,7 +43,7 @@ def command(
                 "traceback=true" if argument.lower() == "debug=true" else _at_home(argument) for argument in sys.argv
             ]
             # Hydra's parser takes a flag behind an override for the end of the overrides.
-            sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
+            sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multi", "--multirun"))
             started = partial(_run_hydra, config_name, run, offline_by_default)
             if help_text and {"--help", "-h"} & set(sys.argv[1:]):
                 started = partial(print, help_text)
