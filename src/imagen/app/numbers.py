@@ -21,7 +21,7 @@ NUMBERS = {
     "cascade.precision": str,
     "cascade.weights": str,
     "cascade.stop_at": str | None,
-    "cascade.stages": Sequence[str] | None,
+    "cascade.stages": str | Sequence[str] | None,  # a lone text is told later that it must be a list
     "prompts_file": str | None,
     "paths.runs": str,
     "paths.cache": str,

@@ -124,7 +124,7 @@ def load_stage(folder: Path, device: torch.device | str = "cpu") -> TrainedStage
     description = read_description(folder)
     weights = folder / WEIGHTS
     if not weights.is_file():
-        raise UserError(f"{weights} is missing, or no regular file; export the stage again")
+        raise UserError(f"{weights} is missing or no regular file; export the stage again")
     if (found := sha256_of_file(weights)) != description.weights_sha256:
         raise UserError(
             f"{weights}: sha256 {found[:12]}…, expected {description.weights_sha256[:12]}…: the file was changed or "
