@@ -204,7 +204,7 @@ REFUSED = {
     "stage: reads the environment": (
         sampling(change=described(schedule={"_target_": "x", "y": "${oc.env:MY_TOKEN}"})), r"is an interpolation",
     ),
-    "stage: no weights": (sampling(change=lambda base: (base / "model.safetensors").unlink()), r"is missing or no regular"),
+    "stage: no weights": (sampling(change=lambda base: (base / "model.safetensors").unlink()), r"is missing or no"),
     "stage: absent": (sampling(stages=["nothing"]), r"nothing: no exported stage"),
     "stage: evil pickle": (evil_stage, r"model\.safetensors: .*export the stage again"),
     "stage: not JSON": (
