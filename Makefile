@@ -29,9 +29,9 @@ format: $(INSTALLED) ## let ruff put the code in order
 	$(BIN)/ruff format .
 
 assets: $(INSTALLED) ## train everything in assets/ again (hours)
-	$(BIN)/python -m imagen.app.pretrain_t5 --threads 2 --out assets/shapes_t5
-	$(BIN)/python -m imagen.app.train_judge --name a --out assets/judge_a
-	$(BIN)/python -m imagen.app.train_judge --name b --out assets/judge_b
+	$(BIN)/python -m imagen.shipped.pretrain_t5 --threads 2 --out assets/shapes_t5
+	$(BIN)/python -m imagen.shipped.train_judge --name a --out assets/judge_a
+	$(BIN)/python -m imagen.shipped.train_judge --name b --out assets/judge_b
 	$(BIN)/python train.py experiment=shipped_base
 	$(BIN)/python train.py experiment=shipped_base_noisy
 	$(BIN)/python train.py experiment=shipped_base_noisy trainer.max_steps=12000 stage.lr_schedule.total_steps=12000
@@ -39,7 +39,7 @@ assets: $(INSTALLED) ## train everything in assets/ again (hours)
 	$(BIN)/python train.py experiment=shipped_sr1 trainer.max_steps=15000 stage.lr_schedule.total_steps=15000
 	$(BIN)/python train.py experiment=shipped_base_fine
 	$(BIN)/python train.py experiment=shipped_base_fine name=shipped_finer init_from=runs/base/shipped_fine/export trainer.max_steps=3600
-	$(BIN)/python -m imagen.app.ship runs/base/shipped_finer runs/sr1/shipped
+	$(BIN)/python -m imagen.shipped.ship runs/base/shipped_finer runs/sr1/shipped
 
 benchmark: $(INSTALLED) ## speed against imagen-pytorch, which it installs into .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[benchmark]' -c constraints.txt

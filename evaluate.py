@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from imagen.app.command import command
+from imagen.commandline.command import command
 
 
 @command("evaluate", interrupted="what is finished is kept, and the same command goes on")

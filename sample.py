@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from imagen.app.command import command
+from imagen.commandline.command import command
 
 
 @command("sample", interrupted="not all pictures were written")

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from imagen.app.command import command
+from imagen.commandline.command import command
 
 
 @command("train", interrupted="the same command goes on from the last checkpoint, or begins where there is none")

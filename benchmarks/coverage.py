@@ -13,8 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from imagen.evaluation.frechet import Gaussian, frechet_distance
-from imagen.evaluation.jackknife import jackknife_frechet
+from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
+from imagen.evaluation.statistics.jackknife import jackknife_frechet
 
 TRIALS = 300
 SIZES = ((128, 32), (512, 32), (2000, 32), (256, 64))

@@ -2,7 +2,7 @@
 
     python benchmarks/encoders.py assets/shapes_t5 cache/random_t5
 
-The probes are those of the model card (imagen.app.t5_report). Prints a Markdown table, a column for each folder.
+The probes are those of the model card (imagen.shipped.t5_report). Prints a Markdown table, a column for each folder.
 """
 
 import sys
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, T5EncoderModel
 
-from imagen.app.t5_report import probe, probed_scenes
+from imagen.shipped.t5_report import probe, probed_scenes
 
 
 def main(folders: list[Path]) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from imagen.app.command import ROOT, prepare_environment
-from imagen.data.shapes import Position, Scene, draw, sample_scene
-from imagen.data.shapes.vocabulary import COLOUR_RGB
+from imagen.commandline.command import ROOT, prepare_environment
 from imagen.diffusion.conditioning import Conditioning
 from imagen.diffusion.noise_level import NoiseLevel
+from imagen.shapes import Position, Scene, draw, sample_scene
+from imagen.shapes.vocabulary import COLOUR_RGB
 from imagen.stages.export import load_stage
 from imagen.text.encoders import HuggingFaceEncoder
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 
-from imagen.app.command import ROOT, prepare_environment
+from imagen.commandline.command import ROOT, prepare_environment
 
 ONE_CURVE = ["guidance=sweep", "~guidance.curves.static"]
 BASE = "guidance.weights=[3]"
@@ -36,12 +36,12 @@ def timed(spent: dict[str, float], name: str, function: Callable) -> Callable:
 
 def watch(spent: dict[str, float]) -> None:
     """Time the parts of an evaluation. They do not contain each other, but for the denoisers inside sampling."""
-    import imagen.evaluation.harness as harness
-    import imagen.evaluation.report as report
-    from imagen.app.curves import CascadeCurve
+    import imagen.evaluation.evaluation as harness
+    import imagen.evaluation.report.report as report
     from imagen.diffusion.denoiser import Denoiser
-    from imagen.evaluation.summary import Summary
-    from imagen.evaluation.sweep import Panel
+    from imagen.evaluation.results.summary import Summary
+    from imagen.evaluation.sweep.sweep import Panel
+    from imagen.sampling.curves import CascadeCurve
 
     Denoiser.forward = timed(spent, "denoisers", Denoiser.forward)
     CascadeCurve.sample = timed(spent, "sampling", CascadeCurve.sample)

@@ -7,7 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from imagen.app.command import ROOT, prepare_environment
+from imagen.commandline.command import ROOT, prepare_environment
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from imagen.app.command import ROOT
+from imagen.commandline.command import ROOT
 
 TINY_NETWORK = [
     "stage.denoiser.network.embedding_features=32",

@@ -29,7 +29,7 @@ PAYLOADS = [
     "imagen.files.write_atomically",
     "imagen.stages.export.export_stage",
     "imagen.stages.checkpoint_io.AtomicCheckpointIO.remove_checkpoint",
-    "imagen.data.decode.decode",
+    "imagen.data.reading.decode.decode",
     "imagen.app.train.train",
     "lightning.pytorch.callbacks.Callback",
 ]

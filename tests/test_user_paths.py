@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from imagen.app.command import ROOT, _at_home
+from imagen.commandline.command import ROOT, _at_home
 from imagen.data.image_folder import ImageFolderSource
 from imagen.errors import UserError
-from imagen.evaluation.coco import coco_prompts
-from imagen.evaluation.dinov2 import Dinov2
-from imagen.evaluation.features import Judge
-from imagen.evaluation.inception import Inception
-from imagen.evaluation.prompt_tables import drawbench_prompts
-from imagen.evaluation.prompts import file_prompts
+from imagen.evaluation.judges.dinov2 import Dinov2
+from imagen.evaluation.judges.extractor import Judge
+from imagen.evaluation.judges.inception import Inception
+from imagen.evaluation.prompts.coco import coco_prompts
+from imagen.evaluation.prompts.prompt_set import file_prompts
+from imagen.evaluation.prompts.tables import drawbench_prompts
 from imagen.files import user_path
 from imagen.text.assets import resolve_folder
 

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.faults import disks, stores, strangers, training
 from benchmarks.faults.forks import Row, may_mount
-from imagen.app.command import prepare_environment
+from imagen.commandline.command import prepare_environment
 
 MALFORMED = "tests/app/test_malformed.py"
 

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.faults import training
 from benchmarks.faults.forks import in_child, mounted, start
 from benchmarks.faults.strangers import tests
-from imagen.app.command import prepare_environment
+from imagen.commandline.command import prepare_environment
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
 
 WEIGHTS = 10_000_000  # 40 MB: a save takes long enough to be hit

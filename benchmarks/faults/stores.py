@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 from benchmarks.faults.forks import FORK, files, in_child, killed_on_call, noticed_flips, start
-from imagen.data.shapes import draw as draw_scene
 from imagen.errors import UserError
-from imagen.evaluation import report
-from imagen.evaluation.checker import ShapesChecker
-from imagen.evaluation.curves import Curve, Plan
-from imagen.evaluation.features import Extractor
-from imagen.evaluation.harness import Evaluation
-from imagen.evaluation.prompts import shapes_prompts
-from imagen.evaluation.reference import ShapesReference
+from imagen.evaluation.evaluation import Evaluation
+from imagen.evaluation.judges.checker import ShapesChecker
+from imagen.evaluation.judges.extractor import Extractor
+from imagen.evaluation.prompts.prompt_set import shapes_prompts
+from imagen.evaluation.report import report
+from imagen.evaluation.sweep.plan import Curve, Plan
+from imagen.evaluation.sweep.reference import ShapesReference
+from imagen.shapes import draw as draw_scene
 from imagen.text import cache
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.encoders import TextEncoder

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.faults.forks import in_child
-from imagen.app.command import ROOT
+from imagen.commandline.command import ROOT
 from imagen.errors import UserError
 from imagen.instantiation import instantiate
 

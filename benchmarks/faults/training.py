@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from benchmarks.faults.forks import in_child, killed_on_call, same
-from imagen.app.command import ROOT, run_reporting_errors
 from imagen.app.train import train
+from imagen.commandline.command import ROOT, run_reporting_errors
 from imagen.diffusion.denoiser import Denoiser
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
 from imagen.stages.diffusion_stage import DiffusionStage

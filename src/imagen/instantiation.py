@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from imagen.arguments import check_arguments
+from imagen.checks.arguments import check_arguments
 from imagen.errors import UserError
 
 TEXT_SOURCE = "imagen.text.sources.make_text_source"
@@ -23,13 +23,13 @@ TEXT_SOURCE = "imagen.text.sources.make_text_source"
 ALLOWED_TARGETS = frozenset(
     {
         # The functions of this package that make an object.
-        "imagen.app.trainer.make_trainer",
+        "imagen.runs.trainer.make_trainer",
         "imagen.callbacks.progress.make_progress",
-        "imagen.evaluation.coco.coco_prompts",
-        "imagen.evaluation.prompt_tables.drawbench_prompts",
-        "imagen.evaluation.prompt_tables.parti_prompts",
-        "imagen.evaluation.prompts.file_prompts",
-        "imagen.evaluation.prompts.shapes_prompts",
+        "imagen.evaluation.prompts.coco.coco_prompts",
+        "imagen.evaluation.prompts.tables.drawbench_prompts",
+        "imagen.evaluation.prompts.tables.parti_prompts",
+        "imagen.evaluation.prompts.prompt_set.file_prompts",
+        "imagen.evaluation.prompts.prompt_set.shapes_prompts",
         "imagen.stages.lr.warmup_then_cosine",
         TEXT_SOURCE,
         "lightning.Trainer",

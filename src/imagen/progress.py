@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from imagen.names import printable
+from imagen.checks.names import printable
 
 T = TypeVar("T")
 

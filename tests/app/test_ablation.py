@@ -20,9 +20,9 @@ from imagen.app.ablation import (
     read_ablation,
     run_ablation,
 )
-from imagen.app.command import ROOT
 from imagen.app.evaluate import evaluate
 from imagen.app.train import train
+from imagen.commandline.command import ROOT
 from imagen.errors import UserError
 
 TINY_TRAINING = (

@@ -14,7 +14,7 @@ from threading import Thread
 
 import pytest
 
-from imagen.app.command import ROOT, command, is_multirun, run_reporting_errors, traceback_wanted
+from imagen.commandline.command import ROOT, command, is_multirun, run_reporting_errors, traceback_wanted
 
 OFFLINE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
@@ -190,7 +190,7 @@ def test_an_option_of_another_program_makes_no_sweep(monkeypatch):
 
 CLOSED = """
 import os, sys
-from imagen.app.command import prepare_environment, run_reporting_errors
+from imagen.commandline.command import prepare_environment, run_reporting_errors
 
 def talk():
     for i in range(100_000):
@@ -240,7 +240,10 @@ ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_terminal_that_knows_no_such_sign_gets_its_number(stream):
-    code = "import sys; from imagen.app.command import *; prepare_environment(); print('8 \\xd7 8 \\xe9', file=sys.{})"
+    code = (
+        "import sys; from imagen.commandline.command import *; prepare_environment(); "
+        "print('8 \\xd7 8 \\xe9', file=sys.{})"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code.format(stream)], capture_output=True, check=True, env=os.environ | ASCII
     )
@@ -257,7 +260,10 @@ def test_the_commands_run_on_an_ascii_terminal(tmp_path):
 
 
 def test_help_imports_nothing_heavy():
-    loaded = "import sys; from imagen.app.command import command; command('train'); import hydra; print(*sys.modules)"
+    loaded = (
+        "import sys; from imagen.commandline.command import command; command('train'); import hydra; "
+        "print(*sys.modules)"
+    )
     modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "lightning", "transformers", "numpy"} & set(modules)
     assert Path(ROOT / "conf").is_dir()

@@ -6,8 +6,8 @@ import pytest
 from test_training import SMALL
 
 from imagen.app import demo
-from imagen.app.pace import StepTimer, seconds_per_step
 from imagen.app.train import train
+from imagen.runs.pace import StepTimer, seconds_per_step
 
 
 def test_a_step_is_timed_and_nothing_is_kept(compose_config, tmp_path):

@@ -10,16 +10,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from small_stages import export_readers_of_shapes_t5
 
-from imagen.app import processes
 from imagen.app.ablation import Workplace
-from imagen.app.command import override, prepare_environment, run_reporting_errors
-from imagen.app.config_errors import check_configuration
-from imagen.app.curves import changed
 from imagen.app.sample import sample
+from imagen.checks.names import printable
+from imagen.commandline.command import override, prepare_environment, run_reporting_errors
+from imagen.commandline.config_errors import check_configuration
 from imagen.errors import UserError
-from imagen.names import printable
 from imagen.pictures import read_settings
 from imagen.progress import track
+from imagen.sampling import processes
+from imagen.sampling.curves import changed
 
 PROMPTS = ["a ${oc.env:IMAGEN_TEST_TEXT} circle", "a ${seed} square", "a ${x} ring", "${", "???", r"a \${seed} cross"]
 

@@ -55,7 +55,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from small_stages import export_readers_of_shapes_t5
 
-from imagen.app.command import ROOT, run_reporting_errors
+from imagen.commandline.command import ROOT, run_reporting_errors
 from imagen.instantiation import instantiate
 
 
@@ -164,7 +164,7 @@ REFUSED = {
         sampling_a_checkpoint({"w": torch.zeros(1)}), r"last\.ckpt, against the network of .*: \d+ tensors do not fit",
     ),
     "checkpoint to sample: evil denoiser": (
-        sampling_a_checkpoint(stage={"denoiser": {"network": {"_target_": "imagen.app.runs.RunFolder"}}}),
+        sampling_a_checkpoint(stage={"denoiser": {"network": {"_target_": "imagen.runs.folder.RunFolder"}}}),
         r"'imagen\.app\.runs\.RunFolder' is not allowed",
     ),
     "checkpoint to sample: evil text": (

@@ -4,8 +4,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
-from imagen.app.command import ROOT
-from imagen.app.config_errors import explain
+from imagen.commandline.command import ROOT
+from imagen.commandline.config_errors import explain
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 from small_configurations import options
 from test_training import SMALL
 
-from imagen.app.command import ROOT
 from imagen.app.export import export
-from imagen.app.sampling_command import stages_below, text_overrides
 from imagen.app.train import train
+from imagen.commandline.command import ROOT
+from imagen.sampling.command import stages_below, text_overrides
 from imagen.stages.export import read_description
 
 QUICK = [*SMALL, "callbacks=minimal", "logger=none", "trainer.max_steps=1", "trainer.limit_val_batches=0"]

@@ -9,10 +9,10 @@ import pytest
 from small_configurations import TINY_NETWORK
 from small_stages import export_readers_of_shapes_t5
 
-from imagen.app.command import run_reporting_errors
 from imagen.app.evaluate import evaluate
 from imagen.app.sample import sample
 from imagen.app.train import train
+from imagen.commandline.command import run_reporting_errors
 
 FAST = ["sampler.num_steps=1", "sr_sampler.num_steps=1", "cascade.device=cpu"]
 

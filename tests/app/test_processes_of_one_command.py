@@ -11,7 +11,7 @@ import torch
 from small_stages import export_readers_of_shapes_t5
 
 from imagen.app.evaluate import evaluate
-from imagen.app.processes import helping_processes
+from imagen.sampling.processes import helping_processes
 
 SMALL = [
     "sampler.num_steps=1", "sr_sampler.num_steps=1", "cascade.device=cpu", "guidance.weights=[1,3]",
@@ -25,8 +25,8 @@ def files(folder):
 
 
 def test_two_processes_of_one_command_leave_the_files_of_one(compose_config, tmp_path, monkeypatch):
-    monkeypatch.setattr("imagen.evaluation.report.plot_pareto", lambda results, path: None)
-    monkeypatch.setattr("imagen.evaluation.report.plot_metrics", lambda results, path: None)
+    monkeypatch.setattr("imagen.evaluation.report.report.plot_pareto", lambda results, path: None)
+    monkeypatch.setattr("imagen.evaluation.report.report.plot_metrics", lambda results, path: None)
     stages = export_readers_of_shapes_t5(tmp_path / "stages")
     for processes in (1, 2):
         out = tmp_path / f"out{processes}"

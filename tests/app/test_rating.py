@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from imagen.app import rating
-from imagen.evaluation.archive import FILE
-from imagen.evaluation.blocks import save_atomically
+from imagen.evaluation.results.archive import FILE
+from imagen.evaluation.sweep.blocks import save_atomically
 
 
 def evaluation(folder, cells=("dynamic-w1.0", "dynamic-w3.0")):

@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 from small_configurations import TINY_NETWORK
 
 from imagen.app.export import export
-from imagen.app.run_weights import AVERAGED, RAW, load_weights
-from imagen.app.runs import RunFolder
 from imagen.app.train import train
 from imagen.errors import UserError
 from imagen.pictures import read_settings
+from imagen.runs.folder import RunFolder
+from imagen.runs.weights import AVERAGED, RAW, load_weights
 
 SMALL = [
     *TINY_NETWORK,

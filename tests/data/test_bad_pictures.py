@@ -8,7 +8,7 @@ from PIL import Image
 
 from imagen.data.image_folder import ImageFolderSource
 from imagen.data.module import BadPictures, ImagenDataModule
-from imagen.data.problems import Fault, Problem, refusal, write_list
+from imagen.data.reading.problems import Fault, Problem, refusal, write_list
 from imagen.data.source import AllButEveryNth, EveryNth
 from imagen.data.transforms import Geometry
 from imagen.errors import UserError

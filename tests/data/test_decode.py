@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagen.data.decode import UnreadableImageError, decode, image_size
+from imagen.data.reading.decode import UnreadableImageError, decode, image_size
 
 
 def png_header_of(width: int, height: int) -> bytes:

@@ -56,7 +56,7 @@ def test_resizing_moves_nothing():
 
 
 def test_transparent_pictures_do_not_leak_hidden_colour_into_their_edges(encoded):
-    from imagen.data.decode import decode
+    from imagen.data.reading.decode import decode
 
     pixels = np.zeros((64, 64, 4), np.uint8)
     pixels[..., 0] = 255  # red everywhere, and only the black disc is opaque

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from imagen.data.hugging_face import HuggingFaceSource
-from imagen.data.problems import Fault
+from imagen.data.reading.problems import Fault
 from imagen.data.source import BadExampleError
 from imagen.errors import UserError
 

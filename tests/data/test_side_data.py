@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, TiffImagePlugin
 
-from imagen.data.decode import UnreadableImageError, decode, image_size
+from imagen.data.reading.decode import UnreadableImageError, decode, image_size
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 LARGE = zlib.compress(b"a" * (1 << 21))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from imagen.data import tar_index
+from imagen.data.reading import tar_index
 from imagen.data.source import BadExampleError
 from imagen.data.web_dataset import WebDatasetSource
 from imagen.errors import UserError

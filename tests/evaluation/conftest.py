@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from imagen.evaluation.prompts import shapes_prompts
+from imagen.evaluation.prompts.prompt_set import shapes_prompts
 
 from .stand_ins import DrawingSampler, clip_folder, plan
 
@@ -16,7 +16,7 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def judge(clip):
-    from imagen.evaluation.features import Judge
+    from imagen.evaluation.judges.extractor import Judge
 
     return Judge(clip, "tiny", device="cpu", batch_size=8)
 

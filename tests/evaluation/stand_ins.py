@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from imagen.data.shapes import draw, sample_scene
-from imagen.evaluation.curves import Curve, Plan
+from imagen.evaluation.sweep.plan import Curve, Plan
+from imagen.shapes import draw, sample_scene
 
 
 def clip_folder(folder: Path, image_size: int = 32, shortest_edge: int | None = None, seed: int = 0) -> Path:

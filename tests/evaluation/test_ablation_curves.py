@@ -6,17 +6,17 @@ import pytest
 from PIL import Image
 
 from imagen.errors import UserError
-from imagen.evaluation.ablation_curves import (
+from imagen.evaluation.ablation.curves import (
     compare_curves,
     curve_across,
     curve_of_weights,
     insist_on_agreement,
     read_published,
 )
-from imagen.evaluation.ablation_plot import plot_ablation_across, plot_guidance_ablation
-from imagen.evaluation.ablation_table import ablation_table
-from imagen.evaluation.compare import MUST_AGREE
-from imagen.evaluation.metric import ALIGNMENT, FRECHET, Metric
+from imagen.evaluation.ablation.plot import plot_ablation_across, plot_guidance_ablation
+from imagen.evaluation.ablation.table import ablation_table
+from imagen.evaluation.compare.sides import MUST_AGREE
+from imagen.evaluation.judges.metric import ALIGNMENT, FRECHET, Metric
 
 AXES = (("align", ALIGNMENT), ("fd", FRECHET))
 

@@ -7,7 +7,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from imagen.errors import UserError
-from imagen.evaluation.archive import FILE, read_archive
+from imagen.evaluation.results.archive import FILE, read_archive
 
 
 def test_the_archive_gives_back_pictures_texts_and_leave_one_out_numbers(run):

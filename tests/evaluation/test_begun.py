@@ -8,10 +8,10 @@ import pytest
 
 from imagen.errors import UserError
 from imagen.evaluation.begun import FILE, keep_identity
-from imagen.evaluation.budget import Budget
-from imagen.evaluation.features import Judge
-from imagen.evaluation.prompts import file_prompts, shapes_prompts
-from imagen.evaluation.reference import ShapesReference
+from imagen.evaluation.judges.extractor import Judge
+from imagen.evaluation.prompts.prompt_set import file_prompts, shapes_prompts
+from imagen.evaluation.results.budget import Budget
+from imagen.evaluation.sweep.reference import ShapesReference
 
 from .stand_ins import clip_folder, plan
 from .test_sweep import evaluation

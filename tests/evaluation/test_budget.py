@@ -8,14 +8,14 @@ import torch
 
 from imagen.errors import UserError
 from imagen.evaluation.arrays import fingerprint
-from imagen.evaluation.blocks import Block
-from imagen.evaluation.budget import Budget, affordable, spend
-from imagen.evaluation.checker import ShapesChecker
-from imagen.evaluation.comparison import Comparison
-from imagen.evaluation.curves import Cell
-from imagen.evaluation.harness import Evaluation
-from imagen.evaluation.prompts import shapes_prompts
-from imagen.evaluation.reference import ShapesReference
+from imagen.evaluation.evaluation import Evaluation
+from imagen.evaluation.judges.checker import ShapesChecker
+from imagen.evaluation.prompts.prompt_set import shapes_prompts
+from imagen.evaluation.results.budget import Budget, affordable, spend
+from imagen.evaluation.results.neighbours import Comparison
+from imagen.evaluation.sweep.blocks import Block
+from imagen.evaluation.sweep.plan import Cell
+from imagen.evaluation.sweep.reference import ShapesReference
 
 from .stand_ins import DrawingSampler, plan
 from .test_processes import MeanColour
@@ -97,7 +97,7 @@ def evaluate(out, sampler, budget, count=40, judge=None, categories=(None,)):
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch):
-    monkeypatch.setattr("imagen.evaluation.report.write_report", lambda results, out: None)
+    monkeypatch.setattr("imagen.evaluation.report.report.write_report", lambda results, out: None)
 
 
 def test_the_table_stays_at_equal_numbers_and_the_steps_use_all(tmp_path, prompts):

@@ -2,19 +2,19 @@ import json
 
 import pytest
 
-from imagen.evaluation.categories import measure_categories
-from imagen.evaluation.features import cosines
-from imagen.evaluation.prompts import Prompt, PromptSet
-from imagen.evaluation.report import as_markdown
-from imagen.evaluation.report_tables import category_tables
+from imagen.evaluation.judges.extractor import cosines
+from imagen.evaluation.prompts.prompt_set import Prompt, PromptSet
+from imagen.evaluation.report.report import as_markdown
+from imagen.evaluation.report.tables import category_tables
+from imagen.evaluation.results.categories import measure_categories
 
 from .stand_ins import plan
 from .test_sweep import evaluation
 
 
 def test_every_category_has_the_mean_of_its_own_pictures_with_its_interval(judge, random_pixels, prompts):
-    from imagen.evaluation.checker import ShapesChecker
-    from imagen.evaluation.sweep import Panel
+    from imagen.evaluation.judges.checker import ShapesChecker
+    from imagen.evaluation.sweep.sweep import Panel
 
     block = Panel([judge], ShapesChecker()).look(random_pixels, prompts.prompts, keep=0)
     categories = ["Colors", None, "Text"] * 4

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from imagen.errors import UserError
-from imagen.evaluation.coco import coco_prompts
+from imagen.evaluation.prompts.coco import coco_prompts
 
 
 @pytest.fixture

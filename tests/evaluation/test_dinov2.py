@@ -10,7 +10,7 @@ from torch import nn
 
 from imagen.errors import UserError
 from imagen.evaluation.arrays import fingerprint
-from imagen.evaluation.dinov2 import Dinov2, original_positions, preprocess
+from imagen.evaluation.judges.dinov2 import Dinov2, original_positions, preprocess
 
 
 @pytest.fixture(scope="module")

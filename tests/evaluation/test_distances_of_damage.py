@@ -8,10 +8,10 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from imagen.data.shapes import draw, sample_scene
-from imagen.evaluation.features import Judge
-from imagen.evaluation.frechet import Gaussian, frechet_distance
-from imagen.evaluation.kernel_distance import CMMD, KID, KernelDistance
+from imagen.evaluation.judges.extractor import Judge
+from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
+from imagen.evaluation.statistics.kernel_distance import CMMD, KID, KernelDistance
+from imagen.shapes import draw, sample_scene
 
 JUDGE = Path(__file__).parents[2] / "assets" / "judge_a"
 

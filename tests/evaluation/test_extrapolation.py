@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from imagen.evaluation.extrapolation import frechet_at_infinity
-from imagen.evaluation.frechet import Gaussian, frechet_distance
+from imagen.evaluation.statistics.extrapolation import frechet_at_infinity
+from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
 
 WIDTH = 16
 

@@ -7,8 +7,8 @@ from PIL import Image
 
 from imagen.errors import UserError
 from imagen.evaluation.arrays import as_pixels
-from imagen.evaluation.features import Judge, cosines
-from imagen.evaluation.preprocessing import ClipPreprocessing
+from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
+from imagen.evaluation.judges.extractor import Judge, cosines
 
 from .stand_ins import clip_folder
 

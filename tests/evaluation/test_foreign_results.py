@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from imagen.errors import UserError
-from imagen.evaluation.archive import FILE, read_archive
-from imagen.evaluation.blocks import save_atomically
-from imagen.evaluation.compare import load_side, read_results
-from imagen.evaluation.compare_report import write_comparison
+from imagen.evaluation.compare.report import write_comparison
+from imagen.evaluation.compare.sides import load_side, read_results
+from imagen.evaluation.results.archive import FILE, read_archive
+from imagen.evaluation.sweep.blocks import save_atomically
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from imagen.errors import UserError
-from imagen.evaluation.frechet import Gaussian, frechet_distance
-from imagen.evaluation.jackknife import (
+from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
+from imagen.evaluation.statistics.jackknife import (
     GROUPS,
     Jackknife,
     enough_for_frechet,

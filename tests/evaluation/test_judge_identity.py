@@ -9,10 +9,11 @@ import torch
 
 from imagen.errors import UserError
 from imagen.evaluation.arrays import fingerprint
-from imagen.evaluation.dinov2 import Dinov2
-from imagen.evaluation.features import Judge
-from imagen.evaluation.inception import CleanResize, TensorFlowResize
-from imagen.evaluation.names import (
+from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
+from imagen.evaluation.judges.dinov2 import Dinov2
+from imagen.evaluation.judges.extractor import Judge
+from imagen.evaluation.judges.inception import CleanResize, TensorFlowResize
+from imagen.evaluation.judges.names import (
     CLIP_L14,
     CLIP_L14_WEIGHTS,
     DINOV2_L14,
@@ -24,7 +25,6 @@ from imagen.evaluation.names import (
     inception_names,
     looks_published,
 )
-from imagen.evaluation.preprocessing import ClipPreprocessing
 from imagen.text.encoders import HuggingFaceEncoder
 
 from .stand_ins import clip_folder

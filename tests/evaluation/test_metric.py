@@ -10,19 +10,19 @@ import torch
 from PIL import Image
 
 from imagen.errors import UserError
-from imagen.evaluation.ablation_curves import compare_curves, curve_across, curve_of_weights
-from imagen.evaluation.ablation_plot import plot_ablation_across, plot_guidance_ablation
-from imagen.evaluation.ablation_table import ablation_table
-from imagen.evaluation.checker import NoChecker
-from imagen.evaluation.compare import load_side, read_results
-from imagen.evaluation.compare_report import write_comparison
-from imagen.evaluation.features import AlignmentJudge, Extractor
-from imagen.evaluation.metric import ALIGNMENT, CHECKER, FRECHET, KID, Metric, pareto_pairs, read_metrics
-from imagen.evaluation.names import INCEPTION_SHA256, PUBLISHED
-from imagen.evaluation.pareto_plot import plot_pareto
-from imagen.evaluation.prompts import shapes_prompts
-from imagen.evaluation.report_tables import best
-from imagen.evaluation.tensorboard import _pareto_first
+from imagen.evaluation.ablation.curves import compare_curves, curve_across, curve_of_weights
+from imagen.evaluation.ablation.plot import plot_ablation_across, plot_guidance_ablation
+from imagen.evaluation.ablation.table import ablation_table
+from imagen.evaluation.compare.report import write_comparison
+from imagen.evaluation.compare.sides import load_side, read_results
+from imagen.evaluation.judges.checker import NoChecker
+from imagen.evaluation.judges.extractor import AlignmentJudge, Extractor
+from imagen.evaluation.judges.metric import ALIGNMENT, CHECKER, FRECHET, KID, Metric, pareto_pairs, read_metrics
+from imagen.evaluation.judges.names import INCEPTION_SHA256, PUBLISHED
+from imagen.evaluation.prompts.prompt_set import shapes_prompts
+from imagen.evaluation.report.pareto_plot import plot_pareto
+from imagen.evaluation.report.tables import best
+from imagen.evaluation.report.tensorboard import _pareto_first
 
 from .stand_ins import DrawingSampler, plan
 from .test_sweep import evaluation
@@ -126,7 +126,7 @@ def test_an_ablation_in_which_nobody_reads_has_its_distances_in_the_table_and_sa
 def test_a_comparison_of_published_numbers_draws_the_pairs_of_the_report(published, tmp_path, monkeypatch):
     results, _, out = published
     drawn = []
-    monkeypatch.setattr("imagen.evaluation.pareto_plot._pareto_panel", lambda *given: drawn.append(given[3:]))
+    monkeypatch.setattr("imagen.evaluation.report.pareto_plot._pareto_panel", lambda *given: drawn.append(given[3:]))
     write_comparison(load_side(out, "one"), load_side(out, "other"), tmp_path)
     assert drawn == PAIRS
     drawn.clear()

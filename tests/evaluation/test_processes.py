@@ -8,13 +8,13 @@ from typing import ClassVar
 import pytest
 import torch
 
-from imagen.evaluation.checker import ShapesChecker
-from imagen.evaluation.features import Extractor
-from imagen.evaluation.harness import Evaluation
+from imagen.evaluation.evaluation import Evaluation
+from imagen.evaluation.judges.checker import ShapesChecker
+from imagen.evaluation.judges.extractor import Extractor
 from imagen.evaluation.lock import hold
-from imagen.evaluation.prompts import shapes_prompts
-from imagen.evaluation.reference import ShapesReference
-from imagen.evaluation.report import as_csv, as_json
+from imagen.evaluation.prompts.prompt_set import shapes_prompts
+from imagen.evaluation.report.report import as_csv, as_json
+from imagen.evaluation.sweep.reference import ShapesReference
 from imagen.files import write_json, write_text
 
 from .stand_ins import DrawingSampler, plan
@@ -80,7 +80,7 @@ def killed_at_the_second_block(out, while_writing):
 def undisturbed(tmp_path_factory):
     out = tmp_path_factory.mktemp("one")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("imagen.evaluation.report.write_report", only_numbers)
+        patch.setattr("imagen.evaluation.report.report.write_report", only_numbers)
         evaluate(out)
     return numbers(out)
 
@@ -91,7 +91,7 @@ def numbers(out):
 
 @pytest.fixture(autouse=True)
 def _numbers_only(monkeypatch):
-    monkeypatch.setattr("imagen.evaluation.report.write_report", only_numbers)
+    monkeypatch.setattr("imagen.evaluation.report.report.write_report", only_numbers)
 
 
 def test_ten_kills_lose_nothing_and_change_nothing(tmp_path, undisturbed):

@@ -1,7 +1,7 @@
 import pytest
 
 from imagen.errors import UserError
-from imagen.evaluation.prompt_tables import drawbench_prompts, parti_prompts
+from imagen.evaluation.prompts.tables import drawbench_prompts, parti_prompts
 
 
 def write(path, separator, head, rows):

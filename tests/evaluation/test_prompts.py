@@ -1,9 +1,9 @@
 import pytest
 
-from imagen.captions import checked_caption
-from imagen.data.shapes import is_held_out
+from imagen.checks.captions import checked_caption
 from imagen.errors import UserError
-from imagen.evaluation.prompts import file_prompts, list_prompts, shapes_prompts
+from imagen.evaluation.prompts.prompt_set import file_prompts, list_prompts, shapes_prompts
+from imagen.shapes import is_held_out
 
 
 def test_shapes_prompts_are_held_out_compositions_with_their_answers():

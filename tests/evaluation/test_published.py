@@ -6,10 +6,15 @@ import pytest
 import torch
 
 from imagen.errors import UserError
-from imagen.evaluation.features import cosines
-from imagen.evaluation.inception import Inception
-from imagen.evaluation.metric import KID
-from imagen.evaluation.metrics import Unwrapped, audit_alignment, clip_score_by_torchmetrics, clip_score_metric
+from imagen.evaluation.judges.extractor import cosines
+from imagen.evaluation.judges.inception import Inception
+from imagen.evaluation.judges.metric import KID
+from imagen.evaluation.statistics.metrics import (
+    Unwrapped,
+    audit_alignment,
+    clip_score_by_torchmetrics,
+    clip_score_metric,
+)
 
 
 @pytest.fixture(scope="module")

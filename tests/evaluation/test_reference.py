@@ -13,7 +13,7 @@ from imagen.data.image_folder import ImageFolderSource
 from imagen.data.shapes_source import ShapesSource
 from imagen.data.source import AllButEveryNth, EveryNth
 from imagen.errors import UserError
-from imagen.evaluation.reference import SourceReference, reference_features
+from imagen.evaluation.sweep.reference import SourceReference, reference_features
 
 from .test_processes import MeanColour
 

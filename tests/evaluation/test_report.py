@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from imagen.diffusion.guidance import LARGEST_WEIGHT
-from imagen.evaluation.html import as_html
-from imagen.evaluation.metrics import Audit
-from imagen.evaluation.pareto_plot import dominated
-from imagen.evaluation.report import as_markdown, write_report
-from imagen.evaluation.report_tables import best, curve_table
-from imagen.evaluation.tensorboard import run_name, steps_of
+from imagen.evaluation.report.html import as_html
+from imagen.evaluation.report.pareto_plot import dominated
+from imagen.evaluation.report.report import as_markdown, write_report
+from imagen.evaluation.report.tables import best, curve_table
+from imagen.evaluation.report.tensorboard import run_name, steps_of
+from imagen.evaluation.statistics.metrics import Audit
 
 from .conftest import WEIGHTS
 

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from imagen.errors import UserError
-from imagen.evaluation.checker import ShapesChecker
-from imagen.evaluation.curves import Cell
-from imagen.evaluation.extrapolation import frechet_at_infinity
-from imagen.evaluation.features import cosines
-from imagen.evaluation.frechet import Gaussian
-from imagen.evaluation.jackknife import jackknife_mean
-from imagen.evaluation.kernel_distance import CMMD, KID, KernelDistance
-from imagen.evaluation.metrics import precision_recall
-from imagen.evaluation.summary import Summary
-from imagen.evaluation.sweep import Panel
+from imagen.evaluation.judges.checker import ShapesChecker
+from imagen.evaluation.judges.extractor import cosines
+from imagen.evaluation.results.summary import Summary
+from imagen.evaluation.statistics.extrapolation import frechet_at_infinity
+from imagen.evaluation.statistics.frechet import Gaussian
+from imagen.evaluation.statistics.jackknife import jackknife_mean
+from imagen.evaluation.statistics.kernel_distance import CMMD, KID, KernelDistance
+from imagen.evaluation.statistics.metrics import precision_recall
+from imagen.evaluation.sweep.plan import Cell
+from imagen.evaluation.sweep.sweep import Panel
 
 WIDTH = 16
 """Features of the tiny judge."""

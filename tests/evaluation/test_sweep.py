@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from imagen.errors import UserError
-from imagen.evaluation.checker import NoChecker, ShapesChecker
-from imagen.evaluation.curves import Curve, Plan, check_weights
-from imagen.evaluation.features import Judge
-from imagen.evaluation.harness import Evaluation
-from imagen.evaluation.prompts import list_prompts, shapes_prompts
-from imagen.evaluation.reference import ShapesReference
+from imagen.evaluation.evaluation import Evaluation
+from imagen.evaluation.judges.checker import NoChecker, ShapesChecker
+from imagen.evaluation.judges.extractor import Judge
+from imagen.evaluation.prompts.prompt_set import list_prompts, shapes_prompts
+from imagen.evaluation.sweep.plan import Curve, Plan, check_weights
+from imagen.evaluation.sweep.reference import ShapesReference
 
 from .stand_ins import DrawingSampler, clip_folder, plan
 
@@ -30,7 +30,7 @@ def evaluation(out, judges, prompts, **changes):
 @pytest.fixture
 def no_report(monkeypatch):
     """The report has its own tests; without it a run takes milliseconds."""
-    monkeypatch.setattr("imagen.evaluation.report.write_report", lambda results, out: None)
+    monkeypatch.setattr("imagen.evaluation.report.report.write_report", lambda results, out: None)
 
 
 @pytest.mark.usefixtures("no_report")
@@ -151,7 +151,7 @@ class TestSweep:
             evaluation(tmp_path, [judge], prompts, reference=ShapesReference(21, seed=77)).run(plan(sampler))
 
     def test_a_calculator_that_disagrees_stops_the_evaluation(self, tmp_path, judge, prompts, sampler, monkeypatch):
-        monkeypatch.setattr("imagen.evaluation.metrics.frechet_by_torch_fidelity", lambda *features: 1.0)
+        monkeypatch.setattr("imagen.evaluation.statistics.metrics.frechet_by_torch_fidelity", lambda *features: 1.0)
         with pytest.raises(AssertionError, match="differ between calculators"):
             evaluation(tmp_path, [judge], prompts).run(plan(sampler))
 

@@ -11,8 +11,8 @@ from functools import partial
 
 import pytest
 
-from imagen.app.command import run_reporting_errors
 from imagen.app.fetch import fetch_all, parser
+from imagen.commandline.command import run_reporting_errors
 
 CONTENT = bytes(range(256)) * 12_000  # three blocks of the download
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from imagen.app.fetch import table
-from imagen.evaluation.names import CLIP_L14, CLIP_L14_WEIGHTS, DINOV2_L14, INCEPTION_SHA256
+from imagen.evaluation.judges.names import CLIP_L14, CLIP_L14_WEIGHTS, DINOV2_L14, INCEPTION_SHA256
 from imagen.fetching.absent import fetched_folder, how_to_fetch
 from imagen.fetching.lock import in_units, read_lock
 

@@ -5,7 +5,8 @@ from collections import Counter as Tally
 
 import pytest
 
-from imagen.data.shapes import (
+from imagen.errors import UserError
+from imagen.shapes import (
     Background,
     Colour,
     Counting,
@@ -24,9 +25,8 @@ from imagen.data.shapes import (
     paraphrases,
     parse,
 )
-from imagen.data.shapes.descriptions import LOOKS, Composition
-from imagen.data.shapes.splits import is_held_out_composition
-from imagen.errors import UserError
+from imagen.shapes.descriptions import LOOKS, Composition
+from imagen.shapes.splits import is_held_out_composition
 
 RED_CIRCLE = Look(Colour.RED, Shape.CIRCLE)
 BLUE_SQUARE = Look(Colour.BLUE, Shape.SQUARE)

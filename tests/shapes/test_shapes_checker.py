@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from imagen.data.shapes import (
+from imagen.errors import UserError
+from imagen.shapes import (
     CATEGORIES,
     Background,
     Colour,
@@ -30,8 +31,7 @@ from imagen.data.shapes import (
     observe,
     sample_scene,
 )
-from imagen.data.shapes.vocabulary import BACKGROUND_RGB, COLOUR_RGB
-from imagen.errors import UserError
+from imagen.shapes.vocabulary import BACKGROUND_RGB, COLOUR_RGB
 
 RED_CIRCLE = Look(Colour.RED, Shape.CIRCLE)
 BLUE_SQUARE = Look(Colour.BLUE, Shape.SQUARE)

@@ -6,7 +6,8 @@ from collections import Counter as Tally
 import numpy as np
 import pytest
 
-from imagen.data.shapes import (
+from imagen.errors import UserError
+from imagen.shapes import (
     KIND_PROPORTIONS,
     Background,
     Colour,
@@ -22,9 +23,8 @@ from imagen.data.shapes import (
     is_held_out,
     sample_scene,
 )
-from imagen.data.shapes.drawing import HALF_EXTENT
-from imagen.data.shapes.scenes import POSITION_DISTANCE, POSITION_JITTER, SIZE_RADIUS
-from imagen.errors import UserError
+from imagen.shapes.drawing import HALF_EXTENT
+from imagen.shapes.scenes import POSITION_DISTANCE, POSITION_JITTER, SIZE_RADIUS
 
 SCENES = [sample_scene(3, index, split) for split in Split for index in range(400)]
 AREA = {  # of a shape of radius 1

@@ -1,0 +1,1 @@
+"""The commands: what train.py, sample.py, evaluate.py and the others call."""

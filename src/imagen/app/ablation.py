@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from imagen.app.command import ROOT, override, prepare_environment, run_reporting_errors
-from imagen.app.together import run_alone
+from imagen.checks.names import checked_name
+from imagen.commandline.command import ROOT, override, prepare_environment, run_reporting_errors
+from imagen.commandline.together import run_alone
 from imagen.errors import UserError
 from imagen.files import user_path
-from imagen.names import checked_name
 
 ABLATIONS = ROOT / "conf" / "ablation"
 PUBLISHED = ROOT / "docs" / "ablations" / "imagen_figure4.csv"
@@ -115,8 +115,8 @@ def commands(ablation: Ablation, place: Workplace) -> Iterator[list[str]]:
 
 def _is_trained(folder: Path) -> bool:
     """Whether the run's export is of its last step: one that is under way can be exported too."""
-    from imagen.app.runs import RunFolder
-    from imagen.app.saved_config import max_steps, read_saved
+    from imagen.runs.folder import RunFolder
+    from imagen.runs.saved_config import max_steps, read_saved
 
     step = RunFolder(folder).exported_step()
     saved = folder / "config.yaml"
@@ -132,8 +132,8 @@ def check_before(ablation: Ablation, place: Workplace) -> None:
         UserError: for names and labels that cannot be, a panel that was not published, an evaluation that is to be two,
             and one of a training that is about to be replaced.
     """
-    from imagen.evaluation.ablation_curves import read_published
-    from imagen.evaluation.curves import check_labels
+    from imagen.evaluation.ablation.curves import read_published
+    from imagen.evaluation.sweep.plan import check_labels
 
     if ablation.paper:
         read_published(PUBLISHED, ablation.paper)
@@ -186,16 +186,16 @@ def finished(ablation: Ablation, evaluations: Path) -> Ablation:
 
 def draw_ablation(name: str, ablation: Ablation, evaluations: Path, out: Path) -> None:
     """Write the plot and the table of an ablation whose evaluations are finished."""
-    from imagen.evaluation.ablation_curves import (
+    from imagen.evaluation.ablation.curves import (
         compare_curves,
         curve_across,
         curve_of_weights,
         insist_on_agreement,
         read_published,
     )
-    from imagen.evaluation.ablation_plot import plot_ablation_across, plot_guidance_ablation
-    from imagen.evaluation.ablation_table import ablation_table
-    from imagen.evaluation.compare import read_results
+    from imagen.evaluation.ablation.plot import plot_ablation_across, plot_guidance_ablation
+    from imagen.evaluation.ablation.table import ablation_table
+    from imagen.evaluation.compare.sides import read_results
     from imagen.files import write_text
 
     names = list(dict.fromkeys(name for arm in ablation.arms for name in ablation.evaluations(arm)))

@@ -12,7 +12,7 @@ import sys
 
 from omegaconf import DictConfig
 
-from imagen.app.command import command
+from imagen.commandline.command import command
 
 
 @command("train", interrupted="what is encoded is kept, and the same command goes on", help_text=__doc__.strip())

@@ -6,7 +6,7 @@ run in converting them either.
 
 import argparse
 
-from imagen.app.command import prepare_environment, run_reporting_errors
+from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.files import user_path
 
 

@@ -13,8 +13,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
-from imagen.app.together import run_alone, run_together, threads_each
+from imagen.commandline.command import ROOT, prepare_environment, run_reporting_errors
+from imagen.commandline.together import run_alone, run_together, threads_each
 
 NAME = "demo"
 STAGES = ("base", "sr1")
@@ -52,7 +52,7 @@ def training(stage: str, steps: int) -> str:
 
 def begun_steps(run: Path) -> int | None:
     """How many steps the training in `run` was to take; None if there was none."""
-    from imagen.app.saved_config import max_steps, read_saved
+    from imagen.runs.saved_config import max_steps, read_saved
 
     path = run / "config.yaml"
     return max_steps(read_saved(path), path) if path.is_file() else None
@@ -60,7 +60,7 @@ def begun_steps(run: Path) -> int | None:
 
 def finished_steps(run: Path) -> int:
     """How many steps the exported stage of `run` has seen, 0 if there is none."""
-    from imagen.app.runs import RunFolder
+    from imagen.runs.folder import RunFolder
     from imagen.stages.export import CONFIG, read_description
 
     folder = RunFolder(run).export
@@ -95,7 +95,7 @@ def _prepare_process(threads: int) -> None:
 def _pace(stage: str) -> float:
     from hydra import compose, initialize_config_dir
 
-    from imagen.app.pace import seconds_per_step
+    from imagen.runs.pace import seconds_per_step
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return seconds_per_step(compose("train", overrides=[f"experiment={NAME}_{stage}"]))

@@ -2,19 +2,17 @@
 
 from omegaconf import DictConfig, OmegaConf
 
-from imagen.app.curves import make_curves, make_plan
-from imagen.app.outputs import claimed, own_folder
-from imagen.app.processes import helping_processes
-from imagen.app.strips import strip_weights, write_strips
+from imagen.checks.names import checked_name
+from imagen.commandline.outputs import claimed, own_folder
 from imagen.errors import UserError
 from imagen.evaluation.begun import keep_identity
-from imagen.evaluation.budget import Budget
-from imagen.evaluation.compare import load_side
-from imagen.evaluation.compare_report import comparison_files, write_comparison
-from imagen.evaluation.harness import Evaluation
+from imagen.evaluation.compare.report import comparison_files, write_comparison
+from imagen.evaluation.compare.sides import load_side
 from imagen.files import user_path
-from imagen.instantiation import instantiate
-from imagen.names import checked_name
+from imagen.sampling.curves import make_curves, make_plan
+from imagen.sampling.evaluation import make_evaluation
+from imagen.sampling.processes import helping_processes
+from imagen.sampling.strips import strip_weights, write_strips
 
 
 def evaluate(config: DictConfig) -> None:
@@ -41,25 +39,6 @@ def evaluate(config: DictConfig) -> None:
     evaluation.report(plan, made)
     print(f"report.html, report.md, results.json, sweep.csv and plots in {config.out}")
     print(f"  tensorboard --logdir {config.out}")
-
-
-def make_evaluation(config: DictConfig) -> Evaluation:
-    """Judges, checker, prompts and reference that `config` names, in `config.out`.
-
-    Raises:
-        UserError: for what is missing, damaged or out of range.
-    """
-    return Evaluation(
-        judges=instantiate(config.metrics.judges),
-        checker=instantiate(config.metrics.checker),
-        prompts=instantiate(config.prompts),
-        reference=instantiate(config.metrics.reference),
-        out=user_path(config.out),
-        block_size=config.block_size,
-        seed=config.seed,
-        grid_prompts=config.grid_prompts,
-        budget=None if config.budget is None else Budget(config.budget, config.first_pass),
-    )
 
 
 def _compare(config: DictConfig) -> None:

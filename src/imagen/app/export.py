@@ -6,7 +6,7 @@ A finished run exports itself. This takes the averaged weights of the last check
 import argparse
 from pathlib import Path
 
-from imagen.app.command import prepare_environment, run_reporting_errors
+from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.files import user_path
 
 
@@ -17,10 +17,10 @@ def export(run: Path, out: Path | None = None) -> Path:
         UserError: if there is no configuration or no checkpoint, or either is damaged; or if `out` holds a stage, which
             may be of another run.
     """
-    from imagen.app.run_weights import AVERAGED, read_checkpoint, saved_sections
-    from imagen.app.runs import RunFolder
-    from imagen.app.sampling_command import sampling_command
     from imagen.errors import UserError
+    from imagen.runs.folder import RunFolder
+    from imagen.runs.weights import AVERAGED, read_checkpoint, saved_sections
+    from imagen.sampling.command import sampling_command
     from imagen.stages.export import CONFIG, default_card, export_stage
 
     folder = RunFolder(run)

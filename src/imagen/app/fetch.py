@@ -7,9 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from imagen.app.command import prepare_environment, run_reporting_errors
+from imagen.checks.names import printable, printable_lines
+from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.files import user_path
-from imagen.names import printable, printable_lines
 
 
 def fetch_all(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagen.app.command import ROOT, prepare_environment, run_reporting_errors
+from imagen.commandline.command import ROOT, prepare_environment, run_reporting_errors
 from imagen.files import user_path
 
 
@@ -23,10 +23,10 @@ def make(arguments: argparse.Namespace) -> None:
     import random
 
     from imagen.errors import UserError
-    from imagen.evaluation.archive import read_archive
     from imagen.evaluation.rating.answers import read_key
     from imagen.evaluation.rating.items import PROTOCOLS, arrange, exhibits, with_checks
     from imagen.evaluation.rating.page import make_page
+    from imagen.evaluation.results.archive import read_archive
     from imagen.files import write_json, write_text
 
     folders = [_folder(name) for name in arguments.evaluations]
@@ -59,11 +59,11 @@ def read(arguments: argparse.Namespace) -> None:
     """
     from dataclasses import asdict
 
+    from imagen.checks.names import printable_lines
     from imagen.evaluation.rating.answers import read_key, read_raters
     from imagen.evaluation.rating.scores import score
     from imagen.evaluation.rating.tables import as_markdown, remarks
     from imagen.files import write_json, write_text
-    from imagen.names import printable_lines
 
     key = read_key(arguments.key)
     raters = read_raters(arguments.answers, key)
@@ -81,8 +81,8 @@ def read(arguments: argparse.Namespace) -> None:
 
 def _refuse_other_page(path: Path, page: str) -> None:
     """Raise UserError where the ratings of another page would be overwritten; more answers to the same page may be."""
+    from imagen.checks.foreign import read_json
     from imagen.errors import UserError
-    from imagen.foreign import read_json
 
     found = read_json(path, "choose another --out") if path.is_file() else {"page": page}
     if not isinstance(found, dict) or found.get("page") != page:
@@ -91,7 +91,7 @@ def _refuse_other_page(path: Path, page: str) -> None:
 
 def _folder(name: str) -> Path:
     """A folder, or the name of an evaluation under outputs/evaluation."""
-    from imagen.names import checked_name
+    from imagen.checks.names import checked_name
 
     folder = user_path(name)
     if folder.is_dir():

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, ListConfig
 
-from imagen.app.outputs import Claim, claimed, own_folder
-from imagen.app.sampling import Studio, open_studio, settings_for
+from imagen.commandline.outputs import Claim, claimed, own_folder
 from imagen.diffusion.guidance import check_guidance
 from imagen.errors import UserError
 from imagen.evaluation.arrays import fingerprint
-from imagen.evaluation.prompts import file_prompts, list_prompts
+from imagen.evaluation.prompts.prompt_set import file_prompts, list_prompts
 from imagen.instantiation import resolved
 from imagen.pictures import labelled_grid, save_png
+from imagen.sampling.text_to_image import Studio, open_studio, settings_for
 
 ELSEWHERE, INSTEAD = "give another out=", "overwrite=true, which removes exactly those"
 GRID_ROWS, GRID_COLUMNS = 256, 32

@@ -1,10 +1,8 @@
 """Train one stage: compose the objects, fit, export."""
 
 import json
-import logging
 import math
 import time
-import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,21 +14,21 @@ from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from imagen.app.command import is_multirun, values_of
-from imagen.app.fine_tuning import begin_with
-from imagen.app.rehearsal import rehearse_data, rehearse_resumption, rehearse_stage
-from imagen.app.run_description import describe
-from imagen.app.runs import RunFolder
-from imagen.app.sampling_command import sampling_command
-from imagen.app.trainer import came_to
 from imagen.callbacks.curves import Curves
 from imagen.callbacks.loggers import BEGINNING
 from imagen.callbacks.stop_on_signal import StopOnSignal
+from imagen.commandline.command import is_multirun, values_of
 from imagen.data.module import ImagenDataModule
 from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.instantiation import instantiate
 from imagen.randomness import derive_seed
+from imagen.runs.description import describe
+from imagen.runs.fine_tuning import begin_with
+from imagen.runs.folder import RunFolder
+from imagen.runs.rehearsal import rehearse_data, rehearse_resumption, rehearse_stage
+from imagen.runs.trainer import came_to, quieten_libraries
+from imagen.sampling.command import sampling_command
 from imagen.stages.diffusion_stage import DiffusionStage
 from imagen.stages.export import default_card, export_stage
 from imagen.text.lock import only_trainer
@@ -107,19 +105,6 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
             f"{said}\n  exported to {run.export}\n  curves and pictures: tensorboard --logdir {run.path}",
             flush=True,
         )
-
-
-def quieten_libraries() -> None:
-    """Warnings stay; Lightning's advertisements, and remarks about our deliberate choices and its own code, go."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for remark in (
-        ".*does not have many workers.*",
-        ".*Checkpoint directory.*exists and is not empty.*",
-        ".*in eval mode at the start.*",
-        ".*isinstance.treespec, LeafSpec.*",
-    ):
-        warnings.filterwarnings("ignore", remark)
 
 
 def _listed(node: DictConfig | None) -> list[Any]:

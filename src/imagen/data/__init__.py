@@ -1,0 +1,1 @@
+"""Captioned pictures: sources, batches and the DataModule."""

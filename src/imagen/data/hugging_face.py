@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagen.captions import checked_captions
-from imagen.data.decode import MAX_PIXELS, UnreadableImageError, decode
-from imagen.data.problems import Fault, Problem
+from imagen.checks.captions import checked_captions
+from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode
+from imagen.data.reading.problems import Fault, Problem
 from imagen.data.source import BadExampleError, Example, Source
 from imagen.data.transforms import header_problem
 from imagen.errors import UserError

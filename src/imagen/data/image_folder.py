@@ -4,9 +4,9 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from imagen.data.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes
-from imagen.data.metadata import Columns, read_metadata
-from imagen.data.problems import Problem
+from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes
+from imagen.data.reading.metadata import Columns, read_metadata
+from imagen.data.reading.problems import Problem
 from imagen.data.source import BadExampleError, Example, Source
 from imagen.data.transforms import header_problem
 from imagen.files import user_path

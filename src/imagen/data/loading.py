@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from imagen.data.batch import Batch
 from imagen.data.pixels import from_uint8
-from imagen.data.problems import Fault, Problem, refusal
+from imagen.data.reading.problems import Fault, Problem, refusal
 from imagen.data.sampler import BatchPlan, Draw
 from imagen.data.source import BadExampleError, Example, Picture, Source
 from imagen.data.transforms import Geometry, TooSmallError, random_windows

@@ -11,7 +11,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
 from imagen.data.loading import Assembler, BatchLoader, Sizes
-from imagen.data.problems import MAX_SHARE, Fault, Problem, refusal, summary, write_list
+from imagen.data.reading.problems import MAX_SHARE, Fault, Problem, refusal, summary, write_list
 from imagen.data.sampler import BatchPlan, FixedOrderBatchSampler, PositionKeyedBatchSampler, Share, check_batch_size
 from imagen.data.source import Source, without
 from imagen.data.transforms import Geometry

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from imagen.data.shapes import all_captions, draw, sample_scene
 from imagen.data.source import Example, Source
 from imagen.errors import UserError
+from imagen.shapes import all_captions, draw, sample_scene
 
 
 class ShapesSource(Source):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from imagen.data.problems import Fault, Problem
+from imagen.data.reading.problems import Fault, Problem
 from imagen.errors import UserError
 
 Picture = UInt8[np.ndarray, "height width 3"]

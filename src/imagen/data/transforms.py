@@ -10,8 +10,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from imagen.data.decode import UnreadableImageError, image_size
-from imagen.data.problems import Fault, Problem
+from imagen.data.reading.decode import UnreadableImageError, image_size
+from imagen.data.reading.problems import Fault, Problem
 from imagen.data.source import Picture
 from imagen.randomness import make_generator
 from imagen.tensors import Images

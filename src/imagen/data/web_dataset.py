@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from imagen.captions import checked_captions
-from imagen.data.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes
-from imagen.data.problems import Problem
+from imagen.checks.captions import checked_captions
+from imagen.checks.foreign import parse_json
+from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes
+from imagen.data.reading.problems import Problem
+from imagen.data.reading.tar_index import MAX_BYTES, Member, indexed_members, read_member, shown
 from imagen.data.source import BadExampleError, Example, Source
-from imagen.data.tar_index import MAX_BYTES, Member, indexed_members, read_member, shown
 from imagen.data.transforms import header_problem
 from imagen.errors import UserError
 from imagen.files import user_path
-from imagen.foreign import parse_json
 from imagen.progress import track
 
 log = logging.getLogger(__name__)

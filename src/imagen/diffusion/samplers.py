@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import torch
 
-from imagen.arguments import Count, described, fits
+from imagen.checks.arguments import Count, described, fits
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.schedules import NoiseSchedule
 from imagen.diffusion.spacing import Spacing, UniformTime

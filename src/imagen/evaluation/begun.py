@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from imagen.checks.foreign import read_json
+from imagen.checks.names import printable
 from imagen.errors import UserError
 from imagen.evaluation.arrays import fingerprint
-from imagen.evaluation.curves import Plan
-from imagen.evaluation.harness import Evaluation
+from imagen.evaluation.evaluation import Evaluation
 from imagen.evaluation.lock import hold
+from imagen.evaluation.sweep.plan import Plan
 from imagen.files import write_json
-from imagen.foreign import read_json
-from imagen.names import printable
 
 FILE = "evaluation.json"
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagen.arguments import fits
+from imagen.checks.arguments import fits
+from imagen.checks.foreign import read_json
 from imagen.errors import UserError
 from imagen.fetching.download import Network, download
 from imagen.fetching.lock import Asset, LockedFile
 from imagen.files import publish, sha256_of_file, write_atomically
-from imagen.foreign import read_json
 
 TRUSTED = "fetched.lock"
 """The user's own lock file, in the folder of the models: hashes of files that the shipped one does not know."""

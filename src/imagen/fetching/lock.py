@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from imagen.checks.foreign import read_json
 from imagen.errors import UserError
 from imagen.files import user_path
-from imagen.foreign import read_json
 
 ROOT = Path(__file__).resolve().parents[3]
 

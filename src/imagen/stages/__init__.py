@@ -1,0 +1,1 @@
+"""The LightningModule that trains one stage, and the stage it exports."""

@@ -14,13 +14,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from imagen.checks.foreign import checked_record, read_json
+from imagen.checks.names import checked_name
 from imagen.diffusion.denoiser import Denoiser
 from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
 from imagen.files import publish, sha256_of_file, write_json, write_text
-from imagen.foreign import checked_record, read_json
 from imagen.instantiation import instantiate_stage_part
-from imagen.names import checked_name
 from imagen.stages.model import StageModel
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imagen import foreign
+from imagen.checks import foreign
 from imagen.errors import UserError
 from imagen.fetching.absent import fetched_folder, how_to_fetch
 from imagen.files import sha256_of_file, user_path

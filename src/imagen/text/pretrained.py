@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from imagen.checks.foreign import read_json
 from imagen.errors import UserError
-from imagen.foreign import read_json
 
 ATTENTION = ("eager", "sdpa")
 """The implementations that transformers brings along. Others are packages, or repositories of the hub whose code is

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from imagen.errors import UserError
-from imagen.evaluation.archive import Archive
 from imagen.evaluation.rating.items import REAL, arrange, drawbench_items, exhibits, paper_items, with_checks
 from imagen.evaluation.rating.page import make_page
-from imagen.evaluation.results import GROUND_TRUTH, NOISE
+from imagen.evaluation.results.archive import Archive
+from imagen.evaluation.results.results import GROUND_TRUTH, NOISE
 
 TEXTS = ["a </script><b>red</b> circle", "a blue square", "a blue square", "a green ring"]
 LEVELS = {"secret-model": 10, "other-model": 60, REAL: 110, NOISE: 160}

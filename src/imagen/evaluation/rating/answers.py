@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imagen.checks.foreign import read_json
 from imagen.errors import UserError
 from imagen.evaluation.rating.page import FORMAT
 from imagen.evaluation.rating.questions import QUESTIONS
-from imagen.foreign import read_json
 
 CHECKS_TO_PASS = 0.8
 """Of the checks that a rater answered; the paper leaves out whoever gets fewer right."""

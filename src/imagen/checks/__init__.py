@@ -1,0 +1,1 @@
+"""What comes from outside is checked here: names, arguments, captions, JSON and configuration of strangers."""

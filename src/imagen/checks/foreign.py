@@ -1,0 +1,102 @@
+"""JSON that may be somebody else's: of bounded size, of the types that are expected, never a traceback.
+
+Everything that reads JSON reads it here.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, get_type_hints
+
+from imagen.checks.arguments import described, fits
+from imagen.errors import UserError
+from imagen.files import open_regular
+
+MAX_BYTES = 1 << 30
+"""COCO's captions are 60 MB, a tokenizer 30 MB."""
+
+MAX_DEPTH = 50
+"""Of records; a stage's configuration is 5 deep."""
+
+Record = TypeVar("Record")
+
+
+def read_json(path: Path, way_out: str, max_bytes: int = MAX_BYTES) -> Any:
+    """The value in a JSON file. `way_out` ends the error.
+
+    Raises:
+        UserError: if it is not a regular file, larger than `max_bytes`, not UTF-8, or not JSON.
+        OSError: if it cannot be opened: FileNotFoundError above all.
+    """
+    with open_regular(path) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise UserError(f"{path}: more than {max_bytes} bytes; {way_out}")
+    return parse_json(content, str(path), way_out)
+
+
+def parse_json(content: bytes | str, where: str, way_out: str, allow_nan: bool = False) -> Any:
+    """The value of a JSON text; `where` begins the error and `way_out` ends it. A byte order mark is passed over.
+
+    Raises:
+        UserError: if it is not UTF-8, not JSON, nested too deeply, has a number of thousands of digits, or NaN, which
+            Python writes, unless it is allowed.
+    """
+    try:
+        text = content.decode("utf-8") if isinstance(content, bytes) else content
+        return json.loads(text.removeprefix("\ufeff"), parse_constant=float if allow_nan else _refuse_constant)
+    except UnicodeDecodeError as error:
+        found = f"not UTF-8 (byte {error.object[error.start]:#04x} at {error.start}); save the file as UTF-8"
+        raise UserError(f"{where}: {found}") from None
+    except RecursionError:
+        raise UserError(f"{where}: JSON nested too deeply; {way_out}") from None
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg} at line {error.lineno} column {error.colno}"
+        raise UserError(f"{where}: not JSON ({reason}); {way_out}") from None
+    except ValueError as error:  # a number of more digits than Python converts; NaN
+        reason = str(error).split(";")[0]
+        raise UserError(f"{where}: not JSON ({reason}); {way_out}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def checked_record(cls: type[Record], value: object, where: str, way_out: str) -> Record:
+    """An object of the dataclass `cls` from a JSON object that has its fields, each of the annotated type.
+
+    Raises:
+        UserError: naming the first field that is missing, unknown, or of another type.
+    """
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: a JSON object is expected, found {_kind(value)}; {way_out}")
+    if _deeper_than(MAX_DEPTH, value):
+        raise UserError(f"{where}: nested more than {MAX_DEPTH} deep; {way_out}")
+    hints = get_type_hints(cls)
+    known = {field.name: field for field in fields(cls)}
+    for name in value:
+        if name not in known:
+            raise UserError(f"{where}: unknown field {name!r:.120}; {way_out}")
+    for name, field in known.items():
+        if name not in value and field.default is MISSING and field.default_factory is MISSING:
+            raise UserError(f"{where}: the field {name!r} is missing; {way_out}")
+        if name in value and not fits(value[name], hints[name]):
+            raise UserError(f"{where}: {name} is {_kind(value[name])}, expected {described(hints[name])}; {way_out}")
+    return cls(**value)
+
+
+def _deeper_than(depth: int, value: object) -> bool:
+    """Whether lists and objects in `value` hold one another more than `depth` deep. By levels, not by recursion."""
+    level = [value]
+    for _ in range(depth):
+        level = [child for node in level for child in _children(node)]
+    return bool(level)
+
+
+def _children(node: object) -> list[Any]:
+    return list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+
+
+def _kind(value: object) -> str:
+    return "null" if value is None else f"{type(value).__name__} {value!r:.60}"

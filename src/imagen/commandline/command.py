@@ -1,0 +1,209 @@
+"""What every entry point shares: Hydra's composition, errors in one line, exit codes.
+
+Imports nothing heavy, so that `--help` answers at once.
+"""
+
+import logging
+import os
+import re
+import select
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from imagen.checks.names import as_name, printable, printable_lines
+from imagen.commandline.interruption import Interrupted, interruptible
+from imagen.files import user_path
+
+ROOT = Path(__file__).resolve().parents[3]
+
+HOME = re.compile(r"(?<=[=\[,])~(?=/|$|[\],])")
+
+
+def command(
+    config_name: str, interrupted: str = "", help_text: str = ""
+) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Turn `run(config)` into a command-line program that composes conf/<config_name>.yaml.
+
+    `interrupted`: as for `run_reporting_errors`. `help_text`: what --help shows, in the place of the configuration's.
+
+    Exit codes: 0 done, 1 a defect of ours (with its traceback), 2 the user's mistake, 3 the environment's (disk full),
+    130 interrupted, 141 nobody reads the output any more, 143 terminated.
+    """
+
+    def wrap(run: Callable[[DictConfig], None]) -> Callable[[], None]:
+        def main() -> None:
+            offline_by_default = "HF_HUB_OFFLINE" not in os.environ
+            prepare_environment()
+            # Hydra's grammar reads `true` as a boolean, which cannot be the choice of a group.
+            sys.argv = [
+                "traceback=true" if argument.lower() == "debug=true" else _at_home(argument) for argument in sys.argv
+            ]
+            # Hydra's parser takes a flag behind an override for the end of the overrides.
+            sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multi", "--multirun"))
+            started = partial(_run_hydra, config_name, run, offline_by_default)
+            if help_text and {"--help", "-h"} & set(sys.argv[1:]):
+                started = partial(print, help_text)
+            sys.exit(run_reporting_errors(started, config_name, interrupted))
+
+        return main
+
+    return wrap
+
+
+def _at_home(argument: str) -> str:
+    """An override with `~` written out in its paths: no shell does that within a word, Hydra's grammar refuses it."""
+    return argument if set("'\"") & set(argument) else HOME.sub(str(user_path("~")), argument)
+
+
+def prepare_environment() -> None:
+    """Offline and without telemetry unless the user says otherwise; tracebacks are ours to decide on, not Hydra's.
+
+    What a terminal's encoding lacks (`×`, a caption, a path) is printed as `\\xd7`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if logging.lastResort is not None:  # what prints warnings as long as nobody sets up logging
+        logging.lastResort.setFormatter(_PrintableFormatter())
+    os.environ.setdefault("IMAGEN_ROOT", str(ROOT))
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    # In conf/: a path and a name are read where Hydra makes a folder of them, which is before we see them.
+    OmegaConf.register_new_resolver("user_path", lambda value: str(user_path(value)), replace=True)
+    OmegaConf.register_new_resolver("as_name", as_name, replace=True)
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Warnings quote what stands in somebody's files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
+
+
+def run_reporting_errors(run: Callable[[], object], config_name: str = "", interrupted: str = "") -> int:
+    """Call `run`; return the exit code, with one line on standard error where it failed by the user's mistake.
+
+    `interrupted`: what is to be said when SIGINT or SIGTERM ended it: what is kept, and whether it goes on from there.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from imagen.errors import UserError
+
+    try:
+        try:
+            with interruptible():
+                run()
+        finally:
+            sys.stdout.flush()  # here, and not at the end of the interpreter, where its failure cannot be told
+    except UserError as error:
+        return _report(error, config_name, 3 if error.environment else 2)
+    except (HydraException, OmegaConfBaseException) as error:
+        return _report(error, config_name, 2)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
+            return 141
+        if error.errno is None or traceback_wanted():
+            raise
+        # A write to a full disk does not say to which file.
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {printable(where)}{error.strerror}; check paths.* and the disk", file=sys.stderr)
+        return 3
+    except Interrupted as signalled:
+        print("interrupted" + (f"; {interrupted}" if interrupted else ""), file=sys.stderr)
+        return 128 + signalled.number
+    return 0
+
+
+def _output_is_closed() -> bool:
+    """Whether nobody reads a standard stream of ours any more (`| head`); what is still in its buffer goes nowhere."""
+    closed = [stream for stream in (sys.stdout, sys.stderr) if _has_no_reader(stream.fileno())]
+    for stream in closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return bool(closed)
+
+
+def _has_no_reader(handle: int) -> bool:
+    watch = select.poll()
+    watch.register(handle, 0)
+    return any(event & select.POLLERR for _, event in watch.poll(0))
+
+
+def _report(error: Exception, config_name: str, code: int) -> int:
+    from imagen.commandline.config_errors import explain
+
+    if traceback_wanted():
+        raise error
+    print(f"error: {printable(explain(error, ROOT / 'conf', config_name))}", file=sys.stderr)
+    return code
+
+
+def traceback_wanted() -> bool:
+    """Whether the last `traceback=` of the command line is true, as Hydra reads it: `True` is, `yes` is a text."""
+    return [False, *values_of("traceback")][-1] is True
+
+
+def values_of(key: str) -> Iterator[object]:
+    """What the command line says of `key`, in order, as Hydra reads it: `True` is true, and a list is a list."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    for argument in sys.argv[1:]:
+        if argument.partition("=")[0].lstrip("+") == key:
+            try:
+                yield OverridesParser.create().parse_override(argument).value()
+            except (HydraException, ValueError):  # said with all other mistakes
+                continue
+
+
+def override(key: str, text: str) -> str:
+    """What gives `key` exactly this text on a command line, whatever Hydra's grammar would read in it.
+
+    >>> print(override("paths.runs", "/my runs/a,b"))
+    paths.runs='/my runs/a,b'
+    """
+    # A backslash is one by itself, and escapes before a quotation mark: the closing one too.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), text)
+    return f"{key}='{escaped}'"
+
+
+def is_multirun() -> bool:
+    """Whether Hydra runs the command several times (`-m`, `--multirun`, `hydra.mode=MULTIRUN`)."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _run_hydra(config_name: str, run: Callable[[DictConfig], None], offline_by_default: bool) -> None:
+    import hydra
+    from omegaconf.errors import OmegaConfBaseException
+
+    from imagen.commandline.config_errors import check_configuration, refuse_endless_numbers
+    from imagen.commandline.needed_weights import allows_downloads, check_weights
+    from imagen.errors import UserError
+
+    refuse_endless_numbers(sys.argv[1:])
+    caught: list[Exception] = []
+
+    def checked(config: DictConfig) -> None:
+        if caught and isinstance(caught[0], OSError):  # of an earlier job of a sweep: a full disk, nobody reading
+            return
+        try:
+            check_configuration(config)
+            if offline_by_default and allows_downloads(config):
+                os.environ["HF_HUB_OFFLINE"] = "0"  # the hub's client reads it when it is imported, later
+            check_weights(config)
+            run(config)
+        except (UserError, OmegaConfBaseException, OSError) as error:  # past Hydra, which would announce it itself
+            caught.append(error)
+
+    hydra.main(config_path=str(ROOT / "conf"), config_name=config_name, version_base="1.3")(checked)()
+    if caught:
+        raise caught[0]

@@ -1,0 +1,135 @@
+"""Hydra's and OmegaConf's errors in one line, with the nearest key that exists."""
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from imagen.commandline.numbers import check_numbers
+from imagen.errors import UserError
+from imagen.instantiation import LEFT_OVER, refuse_interpolations
+
+
+def explain(error: Exception, conf: Path, config_name: str) -> str:
+    """One line that names the thing, the value and the way out.
+
+    Args:
+        error: what was raised while composing, or a UserError.
+        conf, config_name: the configuration that was being composed, for the keys it has.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UserError):
+        return text
+    if found := re.search(r"UserError raised while resolving interpolation: (.*?)(?: full_key:|$)", text):
+        return found.group(1)
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return f"no such key: {found.group(1)}{_nearest_key(found.group(1), conf, config_name)}"
+    if found := re.search(r"Could not find '([^']+)'.*\n+Available options in '([^']+)':((?:\n\t\S+)*)", str(error)):
+        return _no_such_choice(found.group(1).rsplit("/", 1)[-1], found.group(2), found.group(3).split())
+    if found := re.search(r"Missing mandatory value: (\S+)", text):
+        return missing(found.group(1))
+    if override := getattr(error, "override", None):
+        return f"cannot read the override {override!r}: write key=value, and quote what has brackets or blanks"
+    key = getattr(error, "full_key", None)
+    reason = re.sub(r"(full_key|object_type|reference_type)[:=].*", "", text).strip()
+    line = f"{key}: {reason}" if key and key not in reason else reason
+    if "nterpolation" not in reason:
+        return line
+    return f"{line}; for the signs themselves write \\${{" + (", or use prompts_file=FILE" if key == "prompt" else "")
+
+
+def _no_such_choice(wanted: str, group: str, options: list[str]) -> str:
+    near = difflib.get_close_matches(wanted, options, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{group}={wanted}: no such choice; {hint}choices: {', '.join(options)}"
+
+
+def _nearest_key(key: str, conf: Path, config_name: str) -> str:
+    """What to say of a key that is not there: with which choice it is, of which command it is, or what is near."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        if choices := _choices_with(key, conf, config_name):
+            return f"; it exists only with {' or '.join(choices[:4])}{' or others' if len(choices) > 4 else ''}"
+        known = _known_keys(config_name)
+        others = [path.stem for path in sorted(conf.glob("*.yaml")) if path.stem != config_name]
+        if commands := [f"{name}.py" for name in others if key in _known_keys(name)]:
+            return f"; it is one of {' and '.join(commands)}"
+    return nearest_key(key, known)
+
+
+def nearest_key(key: str, known: Sequence[str]) -> str:
+    """What to say after "no such key": the one of `known` that was meant, or how to see them."""
+    same_name = [candidate for candidate in known if candidate.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    near = difflib.get_close_matches(key, same_name or known, n=1) or same_name[:1]
+    return f"; did you mean {near[0]}?" if near else "; python <entry>.py --cfg job prints every key"
+
+
+def _choices_with(key: str, conf: Path, config_name: str) -> list[str]:
+    """`group=choice` for every choice, of the groups whose values `key` would be among, that has it."""
+    from hydra import compose
+    from hydra.errors import HydraException
+
+    chosen = compose(config_name, return_hydra_config=True).hydra.runtime.choices
+    found = []
+    for group in chosen:
+        place, _, package = group.partition("@")
+        if group.startswith("hydra/") or not f"{key}.".startswith(f"{package or place.replace('/', '.')}."):
+            continue
+        for choice in sorted(path.stem for path in (conf / place).glob("*.yaml")):
+            with suppress(HydraException):
+                if key in _known_keys(config_name, f"{group}={choice}"):
+                    found.append(f"{group}={choice}")
+    return found
+
+
+def _known_keys(config_name: str, *overrides: str) -> list[str]:
+    from hydra import compose
+
+    return list(keys_of(OmegaConf.to_container(compose(config_name, overrides=list(overrides)), resolve=False)))
+
+
+def keys_of(node: object, prefix: str = "") -> Iterator[str]:
+    """The dotted keys of nested dictionaries."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from keys_of(value, f"{prefix}{key}.")
+
+
+def check_configuration(config: DictConfig) -> None:
+    """Refuse what would fail late or far away, or be written into files that people pass on.
+
+    Raises:
+        UserError: for mandatory values that are missing, secrets of the environment, interpolations that are left after
+            resolving (but in `prompt`, which is text), and numbers that are none.
+    """
+    for name in re.findall(r"\$\{oc\.env:\s*([^,}\s]*)", str(OmegaConf.to_container(config, resolve=False))):
+        if re.search("TOKEN|SECRET|PASS|KEY|CREDENTIAL", name, re.IGNORECASE):
+            raise UserError(
+                f"${{oc.env:{name}}} looks like a secret, and the configuration is saved with the run: leave it in the "
+                "environment"
+            )
+    for key in sorted(OmegaConf.missing_keys(config)):
+        raise UserError(missing(key))
+    for key, value in OmegaConf.to_container(config, resolve=True).items():
+        if key != "prompt":
+            refuse_interpolations(value, key, LEFT_OVER)
+    check_numbers(config)
+
+
+def refuse_endless_numbers(arguments: Sequence[str]) -> None:
+    """Raises UserError for digits in thousands, which Python converts to no number and Hydra does not expect."""
+    for argument in arguments:
+        if re.search(r"[0-9_]{4000}", argument):
+            raise UserError(f"{argument:.40}...: a number of thousands of digits; give a shorter one")
+
+
+def missing(key: str) -> str:
+    """The error for a mandatory value that was not given."""
+    return f"{key} has no value: give it on the command line as {key}=..."

@@ -1,0 +1,56 @@
+"""Of what type the plain values of a configuration are, by their key; those of objects are held by the gate."""
+
+from collections.abc import Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+from imagen.checks.arguments import Count, Natural, described, fits
+from imagen.errors import UserError
+
+NUMBERS = {
+    "seed": int,
+    "count": Count,
+    "resolutions": Sequence[Count],
+    "text_features": Count,
+    "overwrite": bool,
+    "traceback": bool,
+    "cascade.batch_size": Count,
+    "cascade.seed": int,
+    "cascade.aug_level": float,
+    "cascade.device": str,
+    "cascade.precision": str,
+    "cascade.weights": str,
+    "cascade.stop_at": str | None,
+    "cascade.stages": str | Sequence[str] | None,  # a lone text is told later that it must be a list
+    "prompts_file": str | None,
+    "paths.runs": str,
+    "paths.cache": str,
+    "paths.outputs": str,
+    "paths.assets": str,
+    "guidance_weights": float | Sequence[float],
+    "base_guidance": float,
+    "sr_guidance": float,
+    "block_size": Count,
+    "budget": Count | None,
+    "first_pass": Count,
+    "processes": Count,
+    "grid_prompts": Natural,
+    "strips.prompts": Natural,
+    "strips.moments": Count,
+}
+"""The type of each value that is not handed to a constructor by the gate, in any of the entry points."""
+
+_ABSENT = object()
+
+
+def check_numbers(config: DictConfig) -> None:
+    """Hold the numbers that `config` has to `NUMBERS`.
+
+    Raises:
+        UserError: naming the key, its value and what it must be.
+    """
+    for key, hint in NUMBERS.items():
+        found = OmegaConf.select(config, key, default=_ABSENT)
+        value = OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+        if value is not _ABSENT and not fits(value, hint):
+            raise UserError(f"{key}={value!r:.120} must be {described(hint)}")

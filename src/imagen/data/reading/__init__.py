@@ -1,0 +1,1 @@
+"""Files of pictures and captions as strangers hand them in: decoding, metadata, archives, faults."""

@@ -1,0 +1,166 @@
+"""Which pictures lie in a folder, with which captions: metadata.jsonl and metadata.csv, in it and in its sub-folders.
+
+The conventions of Hugging Face's `imagefolder`: file names are relative to the folder of the file that lists them.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from imagen.checks.captions import checked_captions
+from imagen.checks.foreign import parse_json
+from imagen.errors import UserError
+from imagen.files import open_regular
+
+NAMES = ("metadata.jsonl", "metadata.csv")
+
+MAX_LINE = 1 << 20
+"""Bytes. A longer line is no row of such a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A picture, relative to the folder, and its captions; where both are listed."""
+
+    file_name: str
+    captions: tuple[str, ...]
+    metadata: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a row holds the file name, and the caption or a list of captions."""
+
+    image: str
+    caption: str
+
+    @property
+    def example(self) -> str:
+        return json.dumps({self.image: "0001.png", self.caption: "a red circle"})
+
+
+def read_metadata(folder: Path, columns: Columns) -> list[Row]:
+    """The rows of all metadata files of `folder`, checked: those of a folder before those of its sub-folders.
+
+    Raises:
+        UserError: naming file and line, if one is not UTF-8, no row of its table, lacks a column, repeats a picture,
+            leads out of the folder, or has a caption that is not text.
+    """
+    rows: dict[str, Row] = {}
+    files = _metadata_files(folder)
+    for file in files:
+        read = _csv_records if file.suffix == ".csv" else _json_records
+        metadata = PurePosixPath(file.relative_to(folder).as_posix())
+        for line, record in read(file, columns):
+            row = _row(record, file, metadata, line, columns)
+            if first := rows.get(row.file_name):
+                already = f"line {first.line}" + ("" if file == folder / first.metadata else f" of {first.metadata}")
+                raise UserError(
+                    f"{file} line {line}: {row.file_name!r} is already listed in {already}; keep one row for each "
+                    f'picture, with all its captions as a list in metadata.jsonl: "{columns.caption}": ["one", "other"]'
+                )
+            rows[row.file_name] = row
+    if not rows:
+        raise UserError(f"{files[0]} lists no pictures; each line is to read {columns.example}")
+    return list(rows.values())
+
+
+def _metadata_files(folder: Path) -> list[Path]:
+    if not folder.exists():
+        raise UserError(f"there is no folder {folder}; give one with data.path=/path/to/pictures")
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; give the folder that holds metadata.jsonl (parquet: data=hub)")
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))  # in this order they are walked
+        here = [Path(place) / name for name in NAMES if name in names]
+        if len(here) > 1:
+            raise UserError(f"{place} has both {' and '.join(NAMES)}; keep one of them")
+        found += here
+    if not found:
+        empty = "is empty" if not any(folder.iterdir()) else f"has no {' or '.join(NAMES)}"
+        example = Columns("file_name", "text").example
+        raise UserError(f"{folder} {empty}; write one line for each picture: {example}")
+    return found
+
+
+def _json_records(file: Path, columns: Columns) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    expected = f"expected {columns.example}"
+    with open_regular(file) as stream:
+        for number, line in _lines(stream, file):
+            if not line.strip():
+                continue
+            where = f"{file} line {number}"
+            record = parse_json(line.strip(), where, expected, allow_nan=True)
+            if not isinstance(record, dict):
+                raise UserError(f"{where}: not a JSON object; {expected}")
+            yield number, record
+
+
+def _csv_records(file: Path, columns: Columns) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The rows of a table whose first row names the columns; numbered by the line they begin in."""
+    with open_regular(file) as stream:
+        csv.field_size_limit(MAX_LINE)
+        reader = csv.reader(_text(stream, file), strict=True)
+        try:
+            header = next(reader, [])
+            if twice := [name for name in header if header.count(name) > 1]:
+                raise UserError(f"{file} line 1: two columns are called {twice[0]!r:.80}; keep one of them")
+            last = reader.line_num
+            for cells in reader:
+                number, last = last + 1, reader.line_num
+                if not any(cells):
+                    continue
+                if len(cells) != len(header):
+                    raise UserError(
+                        f"{file} line {number}: {len(cells)} cells under {len(header)} column names; put a text that "
+                        'holds commas in double quotes: 0001.png,"a circle, red"'
+                    )
+                yield number, dict(zip(header, cells, strict=True))
+        except csv.Error as error:
+            raise UserError(
+                f"{file} line {reader.line_num}: not a row of a table separated by commas ({error}); expected a first "
+                f"line {columns.image},{columns.caption} and then rows such as 0001.png,a red circle"
+            ) from None
+
+
+def _text(stream: BinaryIO, file: Path) -> Iterator[str]:
+    for number, line in _lines(stream, file):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            found = f"byte {error.object[error.start]:#04x} at {error.start}"
+            raise UserError(f"{file} line {number}: not UTF-8 ({found}); save the file as UTF-8") from None
+
+
+def _lines(stream: BinaryIO, file: Path) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    while line := stream.readline(MAX_LINE + 1):
+        number += 1
+        if len(line) > MAX_LINE:
+            raise UserError(f"{file} line {number}: more than {MAX_LINE} bytes; write one line for each picture")
+        yield number, line
+
+
+def _row(record: Mapping[str, Any], file: Path, metadata: PurePosixPath, line: int, columns: Columns) -> Row:
+    where = f"{file} line {line}"
+    for column, option in ((columns.image, "image_column"), (columns.caption, "caption_column")):
+        if column not in record:
+            only = ", and separate columns by commas" if file.suffix == ".csv" and len(record) == 1 else ""
+            raise UserError(
+                f"{where}: no {column!r} among {sorted(record)}; add it or name another with "
+                f"data.train.source.{option}{only}"
+            )
+    name = record[columns.image]
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise UserError(f"{where}: {columns.image!r} is {name!r:.120}, not the name of a file")
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise UserError(f"{where}: {name!r} leads out of the folder; use a path relative to it")
+    captions = checked_captions(record[columns.caption], where)
+    return Row(str(metadata.parent / path), captions, str(metadata), line)

@@ -1,0 +1,1 @@
+"""Curves, plot and table of an ablation."""

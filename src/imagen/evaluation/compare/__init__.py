@@ -1,0 +1,1 @@
+"""Two finished evaluations side by side."""

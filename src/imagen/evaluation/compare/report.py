@@ -1,0 +1,143 @@
+"""compare.md and compare.html: both models' curves on one plot, paired differences, pictures next to each other."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from imagen.evaluation.compare.sides import Pair, Side, pair_up
+from imagen.evaluation.judges.metric import pareto_pairs
+from imagen.evaluation.report.html import document, picture, prose, table
+from imagen.evaluation.report.pareto_plot import Line, plot_curves
+from imagen.evaluation.report.report import markdown_table
+from imagen.evaluation.report.strips import middle_and_ends
+from imagen.evaluation.report.tables import Rows, change_text, with_interval
+from imagen.evaluation.results.results import GROUND_TRUTH, CellResult
+from imagen.evaluation.statistics.jackknife import Interval
+from imagen.evaluation.sweep.plan import file_label
+from imagen.files import write_text
+from imagen.pictures import labelled_grid, save_png
+
+COLOURS = ("#0b6bcb", "#d9480f")
+LINES = ("-", "--", ":", "-.")
+
+
+def comparison_files(one: Side, other: Side) -> list[str]:
+    """The names of the files that `write_comparison` writes.
+
+    Raises UserError when the two cannot be compared.
+    """
+    labels = dict.fromkeys(pair.cell.curve for pair in pair_up(one, other))
+    return ["compare.png", *(f"compare-{file_label(label)}.png" for label in labels), "compare.md", "compare.html"]
+
+
+def write_comparison(one: Side, other: Side, out: Path) -> None:
+    """Write compare.md, compare.html (one file, its pictures inside), the plot and the grids to the folder `out`.
+
+    Raises UserError when the two cannot be compared.
+    """
+    pairs = pair_up(one, other)
+    out.mkdir(parents=True, exist_ok=True)
+    heading = f"{one.name} and {other.name}"
+    axes = pareto_pairs(metric for key, metric in one.metrics.items() if key in pairs[0].metrics)
+    plot_curves(_curves(one, other), one.results["controls"], axes, heading, out / "compare.png")
+    labels = list(dict.fromkeys(pair.cell.curve for pair in pairs))
+    for label in labels:
+        _write_grid(one, other, _of(pairs, label), out / f"compare-{file_label(label)}.png")
+    write_text(as_markdown(one, other, pairs), out / "compare.md")
+    write_text(as_html(one, other, pairs, out), out / "compare.html")
+
+
+def as_markdown(one: Side, other: Side, pairs: Sequence[Pair]) -> str:
+    """A line for each number of each cell that both have: both values, their intervals, the paired difference."""
+    lines = [f"# {one.name} and {other.name}", "", *explanation(one, other), "", "![both](compare.png)", ""]
+    lines += markdown_table(value_table(one, other, pairs))
+    return "\n".join([*lines, ""])
+
+
+def as_html(one: Side, other: Side, pairs: Sequence[Pair], folder: Path) -> str:
+    """The comparison as one page, with the PNG files of `folder` inside."""
+    title = f"{one.name} and {other.name}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        prose(explanation(one, other)),
+        picture(folder / "compare.png", "Pareto plot"),
+    ]
+    for label in dict.fromkeys(pair.cell.curve for pair in pairs):
+        mine = _of(pairs, label)
+        parts += [f"<h2>{escape(label)}: B less A</h2>", table(difference_table(mine))]
+        parts.append(
+            picture(folder / f"compare-{file_label(label)}.png", "prompts down, A and B at a few weights across")
+        )
+        values = table(value_table(one, other, mine))
+        parts.append(f"<details><summary>all values of both</summary>{values}</details>")
+    return document(title, parts)
+
+
+def explanation(one: Side, other: Side) -> list[str]:
+    """Who is who, and what a difference is."""
+    facts = one.results
+    return [
+        f"A is {one.name}, B is {other.name}: {facts['pictures_per_cell']} pictures of {facts['resolution']} × "
+        f"{facts['resolution']} for each point, the same prompts and noise. Differences are B less A, paired picture "
+        "by picture, with 95 % intervals of sampling only; bold where zero is excluded.",
+    ]
+
+
+def difference_table(pairs: Sequence[Pair]) -> Rows:
+    """Metrics down, weights across."""
+    rows = [["", *(f"w = {pair.cell.guidance_weight:g}" for pair in pairs)]]
+    for metric in dict.fromkeys(name for pair in pairs for name in pair.metrics):
+        rows.append([metric, *(_difference(pair, metric) for pair in pairs)])
+    return rows
+
+
+def value_table(one: Side, other: Side, pairs: Sequence[Pair]) -> Rows:
+    """A row for each number of each cell."""
+    rows = [["curve", "w", "number", one.name, other.name, "difference"]]
+    for pair in pairs:
+        for metric in pair.metrics:
+            values = [with_interval(side.metrics, side.intervals, metric) for side in (pair.one, pair.other)]
+            weight = f"{pair.cell.guidance_weight:g}"
+            rows.append([pair.cell.curve, weight, metric, *values, _difference(pair, metric)])
+    return rows
+
+
+def _difference(pair: Pair, metric: str) -> str:
+    change = pair.differences.get(metric)
+    if isinstance(change, Interval):
+        return change_text(change)
+    return f"{pair.other.metrics[metric] - pair.one.metrics[metric]:+.3g}" if metric in pair.metrics else ""
+
+
+def _of(pairs: Sequence[Pair], label: str) -> list[Pair]:
+    return [pair for pair in pairs if pair.cell.curve == label]
+
+
+def _curves(one: Side, other: Side) -> list[Line]:
+    """A colour for each model, a line style for each curve; all cells, also those that only one has."""
+    curves = []
+    for letter, side, colour in zip("AB", (one, other), COLOURS, strict=True):
+        by_label: dict[str, list[CellResult]] = {}
+        for cell, result in side.cells.items():
+            by_label.setdefault(cell.curve, []).append(result)
+        for number, (label, cells) in enumerate(by_label.items()):
+            ordered = sorted(cells, key=lambda result: result.cell.guidance_weight)
+            curves.append(Line(f"{letter}: {side.name}, {label}", colour, ordered, LINES[number % len(LINES)]))
+    return curves
+
+
+def _write_grid(one: Side, other: Side, pairs: Sequence[Pair], path: Path) -> None:
+    """Prompts down; the real picture where there is one, then A and B at the lowest, middle and highest weight."""
+    chosen = middle_and_ends([pair.cell.guidance_weight for pair in pairs])
+    columns = []
+    if GROUND_TRUTH in one.archive.pictures:
+        columns.append(("real", one.archive.pictures[GROUND_TRUTH]))
+    for weight in chosen:
+        name = next(pair.cell.name for pair in pairs if pair.cell.guidance_weight == weight)
+        for letter, side in (("A", one), ("B", other)):
+            columns.append((f"{letter}, w = {weight:g}", side.archive.pictures[name]))
+    count = min(len(pictures) for _, pictures in columns)
+    if count:
+        rows = [[pictures[row].numpy() for _, pictures in columns] for row in range(count)]
+        grid = labelled_grid(rows, one.archive.texts[:count], [name for name, _ in columns])
+        save_png(grid, path, {"A": one.name, "B": other.name})

@@ -1,0 +1,245 @@
+"""The evaluation as one object: what is configured, `make` and `report`."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from imagen.checks.names import is_name
+from imagen.errors import UserError
+from imagen.evaluation.arrays import Features, Pixels, fingerprint
+from imagen.evaluation.judges.checker import Checker
+from imagen.evaluation.judges.extractor import AlignmentJudge, Extractor
+from imagen.evaluation.lock import hold
+from imagen.evaluation.prompts.prompt_set import PromptSet
+from imagen.evaluation.results.budget import Budget, Spending, spend
+from imagen.evaluation.results.neighbours import Comparison
+from imagen.evaluation.results.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult, Results, noise_pictures
+from imagen.evaluation.results.summary import Summary
+from imagen.evaluation.sweep.blocks import Block, BlockStore
+from imagen.evaluation.sweep.plan import Cell, Plan
+from imagen.evaluation.sweep.reference import Reference, reference_features
+from imagen.evaluation.sweep.sweep import Job, Panel, Stopwatch, Sweep
+from imagen.files import user_path
+from imagen.shapes import draw
+from imagen.shapes.checking import CATEGORIES
+
+
+class Evaluation:
+    """Curves × guidance weights, on the same prompts and noise, looked at by judges and a checker.
+
+    Args:
+        judges: extractors, at least one (keys do not matter). Those that read captions also measure alignment.
+        checker: reads pictures of the shapes world; `NoChecker()` for other prompts.
+        prompts: picture i shows prompt i.
+        reference: the real pictures of the Fréchet distances.
+        out: folder of the block files and the report. A run that is started again there goes on where it stopped;
+            several processes that run there share the work.
+        block_size: pictures between two saves.
+        seed: of the noise control, and part of the fingerprint; the cascade gets the same.
+        grid_prompts: how many prompts the picture grids show.
+        budget: more pictures for neighbours that a first pass does not separate; None takes all prompts in all cells.
+
+    Raises UserError for judges or sizes that cannot be right.
+    """
+
+    def __init__(
+        self,
+        judges: Mapping[str, Extractor] | Sequence[Extractor],
+        checker: Checker,
+        prompts: PromptSet,
+        reference: Reference,
+        out: str | Path,
+        block_size: int,
+        seed: int,
+        grid_prompts: int,
+        budget: Budget | None = None,
+    ) -> None:
+        if block_size < 1:
+            raise UserError(f"block_size is {block_size}; it must be at least 1")
+        self.panel = Panel(_distinct(judges), checker)
+        self.all_prompts = prompts
+        self.count = budget.first_count(len(prompts), block_size) if budget else len(prompts)
+        self.prompts = prompts.first(self.count)
+        self.reference = reference
+        self.out = user_path(out)
+        self.block_size = block_size
+        self.seed = seed
+        self.grid_prompts = grid_prompts
+        self.budget = budget
+
+    def run(self, plan: Plan) -> Results:
+        """`make`, then `report`."""
+        return self.report(plan, self.make(plan))
+
+    def report(self, plan: Plan, made: "Made") -> Results:
+        """Compute every number and write the report to `out`.
+
+        Raises AssertionError, after the report is written, when torchmetrics or torch-fidelity compute another number
+        from the same features.
+        """
+        from imagen.evaluation.report.report import write_report
+
+        results = self._results(plan, made)
+        with hold(self.out / "locks" / "report", wait=True):
+            write_report(results, self.out)
+            self._write_timing(made.stopwatch, time.perf_counter() - made.started)
+        _insist_on_agreement(results)
+        return results
+
+    def make(self, plan: Plan) -> "Made":
+        """Make what is not there yet, and no report: all that a process does that only helps another one."""
+        started = time.perf_counter()
+        sweep = self._sweep()
+        jobs = {cell.name: self._job(plan, cell) for cell in plan.cells}
+        # What the sweep is compared with comes before it: there pictures may be missing, damaged or too small.
+        resolution = self._first_block(sweep, plan, jobs).resolution
+        with hold(self.out / "locks" / "reference", wait=True):
+            features = reference_features(self.reference, self.panel.judges, resolution, self.out / "reference")
+        blocks = sweep.run(jobs, "sweep", self.count)
+        cells = {cell: blocks[cell.name] for cell in plan.cells}
+        controls = sweep.run(self._controls(resolution), "controls", self.count)
+
+        def extend(chosen: list[Cell], count: int) -> dict[Cell, Block]:
+            longer = sweep.run({cell.name: jobs[cell.name] for cell in chosen}, "more pictures", count)
+            return {cell: longer[cell.name] for cell in chosen}
+
+        spending = None
+        if self.budget:
+            comparison = self._comparison(features)
+            spending = spend(self.budget, cells, comparison, extend, len(self.all_prompts), self.block_size)
+        return Made(cells, controls, features, spending, sweep.stopwatch, started)
+
+    def _first_block(self, sweep: Sweep, plan: Plan, jobs: Mapping[str, Job]) -> Block:
+        """Of the first cell: the size of its pictures is that of all."""
+        first = plan.cells[0].name
+        block = sweep.run({first: jobs[first]}, "first pictures", min(self.block_size, self.count))[first]
+        sweep.stopwatch.reused -= len(block)  # the sweep reads it again
+        return block
+
+    def identity(self) -> dict[str, Any]:
+        """All that the numbers of a cell depend on, but its prompts, curve and weight."""
+        return {
+            "seed": self.seed,
+            "prompts": dict(self.prompts.identity),
+            "judges": {judge.name: judge.identity for judge in self.panel.judges},
+            "checker": dict(self.panel.checker.identity),
+        }
+
+    def _sweep(self) -> Sweep:
+        store = BlockStore(self.out / "blocks", self.identity())
+        return Sweep(self.panel, self.all_prompts, store, self.block_size, self.grid_prompts)
+
+    def _job(self, plan: Plan, cell: Cell) -> Job:
+        curve = plan.curves[cell.curve]
+        make = partial(curve.sample, guidance_weight=cell.guidance_weight)
+        return Job(make, {"guidance_weight": cell.guidance_weight, "curve": dict(curve.identity)})
+
+    def _controls(self, resolution: int) -> dict[str, Job]:
+        def noise(captions: list[str], picture_ids: list[int]) -> Pixels:
+            return noise_pictures(self.seed, picture_ids, resolution)
+
+        def ground_truth(captions: list[str], picture_ids: list[int]) -> np.ndarray:
+            return np.stack([draw(self.prompts.prompts[i].scene, resolution) for i in picture_ids])
+
+        settings = {"resolution": resolution}
+        truth = {GROUND_TRUTH: Job(ground_truth, settings, drawn=True)} if self.prompts.have_scenes else {}
+        return {NOISE: Job(noise, settings, drawn=True), **truth}
+
+    def _comparison(self, reference: Mapping[str, Features]) -> Comparison:
+        categories = [prompt.category for prompt in self.all_prompts.prompts]
+        return Comparison(Summary(self.panel.judges, self.prompts, reference, categories))
+
+    def _results(self, plan: Plan, made: "Made") -> Results:
+        # Not the comparison that spent the budget: what fits the reference has to run on as many threads as the rest.
+        comparison = self._comparison(made.reference)
+        summary = comparison.summary
+        first = made.cells[plan.cells[0]]
+        framed = {name: summary.measure(block).values for name, block in made.controls.items()}
+        # With other captions: of the real pictures where there are any, else of the first cell's.
+        framed[SHUFFLED] = summary.shuffled_alignment(made.controls.get(GROUND_TRUTH, first))
+        measured = {cell: comparison.measured(cell, block) for cell, block in made.cells.items()}
+        longest = made.spending.cells if made.spending else made.cells
+        kept = {cell.name: block.pictures for cell, block in made.cells.items()}
+        return Results(
+            cells=[CellResult.of(cell, self.count, found) for cell, found in measured.items()],
+            controls=framed,
+            steps=comparison.steps(longest),
+            audits=summary.audits(made.cells),
+            judges=self.panel.judges,
+            texts=self.prompts.texts,
+            categories=[prompt.category for prompt in self.prompts.prompts],
+            pictures={**kept, **{name: block.pictures for name, block in made.controls.items()}},
+            facts=self._facts(plan, summary, first.resolution, made.spending),
+        )
+
+    def _facts(self, plan: Plan, summary: Summary, resolution: int, spending: Spending | None) -> dict[str, Any]:
+        identity = self.identity()
+        depends = {"curves": plan.identities, "reference": dict(self.reference.identity)}
+        readers = [judge for judge in self.panel.judges if isinstance(judge, AlignmentJudge)]
+        return {
+            "fingerprint": fingerprint({**identity, **depends, "count": self.count}),
+            "pictures_per_cell": self.count,
+            # of their own: the identity of prompts names their file, whatever it holds
+            "texts_sha256": fingerprint(self.prompts.texts),
+            "resolution": resolution,
+            "weight_of": plan.weight_of,
+            "samples_per_dimension": summary.samples_per_dimension(self.count),
+            "pictures_for_interval": summary.pictures_for_interval(),
+            "truncated_captions": {judge.name: judge.truncated_share(self.prompts.texts) for judge in readers},
+            "categories": [f"checker[{category.name}]" for category in CATEGORIES],
+            **({"budget": spending.facts(self.budget)} if spending else {}),
+            **depends,
+            **identity,
+        }
+
+    def _write_timing(self, watch: Stopwatch, total: float) -> None:
+        from imagen.files import write_json
+
+        timing = {
+            "seconds": round(total, 2),
+            "seconds_sampling": round(watch.sampling, 2),
+            "share_not_sampling": round(1 - watch.sampling / total, 4),
+            "pictures_made": watch.pictures,
+            "pictures_reused": watch.reused,
+            "threads": torch.get_num_threads(),
+        }
+        write_json(timing, self.out / "timing.json")
+
+
+@dataclass(frozen=True)
+class Made:
+    """The pictures of a sweep as features and verdicts: the cells and controls with equally many, the features of the
+    reference by judge, and what a budget added. `started` is the `time.perf_counter()` at which it began."""
+
+    cells: Mapping[Cell, Block]
+    controls: Mapping[str, Block]
+    reference: Mapping[str, Features]
+    spending: Spending | None
+    stopwatch: Stopwatch
+    started: float
+
+
+def _distinct(judges: Mapping[str, Extractor] | Sequence[Extractor]) -> list[Extractor]:
+    judges = list(judges.values()) if isinstance(judges, Mapping) else list(judges)
+    names = [judge.name for judge in judges]
+    if not names:
+        raise UserError("metrics.judges is empty; give at least one judge")
+    for name in names:
+        if not all(is_name(part) for part in name.split(":")):  # files, plots and logs are named after it
+            raise UserError(
+                f"judge {name!r:.120}: its name may have letters, digits, '.', '_' and '-', such as my-judge"
+            )
+        if names.count(name) > 1:
+            raise UserError(f"two judges are called '{name}'; give each its own name")
+    return judges
+
+
+def _insist_on_agreement(results: Results) -> None:
+    wrong = [audit for audit in results.audits if not audit.agrees]
+    assert not wrong, f"{len(wrong)} numbers differ between calculators (report.md, Audit), the first: {wrong[0]}"

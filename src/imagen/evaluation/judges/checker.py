@@ -1,0 +1,72 @@
+"""The procedural checker of the shapes world, picture by picture, in the form that block files keep."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from imagen.evaluation.arrays import Pixels
+from imagen.evaluation.judges.metric import ABSTAINED
+from imagen.evaluation.prompts.prompt_set import Prompt
+from imagen.evaluation.sweep.blocks import Verdict
+
+VERSION = 1
+"""Part of every fingerprint: raise it when verdicts of the same pictures may have changed."""
+
+
+class Checker(ABC):
+    """Says which parts of a prompt hold in a picture. `identity`: what verdicts depend on, for fingerprints."""
+
+    identity: ClassVar[Mapping[str, Any]]
+
+    @abstractmethod
+    def __call__(self, pixels: Pixels, prompts: Sequence[Prompt]) -> list[Verdict | None]:
+        """One verdict for each picture; None where the prompt cannot be checked."""
+
+
+class ShapesChecker(Checker):
+    """Reads a picture and says which parts of its caption hold. Prompts that are not captions of the world get None."""
+
+    identity: ClassVar[Mapping[str, Any]] = {"checker": "imagen.shapes.check", "version": VERSION}
+
+    def __call__(self, pixels: Pixels, prompts: Sequence[Prompt]) -> list[Verdict | None]:
+        return [self._verdict(picture, prompt) for picture, prompt in zip(pixels.numpy(), prompts, strict=True)]
+
+    def _verdict(self, picture: Any, prompt: Prompt) -> Verdict | None:
+        from imagen.shapes.checking import categories, check
+
+        if prompt.description is None:
+            return None
+        verdict = check(picture, prompt.description)
+        return {
+            "correct": verdict.all_correct,
+            "abstained": bool(verdict.abstained),
+            "parts": dict(verdict.parts),
+            "categories": categories(verdict),
+        }
+
+
+class NoChecker(Checker):
+    """For prompts that no procedure can check."""
+
+    identity: ClassVar[Mapping[str, Any]] = {"checker": None}
+
+    def __call__(self, pixels: Pixels, prompts: Sequence[Prompt]) -> list[Verdict | None]:
+        return [None] * len(prompts)
+
+
+def tallies(verdicts: Sequence[Verdict | None]) -> dict[str, list[bool]]:
+    """The answers by name, among the pictures that ask for each.
+
+    `checker[all]`: every part right; `checker[<part>]`; `checker[<category>]`; `checker[abstained]`: pictures where
+    something was not recognised, which counts as wrong.
+    """
+    checked = [verdict for verdict in verdicts if verdict is not None]
+    if not checked:
+        return {}
+    answers: dict[str, list[bool]] = {"all": [verdict["correct"] for verdict in checked]}
+    for verdict in checked:
+        for name, right in {**verdict["categories"], **verdict["parts"]}.items():
+            answers.setdefault(name, []).append(right)
+    return {f"checker[{name}]": values for name, values in answers.items()} | {
+        ABSTAINED: [verdict["abstained"] for verdict in checked]
+    }

@@ -1,0 +1,86 @@
+"""What a number of the results is. Its key is a name for people and files: nothing is ever read out of it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imagen.checks.foreign import checked_record
+from imagen.errors import UserError
+from imagen.evaluation.judges.names import NAMED_BY_HASH, PUBLISHED, looks_published
+
+ALIGNMENT, FRECHET, CHECKER = "alignment", "fd", "checker"
+FRECHET_INF, KID, CMMD, PRECISION, RECALL = "fd_inf", "kid", "cmmd", "precision", "recall"
+
+LOWER_IS_BETTER = frozenset({FRECHET, FRECHET_INF, KID, CMMD})
+ABSTAINED = "checker[abstained]"
+BARE = frozenset({FRECHET_INF, KID, PRECISION, RECALL})  # as keys, numbers of the published Inception
+EVALUATE_AGAIN = "evaluate again with this version"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`key` names the number in results.json, tables and plots; `judge` is the name of who measured it, None for the
+    checker; `axis` is what it says, one of the words of this module: the Pareto plots are ALIGNMENT against FRECHET."""
+
+    key: str
+    judge: str | None
+    axis: str
+    lower_is_better: bool
+
+    @classmethod
+    def of_judge(cls, key: str, judge: str, axis: str) -> "Metric":
+        return cls(key, judge, axis, axis in LOWER_IS_BETTER)
+
+    @classmethod
+    def of_checker(cls, key: str) -> "Metric":
+        """A rate of the checker: of pictures where something holds, but for those where it abstained."""
+        return cls(key, None, CHECKER, key == ABSTAINED)
+
+
+def pareto_pairs(metrics: Iterable[Metric]) -> list[tuple[str, str]]:
+    """The keys (alignment, Fréchet distance) of each judge that has a distance; one that cannot read captions goes with
+    the first that can. None where nobody reads."""
+    metrics = list(metrics)
+    alignments = {metric.judge: metric.key for metric in metrics if metric.axis == ALIGNMENT}
+    if not alignments:
+        return []
+    first = next(iter(alignments.values()))
+    return [(alignments.get(metric.judge, first), metric.key) for metric in metrics if metric.axis == FRECHET]
+
+
+def read_metrics(results: Mapping[str, Any], where: str) -> dict[str, Metric]:
+    """What the numbers of a results.json are, by key.
+
+    The file may be a stranger's: a number has a published name only where the judge that it says it is of was loaded
+    from the published files, and a judge's name cannot be taken for a published one.
+
+    Raises:
+        UserError: for an entry that is no metric, a name that it may not have, or a number without an entry.
+    """
+    judges = results.get("judges")
+    found = {}
+    for entry in results["metrics"] if isinstance(results.get("metrics"), list) else []:
+        metric = checked_record(Metric, entry, f"{where}: metrics", EVALUATE_AGAIN)
+        if not _is_honest(metric, judges.get(metric.judge) if isinstance(judges, dict) else None):
+            raise UserError(
+                f"{where}: {metric.key!r:.120} of the judge {metric.judge!r:.120} could be taken for a published "
+                f"number, which it is not; {EVALUATE_AGAIN}"
+            )
+        found[metric.key] = metric
+    for cell in results["cells"]:
+        for key in cell["metrics"]:
+            if key not in found:
+                raise UserError(f"{where}: metrics does not say what {key!r:.120} is; {EVALUATE_AGAIN}")
+    return found
+
+
+def _is_honest(metric: Metric, identity: object) -> bool:
+    """Whether the number is named after its judge, or that judge, by its `identity`, is the published one."""
+    if metric.judge is None:
+        return metric.axis == CHECKER and not looks_published(metric.key)
+    if isinstance(identity, dict) and identity.get("files") in PUBLISHED.get(metric.judge, []):
+        return True
+    if looks_published(metric.judge) and not NAMED_BY_HASH.search(metric.judge):
+        return False
+    named_after = f"{'align' if metric.axis == ALIGNMENT else metric.axis}[{metric.judge}]"
+    return metric.key == named_after or not (metric.key in BARE or looks_published(metric.key))

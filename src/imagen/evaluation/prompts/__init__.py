@@ -1,0 +1,1 @@
+"""Sets of prompts and where they come from."""

@@ -1,0 +1,112 @@
+"""What the pictures are asked to show: shapes captions with their answers, a text file, or a list."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from imagen.checks.captions import checked_caption
+from imagen.errors import UserError
+from imagen.files import open_regular, user_path
+from imagen.shapes import Description, Scene, parse, sample_scene
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A caption; what it describes, when the checker can know; a true scene of it, when there is one; its category, in
+    a published set that has some."""
+
+    text: str
+    description: Description | None = None
+    scene: Scene | None = None
+    category: str | None = None
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """Prompts in order. Picture i of an evaluation is made from prompt i, so the order is part of what is measured.
+
+    `identity` says where they come from; it does not depend on their number, so a set can be made longer and the
+    pictures that were made for its beginning still count.
+    """
+
+    prompts: tuple[Prompt, ...]
+    identity: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if not self.prompts:
+            raise UserError(f"prompts ({self.identity}): there are none; give at least one")
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def texts(self) -> list[str]:
+        return [prompt.text for prompt in self.prompts]
+
+    def first(self, count: int) -> "PromptSet":
+        """The set of its first `count` prompts."""
+        return replace(self, prompts=self.prompts[:count])
+
+    @property
+    def have_scenes(self) -> bool:
+        """Whether a true picture of every prompt can be drawn: needed for the ceiling and the real-against-real
+        floor."""
+        return all(prompt.scene is not None for prompt in self.prompts)
+
+
+def shapes_prompts(count: int, seed: int, split: str = "held_out") -> PromptSet:
+    """Captions of `count` scenes of the shapes world; `held_out` has compositions that no generator was trained on.
+
+    Raises UserError when `count` is not positive or there is no such split.
+    """
+    if count < 1:
+        raise UserError(f"prompts.count is {count}; it must be at least 1")
+    scenes = [sample_scene(seed, index, split) for index in range(count)]
+    prompts = tuple(Prompt(scene.caption, scene.description, scene) for scene in scenes)
+    return PromptSet(prompts, {"kind": "shapes", "seed": seed, "split": split})
+
+
+def list_prompts(texts: Sequence[str]) -> PromptSet:
+    """The given captions, in order. Those that are captions of the shapes world can be checked."""
+    if isinstance(texts, str):
+        raise UserError(f"prompts.texts must be a list of captions, found the text '{texts}'; write ['{texts}']")
+    return PromptSet(tuple(_prompt(text, f"prompt {i + 1}") for i, text in enumerate(texts)), {"kind": "list"})
+
+
+def file_prompts(path: str | Path, count: int | None = None) -> PromptSet:
+    """One prompt on each line of a UTF-8 text file; empty lines are skipped. The first `count` of them, or all.
+
+    Raises UserError, with the number of the line, for what is not UTF-8 or holds control characters, and when there are
+    fewer than `count` prompts.
+    """
+    path = user_path(path)
+    try:
+        with open_regular(path) as file:
+            lines = file.read().removeprefix(b"\xef\xbb\xbf").splitlines()
+    except OSError as error:
+        raise UserError(f"prompt file {path} cannot be read: {error.strerror}") from error
+    texts = [(number, _decode(line, path, number)) for number, line in enumerate(lines, start=1) if line.strip()]
+    if count is not None and not 1 <= count <= len(texts):
+        raise UserError(f"prompt file {path} has {len(texts)} prompts; prompts.count is {count}")
+    prompts = tuple(_prompt(text, f"{path}, line {number}") for number, text in texts[:count])
+    return PromptSet(prompts, {"kind": "file", "name": path.name})
+
+
+def _decode(line: bytes, path: Path, number: int) -> str:
+    try:
+        return line.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"prompt file {path}, line {number}: byte {error.start + 1} is not UTF-8; save the file as UTF-8"
+        ) from error
+
+
+def _prompt(text: str, where: str) -> Prompt:
+    if not isinstance(text, str) or not text.strip():
+        raise UserError(f"{where}: a prompt must be a text that is not empty, found {text!r}")
+    checked_caption(text, where)
+    try:
+        return Prompt(text, parse(text))
+    except UserError:  # not a caption of the shapes world: no checker for it
+        return Prompt(text)

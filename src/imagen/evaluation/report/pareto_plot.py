@@ -1,0 +1,121 @@
+"""Fidelity against alignment: the paper's Pareto curves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imagen.evaluation.judges.metric import pareto_pairs
+from imagen.evaluation.report.plot_style import (
+    CONTROL,
+    DOMINATED,
+    STYLE,
+    colour_of,
+    draw_intervals,
+    note_in_legend,
+    pyplot,
+    save,
+    title,
+)
+from imagen.evaluation.results.results import GROUND_TRUTH, CellResult, Results
+
+
+@dataclass(frozen=True)
+class Line:
+    """Cells by ascending weight, drawn as one line. `style`: matplotlib's style."""
+
+    label: str
+    colour: str
+    cells: Sequence[CellResult]
+    style: str = "-"
+
+
+Controls = Mapping[str, Mapping[str, float]]
+
+
+def plot_pareto(results: Results, path: Path) -> None:
+    """The plot of one evaluation: one panel for each judge that measures both axes, one line for each curve."""
+    curves = [Line(label, colour_of(results, label), results.curve(label)) for label in results.curves]
+    pairs = pareto_pairs(results.metrics.values())
+    plot_curves(curves, results.controls, pairs, title("Fidelity against alignment", results), path)
+
+
+def plot_curves(
+    curves: Sequence[Line], controls: Controls, pairs: Sequence[tuple[str, str]], heading: str, path: Path
+) -> None:
+    """x: alignment, y: Fréchet distance, a panel for each of `pairs` of them; weights beside the points, dominated ones
+    grey, controls as dashed lines or numbers in the legend. Nothing is drawn where there are no pairs: nobody measured
+    alignment, or there is one picture."""
+    plt = pyplot()
+    if not pairs:
+        return
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(pairs), figsize=(6.4 * len(pairs), 5.6), squeeze=False, layout="constrained")
+        for axis, (alignment, fidelity) in zip(axes[0], pairs, strict=True):
+            _pareto_panel(axis, curves, controls, alignment, fidelity)
+        figure.suptitle(heading, fontsize=12)
+        save(figure, path)
+
+
+def _pareto_panel(axis: Any, curves: Sequence[Line], controls: Controls, alignment: str, fidelity: str) -> None:
+    points = []
+    for curve in curves:
+        cells = [cell for cell in curve.cells if {alignment, fidelity} <= cell.metrics.keys()]
+        places = [(cell.metrics[alignment], cell.metrics[fidelity]) for cell in cells]
+        style = {"color": curve.colour, "linestyle": curve.style, "marker": "o", "markersize": 5, "linewidth": 1.6}
+        axis.plot(*zip(*places, strict=True), **style, label=curve.label, zorder=3)
+        for cell, (x, y) in zip(cells, places, strict=True):
+            draw_intervals(axis, cell, x, y, alignment, fidelity, curve.colour)
+        points += [(cell.cell.guidance_weight, place, curve.colour) for cell, place in zip(cells, places, strict=True)]
+    _grey_dominated(axis, [place for _, place, _ in points])
+    _draw_controls(axis, controls, alignment, fidelity)
+    axis.set_xlabel(f"{alignment}  (higher is better)")
+    axis.set_ylabel(f"{fidelity}  (lower is better)")
+    axis.margins(0.1)
+    axis.set_ylim(bottom=max(axis.get_ylim()[0], 0))
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    label_weights(axis, points)
+
+
+def _draw_controls(axis: Any, controls: Controls, alignment: str, fidelity: str) -> None:
+    truth = controls.get(GROUND_TRUTH, {})
+    if fidelity in truth:
+        axis.axhline(truth[fidelity], color=CONTROL, linestyle="--", linewidth=1, label="real against real (floor)")
+    if alignment in truth:
+        axis.axvline(truth[alignment], color=CONTROL, linestyle=":", linewidth=1.4, label="real pictures (ceiling)")
+    for name, found in controls.items():
+        if name != GROUND_TRUTH:  # as numbers: drawn in, they would squeeze the curves into a corner
+            parts = [f"alignment {found[alignment]:.3f}"] if alignment in found else []
+            parts += [f"distance {found[fidelity]:.3g}"] if fidelity in found else []
+            note_in_legend(axis, f"{name}: {', '.join(parts) or 'none'}")
+
+
+def dominated(places: Sequence[tuple[float, float]]) -> list[bool]:
+    """For each (alignment, distance): whether another one is at least as good in both and better in one."""
+    return [any(u >= x and v <= y and (u, v) != (x, y) for u, v in places) for x, y in places]
+
+
+def _grey_dominated(axis: Any, places: Sequence[tuple[float, float]]) -> None:
+    grey = [place for place, worse in zip(places, dominated(places), strict=True) if worse]
+    if grey:
+        axis.scatter(*zip(*grey, strict=True), s=18, color=DOMINATED, zorder=4, label="dominated by another point")
+
+
+LABEL_PLACES = ((-6, 4, "right"), (6, -9, "left"), (6, 4, "left"), (-6, -9, "right"))
+"""Where a weight may stand beside its point: offset in points, and alignment."""
+
+
+def label_weights(axis: Any, points: list[tuple[float, tuple[float, float], str]]) -> None:
+    """Each weight beside its point, in the first of `LABEL_PLACES` that is free; left out where none is."""
+    axis.figure.canvas.draw()  # places are known only after that
+    taken = [axis.transData.transform(place) for _, place, _ in points]
+    for weight, place, colour in points:
+        x, y = axis.transData.transform(place)
+        for right, up, align in LABEL_PLACES:
+            centre = (x + 3 * right, y + 2 * up)
+            if all(abs(centre[0] - u) > 14 or abs(centre[1] - v) > 12 for u, v in taken):
+                taken.append(centre)
+                axis.annotate(
+                    f"{weight:g}", place, (right, up), textcoords="offset points", color=colour, fontsize=8.5, ha=align
+                )
+                break

@@ -1,0 +1,81 @@
+"""What all plots of a sweep share: colours, intervals, titles, files that are the same for the same results."""
+
+from pathlib import Path
+from typing import Any
+
+from imagen.evaluation.results.results import CellResult, Results
+from imagen.evaluation.statistics.jackknife import Interval
+from imagen.files import replacing
+
+COLOURS = {"dynamic": "#0b6bcb", "static": "#d9480f", "none": "#6741d9"}
+OTHER_COLOURS = ("#2b8a3e", "#a61e4d", "#846358", "#087f5b")
+CONTROL = "#5c677d"
+DOMINATED = "#c3c8cf"
+STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e8eb",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.facecolor": "white",
+    "svg.hashsalt": "imagen",
+}
+
+
+def colour_of(results: Results, label: str) -> str:
+    """The same colour for the same curve in every picture."""
+    unnamed = [name for name in results.curves if name not in COLOURS]
+    return COLOURS.get(label) or OTHER_COLOURS[unnamed.index(label) % len(OTHER_COLOURS)]
+
+
+def draw_intervals(axis: Any, cell: CellResult, x: float, y: float, across: str | None, up: str, colour: str) -> None:
+    """The intervals of a point as thin lines; none where there is no interval.
+
+    The interval of a distance is of its bias-corrected estimate. The line is drawn around the plain number instead, as
+    the floor is plain too: at the same number of pictures the two have the same bias.
+    """
+    if up in cell.intervals:
+        axis.vlines(x, *around(y, cell.intervals[up]), color=colour, linewidth=1, alpha=0.55)
+    if across in cell.intervals:
+        axis.hlines(y, *around(x, cell.intervals[across]), color=colour, linewidth=1, alpha=0.55)
+
+
+def around(value: float, interval: Interval) -> tuple[float, float]:
+    """The ends of `interval`, moved so that they lie around the plain number."""
+    return value + interval.low - interval.estimate, value + interval.high - interval.estimate
+
+
+def note_in_legend(axis: Any, text: str) -> None:
+    """A line of the legend without a mark: for a control whose line would flatten the curves."""
+    axis.plot([], [], " ", label=text)
+
+
+def title(what: str, results: Results) -> str:
+    """`what`, and how many pictures of what size each point stands for."""
+    count, side = results.facts["pictures_per_cell"], results.facts["resolution"]
+    return f"{what}: {count} pictures of {side} × {side} for each point"
+
+
+def pyplot() -> Any:
+    """matplotlib.pyplot, without a display; imported late, since it takes a second."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a PNG whole or not at all, and close the figure."""
+    import matplotlib.pyplot as plt
+
+    with replacing(path) as stream:
+        # No date and no version in the file: equal results are equal pictures.
+        figure.savefig(stream, dpi=130, format="png", metadata={"Software": None})
+    plt.close(figure)

@@ -1,0 +1,196 @@
+"""What a sweep leaves behind: results.json, sweep.csv, plots, grids, report.md, report.html and a TensorBoard log."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from imagen.evaluation.report.html import STRIPS_ARE, as_html
+from imagen.evaluation.report.metric_plots import plot_metrics
+from imagen.evaluation.report.pareto_plot import plot_pareto
+from imagen.evaluation.report.strips import strip_files
+from imagen.evaluation.report.tables import (
+    audit_table,
+    best_table,
+    category_tables,
+    control_table,
+    curve_table,
+    step_table,
+)
+from imagen.evaluation.report.tensorboard import write_tensorboard
+from imagen.evaluation.results.archive import write_archive
+from imagen.evaluation.results.results import GROUND_TRUTH, Results
+from imagen.evaluation.sweep.plan import file_label
+from imagen.files import write_json, write_text
+from imagen.pictures import labelled_grid, save_png
+
+FORMAT = 3
+PACKAGES = ("torch", "torchvision", "transformers", "torchmetrics", "torch-fidelity", "numpy")
+WHY_NOT_COMPARABLE = (
+    "numbers of few pictures and, unless named fid or clip_score, of the judges they are named after; "
+    "compare them within this file only"
+)
+
+INTERVALS_ARE = (
+    "95 %, of sampling only (same model, same reference): a jackknife of 20 groups, corrected for bias, for distances "
+    "and alignments; Wilson's for rates. Another training moves a number further"
+)
+
+
+def write_report(results: Results, out: Path) -> None:
+    """Write everything to the folder `out`; a second call with equal results writes equal files (but the TensorBoard
+    log)."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_archive(results, out)
+    write_json(as_json(results), out / "results.json")
+    write_text(as_csv(results), out / "sweep.csv")
+    plot_pareto(results, out / "pareto.png")
+    plot_metrics(results, out / "metrics.png")
+    for old in out.glob("grid-*.png"):  # of curves that were left out since
+        old.unlink()
+    for label in results.curves:
+        _write_grid(results, label, out / f"grid-{file_label(label)}.png")
+    write_text(as_markdown(results, [path.name for path in strip_files(out)]), out / "report.md")
+    write_text(as_html(results, headline(results), audit_lines(results), out), out / "report.html")
+    write_tensorboard(results, out / "tensorboard")
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """The content of results.json."""
+    return {
+        "format": FORMAT,
+        "comparable_to_published": False,
+        "why_not_comparable": WHY_NOT_COMPARABLE,
+        "metrics": [asdict(metric) for metric in results.metrics.values()],
+        "cells": [
+            {
+                "curve": result.cell.curve,
+                "guidance_weight": result.cell.guidance_weight,
+                "pictures": result.count,
+                "metrics": dict(result.metrics),
+                "intervals": {name: asdict(interval) for name, interval in result.intervals.items()},
+                "by_category": {name: asdict(found) for name, found in result.by_category.items()},
+            }
+            for result in results.cells
+        ],
+        "steps": [asdict(step) for step in results.steps],
+        "intervals_are": INTERVALS_ARE,
+        "controls": {name: dict(metrics) for name, metrics in results.controls.items()},
+        "audit": {
+            "tolerance": "1e-5 relative, float64, same features",
+            "agrees": all(audit.agrees for audit in results.audits),
+            "largest_relative_difference": max((audit.relative_difference for audit in results.audits), default=0.0),
+            "numbers": len(results.audits),
+        },
+        **results.facts,
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def as_csv(results: Results) -> str:
+    """Tidy: one number a line. `guidance_weight` is empty for controls; `low` and `high` where there is no interval."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["kind", "name", "guidance_weight", "metric", "value", "low", "high", "pictures"])
+    for result in results.cells:
+        cell = result.cell
+        for metric, value in result.metrics.items():
+            interval = result.intervals.get(metric)
+            limits = [repr(interval.low), repr(interval.high)] if interval else ["", ""]
+            row = ["cell", cell.curve, repr(cell.guidance_weight), metric, repr(value), *limits, result.count]
+            writer.writerow(row)
+    for name, metrics in results.controls.items():
+        for metric, value in metrics.items():
+            writer.writerow(["control", name, "", metric, repr(value), "", "", results.facts["pictures_per_cell"]])
+    return text.getvalue()
+
+
+def as_markdown(results: Results, strips: Sequence[str] = ()) -> str:
+    """report.md: the plots, tables for each curve, controls, audit, and what the numbers depend on. `strips`: file
+    names of denoising strips."""
+    lines = ["# Alignment against fidelity", "", *headline(results), "", "![Pareto](pareto.png)", ""]
+    lines += [*markdown_table(best_table(results)), ""]
+    for label in results.curves:
+        lines += [f"## {label}", "", *markdown_table(curve_table(results, label)), ""]
+        for rows in category_tables(results, label).values():
+            lines += [*markdown_table(rows), ""]
+        lines += [f"![pictures](grid-{file_label(label)}.png)", ""]
+    if strips:
+        lines += ["## Denoising strips", "", STRIPS_ARE, "", *(f"![{name}]({name})" for name in strips), ""]
+    if results.steps:
+        lines += ["## From one weight to the next", "", "Same prompts, same noise; bold where zero is excluded.", ""]
+        lines += [*markdown_table(step_table(results)), ""]
+    lines += ["![metrics](metrics.png)", "", "## Controls", "", *markdown_table(control_table(results)), ""]
+    lines += [
+        "## Audit",
+        "",
+        *audit_lines(results),
+        "",
+        *markdown_table(audit_table(results)),
+        "",
+        "## What the numbers depend on",
+        "",
+    ]
+    lines += ["```json", json.dumps(results.facts, indent=2, sort_keys=True), "```", ""]
+    return "\n".join(lines)
+
+
+def headline(results: Results) -> list[str]:
+    """What was compared, and the warnings; lines that begin with - are a list."""
+    facts = results.facts
+    said = [
+        f"{facts['pictures_per_cell']} pictures of {facts['resolution']} × {facts['resolution']} for each point, on "
+        f"the same noise; {facts['reference']['count']} real pictures. {WHY_NOT_COMPARABLE.capitalize()}.",
+        "",
+    ]
+    for key, ratio in facts["samples_per_dimension"].items():
+        if ratio < 4:
+            wanted = facts["pictures_for_interval"][key]
+            said.append(
+                f"- `{key}`: N / d = {ratio:.2g} is below 4: biased upwards, comparable at equal N only; "
+                f"an interval takes {wanted} pictures"
+            )
+    said.append(f"- intervals: {INTERVALS_ARE}.")
+    for judge, share in facts["truncated_captions"].items():
+        if share:
+            said.append(f"- {share:.1%} of the captions are longer than {judge} reads and were cut")
+    return said
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The first row is the head, the first column the names."""
+    head, *body = rows
+    lines = ["| " + " | ".join(head) + " |", "|:--|" + "--:|" * (len(head) - 1)]
+    return lines + ["| " + " | ".join(row) + " |" for row in body]
+
+
+def audit_lines(results: Results) -> list[str]:
+    """The worst disagreement, and every number that is over the tolerance."""
+    wrong = [audit for audit in results.audits if not audit.agrees]
+    largest = max((audit.relative_difference for audit in results.audits), default=0.0)
+    verdict = "DISAGREEMENT" if wrong else "agreement"
+    lines = [
+        f"{verdict}: {len(results.audits)} numbers computed again by torchmetrics (and, for distances, torch-fidelity) "
+        f"from the same features; largest relative difference {largest:.1e} (allowed 1e-5)."
+    ]
+    for audit in wrong:
+        others = f"torchmetrics {audit.torchmetrics!r}, torch-fidelity {audit.torch_fidelity!r}"
+        lines.append(f"- {audit.key}: ours {audit.ours!r}, {others}")
+    return lines
+
+
+def _write_grid(results: Results, label: str, path: Path) -> None:
+    """Prompts down, weights across, the same noise in a row; the real picture first where there is one."""
+    cells = [result.cell for result in results.curve(label)]
+    columns = [(f"w = {cell.guidance_weight:g}", results.pictures[cell.name]) for cell in cells]
+    if GROUND_TRUTH in results.pictures:
+        columns.insert(0, ("real", results.pictures[GROUND_TRUTH]))
+    count = len(columns[0][1])
+    if count:
+        rows = [[pictures[row].numpy() for _, pictures in columns] for row in range(count)]
+        grid = labelled_grid(rows, results.texts[:count], [name for name, _ in columns])
+        save_png(grid, path, {"curve": label, "fingerprint": results.facts["fingerprint"]})

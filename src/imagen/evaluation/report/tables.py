@@ -1,0 +1,113 @@
+"""The tables of a report as rows of text, the head first; report.md and report.html show the same."""
+
+from collections.abc import Mapping, Sequence
+
+from imagen.evaluation.judges.metric import CHECKER
+from imagen.evaluation.results.results import CellResult, Results
+from imagen.evaluation.statistics.jackknife import Interval
+from imagen.evaluation.statistics.metrics import Audit
+
+Rows = list[list[str]]
+
+
+def table_metrics(results: Results) -> list[str]:
+    """The metrics of the tables: distances, alignments, the checker's total and GenEval's categories."""
+    wanted = [name for name, metric in results.metrics.items() if metric.axis != CHECKER]
+    return wanted + [n for n in ("checker[all]", *results.facts.get("categories", [])) if n in results.metric_names]
+
+
+def curve_table(results: Results, label: str) -> Rows:
+    """The numbers of one curve with their intervals: metrics down, weights across."""
+    curve = results.curve(label)
+    rows = [["", *_weights(curve)]]
+    for name in table_metrics(results):
+        rows.append([name, *(with_interval(result.metrics, result.intervals, name) for result in curve)])
+    return rows
+
+
+def category_tables(results: Results, label: str) -> dict[str, Rows]:
+    """By metric: the numbers of one curve by category of the prompt set, weights across; empty where it has none."""
+    curve = results.curve(label)
+    categories = curve[0].by_category
+    tables = {}
+    for metric in dict.fromkeys(name for category in categories.values() for name in category.metrics):
+        rows = [[f"{metric} by category", "prompts", *_weights(curve)]]
+        for name, first in categories.items():
+            found = [result.by_category[name] for result in curve]
+            numbers = [with_interval(one.metrics, one.intervals, metric) for one in found]
+            rows.append([name, str(first.count), *numbers])
+        tables[metric] = rows
+    return tables
+
+
+def best_table(results: Results) -> Rows:
+    """The best cell by each metric."""
+    rows = [["best by", "value", "w", "curve"]]
+    for metric in table_metrics(results):
+        if found := best(results, metric):
+            rows.append([metric, f"{found[2]:.4g}", f"{found[1]:g}", found[0]])
+    return rows
+
+
+def audit_table(results: Results) -> Rows:
+    """For each audited metric, the cell in which the calculators differ most, and what each of them says there."""
+    worst: list[Audit] = []
+    for metric in results.metrics:
+        keys = {f"{metric} {result.cell.name}" for result in results.cells}
+        mine = [audit for audit in results.audits if audit.key in keys]
+        worst += [max(mine, key=lambda audit: audit.relative_difference)] if mine else []
+    rows = [["largest difference in", "ours", "torchmetrics", "torch-fidelity", "relative difference"]]
+    for audit in worst:
+        others = [f"{x:.9g}" if x is not None else "" for x in (audit.torchmetrics, audit.torch_fidelity)]
+        rows.append([audit.key, f"{audit.ours:.9g}", *others, f"{audit.relative_difference:.1e}"])
+    return rows
+
+
+def best(results: Results, metric: str) -> tuple[str, float, float] | None:
+    """(curve, weight, value) of the best cell by a metric, None when no cell has it."""
+    known = [result for result in results.cells if metric in result.metrics]
+    if not known:
+        return None
+    choose = min if results.metrics[metric].lower_is_better else max
+    chosen = choose(known, key=lambda result: result.metrics[metric])
+    return chosen.cell.curve, chosen.cell.guidance_weight, chosen.metrics[metric]
+
+
+def step_table(results: Results) -> Rows:
+    """Paired differences between neighbouring weights, between double asterisks where the interval excludes zero."""
+    known = {step.metric for step in results.steps}
+    names = [name for name in table_metrics(results) if name in known]
+    found: dict[str, dict[str, str]] = {}
+    for step in results.steps:
+        more = "" if step.pictures == results.facts["pictures_per_cell"] else f" ({step.pictures} pictures)"
+        row = found.setdefault(f"{step.curve}, {step.from_weight:g} to {step.to_weight:g}{more}", {})
+        row[step.metric] = change_text(step.difference)
+    return [["step", *names]] + [[name, *(row.get(n, "") for n in names)] for name, row in found.items()]
+
+
+def control_table(results: Results) -> Rows:
+    """The same numbers of real pictures, noise and shuffled captions."""
+    names = table_metrics(results)
+    rows = [["control", *names]]
+    for control, metrics in results.controls.items():
+        rows.append([control, *(f"{metrics[name]:.4g}" if name in metrics else "" for name in names)])
+    return rows
+
+
+def _weights(curve: Sequence[CellResult]) -> list[str]:
+    return [f"w = {result.cell.guidance_weight:g}" for result in curve]
+
+
+def change_text(change: Interval) -> str:
+    """A difference with its interval, between double asterisks where that excludes zero."""
+    text = f"{change.estimate:+.3g} [{change.low:+.2g}, {change.high:+.2g}]"
+    return f"**{text}**" if change.excludes_zero else text
+
+
+def with_interval(metrics: Mapping[str, float], intervals: Mapping[str, Interval], name: str) -> str:
+    """A number with its interval where it has one; empty where there is no such number."""
+    if name not in metrics:
+        return ""
+    interval = intervals.get(name)
+    limits = f" [{interval.low:.3g}, {interval.high:.3g}]" if interval else ""
+    return f"{metrics[name]:.4g}{limits}"

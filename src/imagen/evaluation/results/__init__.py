@@ -1,0 +1,1 @@
+"""From the blocks of a sweep to numbers with intervals."""

@@ -1,0 +1,61 @@
+"""Paired differences between neighbouring weights, over the pictures that both cells have."""
+
+from collections.abc import Mapping
+
+from imagen.evaluation.judges.extractor import AlignmentJudge
+from imagen.evaluation.results.results import Step
+from imagen.evaluation.results.summary import Measured, Summary
+from imagen.evaluation.sweep.blocks import Block
+from imagen.evaluation.sweep.plan import Cell, neighbours
+
+Pair = tuple[Cell, Cell]
+
+
+class Comparison:
+    """Measures cells, each number of pictures of a cell once."""
+
+    def __init__(self, summary: Summary) -> None:
+        self.summary = summary
+        self._measured: dict[tuple[Cell, int], Measured] = {}
+
+    def measured(self, cell: Cell, block: Block) -> Measured:
+        """All numbers of the pictures in `block`, the first ones of `cell`."""
+        key = cell, len(block)
+        if key not in self._measured:
+            self._measured[key] = self.summary.measure(block)
+        return self._measured[key]
+
+    def steps(self, cells: Mapping[Cell, Block]) -> list[Step]:
+        """The differences of every number that has a jackknife in both cells."""
+        return [step for pair in neighbours(list(cells)) for step in self._steps_of(pair, cells)]
+
+    def undecided(self, cells: Mapping[Cell, Block]) -> list[Pair]:
+        """The neighbours that are not separated: those for which the difference of an axis of the Pareto plots (a
+        judge's alignment or distance) has an interval that holds zero, or none yet."""
+        axes = set(self._axes())
+        found = []
+        for pair in neighbours(list(cells)):
+            clear = {step.metric for step in self._steps_of(pair, cells) if step.difference.excludes_zero}
+            if not axes <= clear:
+                found.append(pair)
+        return found
+
+    def _axes(self) -> list[str]:
+        judges = self.summary.judges
+        alignments = [judge.alignment_key for judge in judges if isinstance(judge, AlignmentJudge)]
+        return alignments + [judge.fidelity_key for judge in judges]
+
+    def _steps_of(self, pair: Pair, cells: Mapping[Cell, Block]) -> list[Step]:
+        low, high = pair
+        count = shared(pair, cells)
+        one, other = (self.measured(cell, cells[cell].first(count)).jackknives for cell in pair)
+        differences = {metric: (other[metric] - one[metric]).interval for metric in one if metric in other}
+        return [
+            Step(low.curve, low.guidance_weight, high.guidance_weight, metric, difference, count)
+            for metric, difference in differences.items()
+        ]
+
+
+def shared(pair: Pair, cells: Mapping[Cell, Block]) -> int:
+    """How many pictures both cells have."""
+    return min(len(cells[cell]) for cell in pair)

@@ -1,0 +1,105 @@
+"""What a sweep found: numbers by cell and by control, their audits, and the facts they depend on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from imagen.evaluation.arrays import Pixels
+from imagen.evaluation.judges.extractor import Extractor
+from imagen.evaluation.judges.metric import Metric
+from imagen.evaluation.results.categories import CategoryResult
+from imagen.evaluation.results.summary import Measured
+from imagen.evaluation.statistics.jackknife import Interval, Jackknife
+from imagen.evaluation.statistics.metrics import Audit
+from imagen.evaluation.sweep.plan import Cell
+
+GROUND_TRUTH = "ground-truth"
+NOISE = "noise"
+SHUFFLED = "shuffled-captions"
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """The numbers of one cell over `count` pictures, the intervals of those that have one, what paired differences are
+    made of, and the numbers by category where the prompts have categories."""
+
+    cell: Cell
+    count: int
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+    jackknives: Mapping[str, Jackknife] = field(default_factory=dict, compare=False)
+    by_category: Mapping[str, CategoryResult] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cell: Cell, count: int, found: Measured) -> "CellResult":
+        return cls(cell, count, found.values, found.intervals, found.jackknives, found.by_category)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What changes from one guidance weight to the next of a curve, on the same prompts and noise: `difference` is the
+    number at `to_weight` less the one at `from_weight`, over the `pictures` that both have."""
+
+    curve: str
+    from_weight: float
+    to_weight: float
+    metric: str
+    difference: Interval
+    pictures: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """`controls`: the same metrics of real pictures of the prompts (the floor of the Fréchet distance, the ceiling of
+    the alignment), of pure noise, and the alignment with other pictures' captions. `steps`: paired differences between
+    neighbouring weights. `pictures`: the first pictures of
+    every cell and control, for grids. `facts`: everything else that is written beside the numbers. `categories`: of
+    each prompt, None where it has none."""
+
+    cells: Sequence[CellResult]
+    controls: Mapping[str, Mapping[str, float]]
+    steps: Sequence[Step]
+    audits: Sequence[Audit]
+    judges: Sequence[Extractor]
+    texts: Sequence[str]
+    pictures: Mapping[str, Pixels]
+    facts: Mapping[str, Any]
+    categories: Sequence[str | None] = ()
+
+    @property
+    def curves(self) -> list[str]:
+        """The labels of the curves."""
+        return list(dict.fromkeys(result.cell.curve for result in self.cells))
+
+    @property
+    def weights(self) -> list[float]:
+        return sorted({result.cell.guidance_weight for result in self.cells})
+
+    @property
+    def metric_names(self) -> list[str]:
+        return list(dict.fromkeys(name for result in self.cells for name in result.metrics))
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """What each number is, by its name: a judge's, or else the checker's."""
+        known = {metric.key: metric for judge in self.judges for metric in judge.metrics.values()}
+        return {name: known.get(name) or Metric.of_checker(name) for name in self.metric_names}
+
+    def curve(self, label: str) -> list[CellResult]:
+        """The cells of one curve by ascending weight."""
+        cells = [result for result in self.cells if result.cell.curve == label]
+        return sorted(cells, key=lambda result: result.cell.guidance_weight)
+
+
+def noise_pictures(seed: int, ids: Sequence[int], resolution: int) -> Pixels:
+    """Independent uniform pixels: what a broken model would give at best."""
+    from imagen.randomness import make_generator
+
+    shape = (resolution, resolution, 3)
+    pictures = [
+        torch.randint(0, 256, shape, generator=make_generator(seed, "noise picture", i), dtype=torch.uint8) for i in ids
+    ]
+    return torch.stack(pictures)

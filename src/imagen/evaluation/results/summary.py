@@ -1,0 +1,159 @@
+"""From block files to numbers with intervals."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from imagen.errors import UserError
+from imagen.evaluation.arrays import Features
+from imagen.evaluation.judges import metric
+from imagen.evaluation.judges.checker import tallies
+from imagen.evaluation.judges.extractor import AlignmentJudge, Extractor, cosines
+from imagen.evaluation.prompts.prompt_set import PromptSet
+from imagen.evaluation.results.categories import CategoryResult, measure_categories
+from imagen.evaluation.statistics.extrapolation import frechet_at_infinity
+from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
+from imagen.evaluation.statistics.jackknife import (
+    SAMPLES_PER_DIMENSION,
+    Interval,
+    Jackknife,
+    enough_for_frechet,
+    jackknife_frechet,
+    jackknife_mean,
+    wilson,
+)
+from imagen.evaluation.statistics.kernel_distance import CMMD, KID, KernelDistance
+from imagen.evaluation.statistics.metrics import Audit, audit_alignment, audit_frechet, audit_kernel, precision_recall
+from imagen.evaluation.sweep.blocks import Block
+from imagen.evaluation.sweep.plan import Cell
+from imagen.evaluation.sweep.sweep import shuffled
+
+LARGE = 512
+"""Features above this size are audited in one cell only: the libraries' eigenvalues take seconds each."""
+
+NEIGHBOURS = 3
+"""Kynkäänniemi et al. (2019): a picture's ball reaches to its third neighbour."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The numbers of a cell; the intervals of those that have one; what differences to other cells are made of; the
+    numbers by category, where the prompts have categories."""
+
+    values: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+    jackknives: Mapping[str, Jackknife]
+    by_category: Mapping[str, CategoryResult]
+
+
+class Summary:
+    """Turns blocks into numbers, against reference features that are fitted once.
+
+    `prompts`: of the pictures that all cells and controls have; `categories`: of the prompts of the longest cell too,
+    since a budget gives some cells more pictures.
+    """
+
+    def __init__(
+        self,
+        judges: Sequence[Extractor],
+        prompts: PromptSet,
+        reference: Mapping[str, Features],
+        categories: Sequence[str | None],
+    ) -> None:
+        self.judges = judges
+        self.prompts = prompts
+        self.categories = categories
+        self.reference = reference
+        self.gaussians = {name: Gaussian.fit(features) for name, features in reference.items()}
+        self.kid = {name: KernelDistance(KID, features) for name, features in reference.items()}
+        readers = [judge.name for judge in judges if isinstance(judge, AlignmentJudge)]
+        self.cmmd = {name: KernelDistance(CMMD, reference[name]) for name in readers}
+
+    def measure(self, block: Block) -> Measured:
+        """All numbers of a cell or control: distances, precision and recall, alignments, the checker's rates."""
+        values: dict[str, float] = {}
+        jackknives: dict[str, Jackknife] = {}
+        for judge in self.judges:
+            features = block.features[judge.name]
+            if not features.isfinite().all():
+                raise UserError(f"features of judge {judge.name} contain nan or infinity: its weights are broken")
+            if len(features) > 1:
+                self._distances(judge, features, values, jackknives)
+            if isinstance(judge, AlignmentJudge):
+                scores = block.cosines[judge.name].double() * judge.alignment_scale
+                values[judge.alignment_key] = float(scores.mean())
+                if len(scores) > 1:
+                    jackknives[judge.alignment_key] = jackknife_mean(scores)
+        intervals = {name: jackknife.interval for name, jackknife in jackknives.items()}
+        for name, answers in tallies(block.verdicts).items():
+            values[name] = sum(answers) / len(answers)
+            intervals[name] = wilson(sum(answers), len(answers))
+            if len(answers) > 1:
+                jackknives[name] = jackknife_mean(torch.tensor(answers, dtype=torch.float64))
+        by_category = measure_categories(self.categories[: len(block)], self.judges, block)
+        return Measured(values, intervals, jackknives, by_category)
+
+    def _distances(
+        self, judge: Extractor, features: Features, values: dict[str, float], jackknives: dict[str, Jackknife]
+    ) -> None:
+        gaussian = self.gaussians[judge.name]
+        if enough_for_frechet(*features.shape):
+            jackknives[judge.fidelity_key] = jackknife_frechet(gaussian, features)
+            values[judge.fidelity_key] = jackknives[judge.fidelity_key].value
+            values[judge.metrics[metric.FRECHET_INF].key] = frechet_at_infinity(gaussian, features)
+        else:
+            values[judge.fidelity_key] = frechet_distance(gaussian, Gaussian.fit(features))
+        for axis, distances in ((metric.KID, self.kid), (metric.CMMD, self.cmmd)):
+            if judge.name not in distances:
+                continue
+            key = judge.metrics[axis].key
+            found = distances[judge.name](features)
+            values[key] = found.value
+            if len(found.without):
+                jackknives[key] = found
+        if min(len(features), len(self.reference[judge.name])) > NEIGHBOURS:
+            both = precision_recall(features, self.reference[judge.name], NEIGHBOURS)
+            for axis, value in zip((metric.PRECISION, metric.RECALL), both, strict=True):
+                values[judge.metrics[axis].key] = value
+
+    def shuffled_alignment(self, block: Block) -> dict[str, float]:
+        """Mean alignment of the pictures with the next picture's caption: what a judge gives for none at all."""
+        if len(self.prompts) < 2:
+            return {}
+        found = {}
+        for judge in self.judges:
+            if isinstance(judge, AlignmentJudge):
+                others = shuffled(judge.text_features(self.prompts.texts))
+                mean = float(cosines(block.features[judge.name], others).mean())
+                found[judge.alignment_key] = mean * judge.alignment_scale
+        return found
+
+    def audits(self, cells: Mapping[Cell, Block]) -> list[Audit]:
+        """The Fréchet distances, KIDs and alignments again, by torchmetrics and torch-fidelity, over the same
+        features."""
+        found = []
+        for judge in self.judges:
+            for cell, block in cells.items():
+                features, real = block.features[judge.name], self.reference[judge.name]
+                if len(features) > 1:
+                    found.append(audit_frechet(f"{judge.fidelity_key} {cell.name}", features, real))
+                    found.append(audit_kernel(f"{judge.metrics[metric.KID].key} {cell.name}", features, real))
+                if isinstance(judge, AlignmentJudge):
+                    texts = judge.text_features(self.prompts.texts)
+                    mean = float(block.cosines[judge.name].mean()) * judge.alignment_scale
+                    label = f"{judge.alignment_key} {cell.name}"
+                    found.append(audit_alignment(label, features, texts, judge.alignment_scale, mean))
+                if features.shape[1] > LARGE:
+                    break
+        return found
+
+    def samples_per_dimension(self, count: int) -> dict[str, float]:
+        """N / d of each Fréchet distance: below 4 its bias is large, and comparable at equal N only."""
+        return {judge.fidelity_key: count / self.reference[judge.name].shape[1] for judge in self.judges}
+
+    def pictures_for_interval(self) -> dict[str, int]:
+        """How many pictures it takes for an interval of each Fréchet distance."""
+        return {
+            judge.fidelity_key: SAMPLES_PER_DIMENSION * self.reference[judge.name].shape[1] for judge in self.judges
+        }

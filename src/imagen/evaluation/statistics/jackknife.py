@@ -1,0 +1,138 @@
+"""How much a number would move with other pictures: grouped jackknife intervals, paired differences, Wilson's rates.
+
+Picture i belongs to group i mod g, whatever the size of the blocks, so groups differ by a picture where g does not
+divide n. With θ the number of all n pictures, θ₍ⱼ₎ the one without the mⱼ of group j, and hⱼ = n / mⱼ, the
+bias-corrected estimate is gθ - Σ (1 - 1/hⱼ) θ₍ⱼ₎ and its variance 1/g Σ (τⱼ - estimate)² / (hⱼ - 1), where
+τⱼ = hⱼθ - (hⱼ - 1) θ₍ⱼ₎: the delete-mⱼ jackknife of Busing, Meijer & van der Leeden (1999). A mean is estimated by
+itself, and a bias in 1/n is removed whole. A percentile bootstrap is of no use for Fréchet distances: it adds their
+bias once more.
+
+All of it is the uncertainty of sampling with one model and a fixed reference; another training moves a number further.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from imagen.errors import UserError
+from imagen.evaluation.arrays import Features, Features64
+from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
+
+GROUPS = 20
+LEVEL = 0.95
+"""Nominal coverage of every interval."""
+
+SAMPLES_PER_DIMENSION = 4
+"""Below so many pictures for each feature the jackknife no longer removes the bias of a Fréchet distance."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """`low` ≤ `estimate` ≤ `high`, of nominal coverage `LEVEL`. The estimate is corrected for bias, so it may differ
+    from the plain number. `method`: `jackknife` or `wilson`."""
+
+    estimate: float
+    low: float
+    high: float
+    method: str
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Jackknife:
+    """A number of all pictures, the same number without each group, and how many pictures each group has. Differences
+    of two over the same prompts and noise are paired: what both share cancels group by group."""
+
+    value: float
+    without: Float64[Tensor, "groups"]
+    sizes: Float64[Tensor, "groups"]
+
+    def __sub__(self, other: "Jackknife") -> "Jackknife":
+        """Raises UserError unless both have the same groups."""
+        if not torch.equal(self.sizes, other.sizes):
+            counts = " and ".join(f"{float(one.sizes.sum()):g}" for one in (self, other))
+            raise UserError(f"no paired difference of groups of {counts} pictures in all: evaluate both again, alike")
+        return Jackknife(self.value - other.value, self.without - other.without, self.sizes)
+
+    @cached_property
+    def interval(self) -> Interval:
+        """Student's t with groups - 1 degrees of freedom around the bias-corrected estimate."""
+        from scipy.stats import t
+
+        groups = len(self.without)
+        share = self.sizes / self.sizes.sum()  # 1 / hⱼ
+        change = self.value - self.without
+        correction = float(((1 - share) * change).sum())  # estimate - θ; of a constant it is 0 to the last bit
+        spread = change * (1 - share) / share - correction  # τⱼ - estimate
+        error = sqrt(float((spread.square() * share / (1 - share)).mean()))
+        margin = float(t.ppf((1 + LEVEL) / 2, groups - 1)) * error
+        estimate = self.value + correction
+        return Interval(estimate, estimate - margin, estimate + margin, "jackknife")
+
+
+def groups_of(count: int) -> Int64[Tensor, "batch"]:
+    """The group of each of `count` pictures: at most `GROUPS`, and a group each when they are fewer."""
+    return torch.arange(count) % min(GROUPS, count)
+
+
+def group_sizes(count: int) -> Float64[Tensor, "groups"]:
+    """How many of `count` pictures each group has."""
+    groups = min(GROUPS, count)
+    return (count // groups + (torch.arange(groups) < count % groups)).double()
+
+
+def enough_for_frechet(count: int, features: int) -> bool:
+    """Whether `count` pictures carry an interval for a Fréchet distance of so many features."""
+    return count >= SAMPLES_PER_DIMENSION * features
+
+
+def jackknife_frechet(reference: Gaussian, features: Features | Features64) -> Jackknife:
+    """The Fréchet distance to a fixed reference. Sums are taken once for each group, so a leave-out costs one
+    eigenvalue problem and no pass over the pictures."""
+    doubles = features.double()
+    centre = doubles.mean(dim=0)
+    centred = doubles - centre
+    group = groups_of(len(doubles))
+    total = centred.T @ centred
+
+    def without(index: int) -> float:
+        left_out = centred[group == index]
+        count = len(centred) - len(left_out)
+        mean = -left_out.sum(dim=0) / count  # the sum of all is zero
+        covariance = (total - left_out.T @ left_out - count * mean.outer(mean)) / (count - 1)
+        return frechet_distance(reference, Gaussian(centre + mean, covariance, count))
+
+    return _jackknife(frechet_distance(reference, Gaussian.fit(features)), without, len(features))
+
+
+def jackknife_mean(values: Float64[Tensor, "batch"]) -> Jackknife:
+    """The mean of one number for each picture. Raises UserError for fewer than two."""
+    if len(values) < 2:
+        raise UserError(f"an interval of a mean needs at least 2 pictures, found {len(values)}")
+    group = groups_of(len(values))
+    return _jackknife(float(values.mean()), lambda index: float(values[group != index].mean()), len(values))
+
+
+def wilson(right: int, count: int) -> Interval:
+    """Wilson's score interval (1927) of a rate: inside [0, 1], and of use when all or none are right."""
+    from scipy.stats import norm
+
+    z = float(norm.ppf((1 + LEVEL) / 2))
+    rate = right / count
+    centre = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
+    margin = z / (1 + z**2 / count) * sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))
+    # Rounding would leave [-1e-18, ...] where none are right.
+    return Interval(rate, max(0.0, min(centre - margin, rate)), min(1.0, max(centre + margin, rate)), "wilson")
+
+
+def _jackknife(value: float, without: Callable[[int], float], count: int) -> Jackknife:
+    sizes = group_sizes(count)
+    return Jackknife(value, torch.tensor([without(index) for index in range(len(sizes))], dtype=torch.float64), sizes)

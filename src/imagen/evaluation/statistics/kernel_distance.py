@@ -1,0 +1,94 @@
+"""Kernel distances between two sets of features: KID and CMMD, over all pictures, without random subsets.
+
+MMD² = E k(x, x') + E k(y, y') - 2 E k(x, y). KID (Bińkowski et al. 2018) takes k = (x·y/d + 1)³ and leaves the diagonal
+out, so it is unbiased and may be a little below zero. CMMD (Jayasumana et al. 2024) takes k = exp(-|x - y|²/2σ²) of
+unit vectors, σ = 10, keeps the diagonal, and is multiplied by 1000.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from imagen.errors import UserError
+from imagen.evaluation.arrays import Features, ReferenceFeatures
+from imagen.evaluation.statistics.jackknife import Jackknife, group_sizes, groups_of
+
+ROWS = 1024
+"""Rows of a kernel matrix in memory at a time."""
+
+SIGMA = 10.0
+
+
+@dataclass(frozen=True)
+class KernelForm:
+    """Which kernel, of which vectors, with or without the diagonal, times what. `kernel` takes inner products of any
+    shape and the number of features."""
+
+    prepare: Callable[[Tensor], Tensor]
+    kernel: Callable[[Tensor, int], Tensor]
+    diagonal: bool
+    scale: float
+
+
+def _polynomial(products: Tensor, features: int) -> Tensor:
+    return (products / features + 1) ** 3
+
+
+def _gaussian(products: Tensor, features: int) -> Tensor:
+    """Of unit vectors: |x - y|² = 2 - 2 x·y."""
+    return ((products - 1) / SIGMA**2).exp()
+
+
+KID = KernelForm(Tensor.double, _polynomial, diagonal=False, scale=1.0)
+CMMD = KernelForm(lambda x: torch.nn.functional.normalize(x.double(), dim=1), _gaussian, diagonal=True, scale=1000.0)
+
+
+class KernelDistance:
+    """Distance to a fixed reference, whose own term is computed once. Raises UserError for fewer than two pictures on
+    either side."""
+
+    def __init__(self, form: KernelForm, reference: ReferenceFeatures) -> None:
+        _check_count(reference)
+        self.form = form
+        self.reference = form.prepare(reference)
+        total = self._sum(self.reference, self.reference)
+        self.own = self._mean(total, self._trace(self.reference), len(self.reference))
+
+    def __call__(self, features: Features) -> Jackknife:
+        """The distance, and without each group. Kernels are summed by pairs of groups once."""
+        _check_count(features)
+        vectors = self.form.prepare(features)
+        group = groups_of(len(vectors))
+        sizes = group_sizes(len(vectors))
+        groups = len(sizes)
+        parts = [vectors[group == index] for index in range(groups)]
+        pairs = torch.tensor([[self._sum(one, other) for other in parts] for one in parts], dtype=torch.float64)
+        traces = torch.tensor([self._trace(part) for part in parts], dtype=torch.float64)
+        cross = torch.tensor([self._sum(part, self.reference) for part in parts], dtype=torch.float64)
+
+        def distance(kept: Tensor) -> float:
+            count = int(sizes[kept].sum())
+            within = self._mean(float(pairs[kept][:, kept].sum()), float(traces[kept].sum()), count)
+            between = float(cross[kept].sum()) / (count * len(self.reference))
+            return self.form.scale * (within + self.own - 2 * between)
+
+        # Three pictures at least, so that two are left when one is out.
+        without = [distance(torch.arange(groups) != index) for index in range(groups)] if len(vectors) > 2 else []
+        whole = distance(torch.ones(groups, dtype=torch.bool))
+        return Jackknife(whole, torch.tensor(without, dtype=torch.float64), sizes[: len(without)])
+
+    def _sum(self, one: Tensor, other: Tensor) -> float:
+        return sum(float(self.form.kernel(rows @ other.T, one.shape[1]).sum()) for rows in one.split(ROWS))
+
+    def _trace(self, vectors: Tensor) -> float:
+        return float(self.form.kernel(vectors.square().sum(dim=1), vectors.shape[1]).sum())
+
+    def _mean(self, total: float, trace: float, count: int) -> float:
+        return total / count**2 if self.form.diagonal else (total - trace) / (count * (count - 1))
+
+
+def _check_count(features: Features | ReferenceFeatures) -> None:
+    if len(features) < 2:
+        raise UserError(f"a kernel distance needs at least 2 pictures on each side, found {len(features)}")

@@ -1,0 +1,134 @@
+"""Block files: what is kept of the pictures of one block of prompts in one cell of the sweep.
+
+One safetensors file for each, written under another name and renamed, so that a file that exists is whole. Its header
+holds a fingerprint of all that its content depends on; a file with another fingerprint is not used.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from imagen.evaluation.arrays import fingerprint
+from imagen.evaluation.lock import hold
+from imagen.files import read_tensors, write_atomically
+from imagen.tensors import PerImage
+
+FORMAT = 2
+
+Verdict = Mapping[str, Any]
+"""`category`: str, `parts`: dict of str to bool, `correct`: bool. See `imagen.evaluation.judges.checker`."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """`features` and `cosines` by judge; one verdict (or None, where nothing can be checked) for each picture;
+    the first few pictures themselves, for the grids; the size of all pictures."""
+
+    features: dict[str, Float[Tensor, "batch _"]]
+    cosines: dict[str, PerImage]
+    verdicts: list[Verdict | None]
+    pictures: UInt8[Tensor, "kept height width 3"]
+    resolution: int
+
+    def __len__(self) -> int:
+        return len(self.verdicts)
+
+    def first(self, count: int) -> "Block":
+        """The same of the first `count` pictures."""
+        return Block(
+            features={name: values[:count] for name, values in self.features.items()},
+            cosines={name: values[:count] for name, values in self.cosines.items()},
+            verdicts=self.verdicts[:count],
+            pictures=self.pictures[:count],
+            resolution=self.resolution,
+        )
+
+
+class BlockStore:
+    """The block files of one sweep. `identity`: what all of them depend on (cascade, judges, seed, sampler,
+    checker)."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self.identity = fingerprint({"format": FORMAT, **identity})
+        self.folder = folder / self.identity[:16]
+        self.locks = folder.with_name("locks") / self.identity[:16]
+
+    def path(self, cell: str, index: int) -> Path:
+        return self.folder / cell / f"block-{index:05d}.safetensors"
+
+    def hold(self, cell: str, index: int, wait: bool) -> AbstractContextManager[bool]:
+        """The right to make a block, of one process at a time. See `imagen.evaluation.lock.hold`."""
+        return hold(self.locks / f"{cell}-{index:05d}", wait)
+
+    def load(self, cell: str, index: int, content: Mapping[str, Any]) -> Block | None:
+        """The block, or None when it was not made yet, not of this `content` (prompts, ids), or is damaged."""
+        header, tensors = _read(self.path(cell, index))
+        return _unpack(header, tensors) if header.get("fingerprint") == self._fingerprint(cell, content) else None
+
+    def count(self, cell: str, index: int) -> int:
+        """How many pictures the file of a block is of, whatever they were made from; 0 where there is none."""
+        return len(_read(self.path(cell, index))[0].get("verdicts", []))
+
+    def save(self, cell: str, index: int, content: Mapping[str, Any], block: Block) -> None:
+        """Equal blocks are equal files, byte for byte. To be called while the block is held."""
+        header = {
+            "fingerprint": self._fingerprint(cell, content),
+            "verdicts": block.verdicts,
+            "resolution": block.resolution,
+        }
+        tensors = {"pictures": block.pictures.contiguous()}
+        tensors |= {f"features/{name}": values.contiguous() for name, values in block.features.items()}
+        tensors |= {f"cosines/{name}": values.contiguous() for name, values in block.cosines.items()}
+        path = self.path(cell, index)
+        for abandoned in path.parent.glob(f".{path.name}.*"):  # by a process that was killed while it wrote
+            abandoned.unlink()
+        # One key only: safetensors writes several in an arbitrary order.
+        save_atomically(tensors, {"block": json.dumps(header, sort_keys=True)}, path)
+
+    def _fingerprint(self, cell: str, content: Mapping[str, Any]) -> str:
+        return fingerprint({"sweep": self.identity, "cell": cell, "content": dict(content)})
+
+
+def save_atomically(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
+    """Write a safetensors file so that `path` is either absent or whole, whenever the process is killed."""
+    from safetensors.torch import save
+
+    write_atomically(path, save(tensors, metadata))
+
+
+def join(blocks: Sequence[Block]) -> Block:
+    """The blocks of a cell as one, in order."""
+    first = blocks[0]
+    return Block(
+        features={name: torch.cat([block.features[name] for block in blocks]) for name in first.features},
+        cosines={name: torch.cat([block.cosines[name] for block in blocks]) for name in first.cosines},
+        verdicts=[verdict for block in blocks for verdict in block.verdicts],
+        pictures=torch.cat([block.pictures for block in blocks]),
+        resolution=first.resolution,
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a block file; both are empty where there is none or a damaged one."""
+    from safetensors import SafetensorError
+
+    try:
+        metadata, tensors = read_tensors(path)
+        header = json.loads(metadata.get("block", "{}"))
+    except (OSError, SafetensorError, ValueError, RecursionError):
+        return {}, {}
+    return (header, tensors) if isinstance(header, dict) else ({}, {})
+
+
+def _unpack(header: dict[str, Any], tensors: dict[str, Tensor]) -> Block:
+    def group(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+    return Block(group("features/"), group("cosines/"), header["verdicts"], tensors["pictures"], header["resolution"])

@@ -1,0 +1,164 @@
+"""The real pictures that generated ones are compared with, and their features, computed once."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from imagen.data.reading.problems import Fault
+from imagen.data.source import Picture, Source, without
+from imagen.data.transforms import Geometry, TooSmallError
+from imagen.errors import UserError
+from imagen.evaluation.arrays import Features, Pixels, as_pixels, fingerprint
+from imagen.evaluation.judges.extractor import Extractor
+from imagen.evaluation.sweep.blocks import save_atomically
+from imagen.files import read_tensors
+from imagen.progress import track
+from imagen.shapes import draw, sample_scene
+
+BATCH = 64
+
+
+class Reference(ABC):
+    """`count` real pictures. `identity`: what they are, for fingerprints. `state`: of their files on this machine,
+    which a copy elsewhere does not share; features are made again when it changes."""
+
+    count: int
+    identity: Mapping[str, Any]
+    state: str = ""
+
+    @abstractmethod
+    def picture(self, index: int, resolution: int) -> Picture:
+        """Picture `index`, square, at the resolution of the generated ones."""
+
+    def batches(self, resolution: int) -> Iterator[Pixels]:
+        """All pictures in order."""
+        for start in range(0, self.count, BATCH):
+            rows = range(start, min(start + BATCH, self.count))
+            yield as_pixels(np.stack([self.picture(index, resolution) for index in rows]))
+
+
+class ShapesReference(Reference):
+    """Scenes of a split of the shapes world, drawn at the size of the generated pictures.
+
+    `seed` must not be the seed of the prompts: a reference that holds the very scenes of the prompts has no floor.
+    """
+
+    def __init__(self, count: int, seed: int, split: str = "held_out") -> None:
+        self.count = _checked(count)
+        self.seed = seed
+        self.split = split
+        self.identity = {"kind": "shapes", "count": count, "seed": seed, "split": split}
+
+    def picture(self, index: int, resolution: int) -> Picture:
+        return draw(sample_scene(self.seed, index, self.split), resolution)
+
+
+class SourceReference(Reference):
+    """The first `count` pictures of a source (all by default): the central square of each, resized to the resolution of
+    the generated ones as for training. With `min_side` those are passed over that have fewer pixels along a side.
+    Raises UserError for a picture that would have to be enlarged.
+
+    The reference decides a Fréchet distance as much as the model does, so what the source is, its number and the state
+    of its files (names, sizes, times of change: not a byte is read) are part of the identity.
+    """
+
+    def __init__(self, source: Source, count: int | None = None, min_side: int | None = None) -> None:
+        if min_side is not None:
+            source = _large(source, min_side)
+        if count is not None and count > len(source):
+            raise UserError(f"reference: {count} pictures asked for, {source.name} has {len(source)}")
+        self.source = source
+        self.count = _checked(len(source) if count is None else count)
+        self.identity = {
+            "kind": "source",
+            "source": source.identity,
+            "count": self.count,
+            "files_sha256": fingerprint([_known(path) for path in source.files()]),
+            "crop": "central square",
+        }
+        if min_side is not None:
+            self.identity["min_side"] = min_side
+        self.state = fingerprint([_changed(path) for path in source.files()])
+
+    def picture(self, index: int, resolution: int) -> Picture:
+        try:
+            return Geometry()(self.source[index].image, resolution, key=0)
+        except TooSmallError as error:
+            raise UserError(
+                f"reference: {self.source.where(index)}: {error}; metrics.reference.min_side={resolution} leaves such "
+                "pictures out"
+            ) from error
+
+
+def reference_features(
+    reference: Reference, judges: Sequence[Extractor], resolution: int, folder: Path
+) -> dict[str, Features]:
+    """Features of all pictures of the reference by judge, from files in `folder` where they were made before.
+
+    A file is named by all it depends on: the pictures, their size, the judge's weights, preprocessing and layer.
+    """
+    paths = {judge.name: folder / f"{_key(reference, judge, resolution)}.safetensors" for judge in judges}
+    found = {name: features for name, path in paths.items() if (features := _load(path)) is not None}
+    missing = [judge for judge in judges if judge.name not in found]
+    if missing:
+        made: dict[str, list[Features]] = {judge.name: [] for judge in missing}
+        total = -(-reference.count // BATCH)
+        for pixels in track(reference.batches(resolution), "features of the reference", total):
+            for judge in missing:
+                made[judge.name].append(judge.image_features(pixels))
+        for name, parts in made.items():
+            found[name] = torch.cat(parts)
+            save_atomically({"features": found[name]}, {}, paths[name])
+    return found
+
+
+def _large(source: Source, min_side: int) -> Source:
+    small = {problem.row for problem in source.problems(min_side) if problem.fault is Fault.SMALL}
+    large = without(source, small)
+    if len(large) == 0:
+        raise UserError(
+            f"reference: no picture of {source.name} has metrics.reference.min_side={min_side} pixels a side"
+        )
+    return large
+
+
+def _known(path: Path) -> list[str | int]:
+    """What a file is known by, without reading it; one that is not there is reported when it is read."""
+    try:
+        found = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), found.st_size, found.st_mtime_ns]
+
+
+def _changed(path: Path) -> int:
+    """When the system saw the file change: set also where one is put there with the size and time of another."""
+    try:
+        return path.stat().st_ctime_ns
+    except OSError:
+        return 0
+
+
+def _load(path: Path) -> Features | None:
+    from safetensors import SafetensorError
+
+    try:
+        return read_tensors(path)[1]["features"]
+    except (OSError, SafetensorError, KeyError):
+        return None
+
+
+def _key(reference: Reference, judge: Extractor, resolution: int) -> str:
+    what = {"reference": dict(reference.identity), "state": reference.state}
+    identity = what | {"judge": judge.identity, "resolution": resolution}
+    return f"{judge.name.replace(':', '-')}-{fingerprint(identity)[:16]}"
+
+
+def _checked(count: int) -> int:
+    if count < 2:
+        raise UserError(f"reference.count is {count}; a Fréchet distance needs at least 2 pictures")
+    return count

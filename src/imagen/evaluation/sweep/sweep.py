@@ -1,0 +1,150 @@
+"""The sweep: every cell on the same noise, block by block, each picture looked at once.
+
+A cell is one way to sample: a curve at a guidance weight. Picture i has prompt i and its noise depends on (seed, i)
+alone, so cells differ by nothing but the way of sampling (common random numbers).
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imagen.evaluation.arrays import Pixels, as_pixels
+from imagen.evaluation.judges.checker import Checker
+from imagen.evaluation.judges.extractor import AlignmentJudge, Extractor, cosines
+from imagen.evaluation.prompts.prompt_set import Prompt, PromptSet
+from imagen.evaluation.sweep.blocks import Block, BlockStore, join
+from imagen.progress import track
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Everyone who looks at the pictures."""
+
+    judges: Sequence[Extractor]
+    checker: Checker
+
+    def look(self, pixels: Pixels, prompts: Sequence[Prompt], keep: int) -> Block:
+        """Features, cosines and verdicts of the pictures; the first `keep` of them stay."""
+        features = {judge.name: judge.image_features(pixels) for judge in self.judges}
+        texts = [prompt.text for prompt in prompts]
+        return Block(
+            features=features,
+            cosines={
+                judge.name: cosines(features[judge.name], judge.text_features(texts))
+                for judge in self.judges
+                if isinstance(judge, AlignmentJudge)
+            },
+            verdicts=self.checker(pixels, prompts),
+            pictures=pixels[:keep].clone(),
+            resolution=pixels.shape[1],
+        )
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent making pictures and looking at them, and how many were made in this run."""
+
+    sampling: float = 0.0
+    looking: float = 0.0
+    pictures: int = 0
+    reused: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """How the pictures of a cell (or control) are made from captions and picture ids, and all that `make` depends on
+    that is not the same for the whole sweep. `drawn`: by no network, so its time is not that of sampling."""
+
+    make: Callable[[list[str], list[int]], Tensor | np.ndarray]
+    settings: Mapping[str, Any]
+    drawn: bool = False
+
+
+class Sweep:
+    """Makes the blocks that are not there yet and gives back the cells. `keep`: pictures kept for grids, from the
+    first."""
+
+    def __init__(self, panel: Panel, prompts: PromptSet, store: BlockStore, block_size: int, keep: int) -> None:
+        self.panel = panel
+        self.prompts = prompts
+        self.store = store
+        self.block_size = block_size
+        self.keep = keep
+        self.stopwatch = Stopwatch()
+
+    def run(self, jobs: Mapping[str, Job], description: str, count: int | None = None) -> dict[str, Block]:
+        """By the name of the cell: one block of its pictures of the first `count` prompts (all by default).
+
+        Blocks that another process is making are left to it and waited for at the end; should it be killed, they are
+        made here.
+        """
+        count = len(self.prompts) if count is None else count
+        starts = range(0, count, self.block_size)
+        todo = [(name, start) for name in jobs for start in starts]
+        ids = {start: range(start, min(start + self.block_size, count)) for start in starts}
+        done: dict[tuple[str, int], Block] = {}
+        for name, start in track(todo, description, len(todo)):
+            block = self._block(name, ids[start], jobs[name], wait=False)
+            if block is not None:
+                done[name, start] = block
+        for name, start in [key for key in todo if key not in done]:
+            done[name, start] = self._block(name, ids[start], jobs[name], wait=True)
+        return {name: join([done[name, start] for start in starts]) for name in jobs}
+
+    def _block(self, name: str, ids: range, job: Job, wait: bool) -> Block | None:
+        """The block, made if need be; None when another process is making it and `wait` is false."""
+        index = ids.start // self.block_size
+        content = self._content(ids, job)
+        with self.store.hold(name, index, wait) as held:
+            if not held:
+                return None
+            block = self.store.load(name, index, content)
+            if block is None:
+                self.store.save(name, index, content, self._made(name, index, ids, job))
+                # As a later run reads it, down to the order of keys: equal results are equal files.
+                block = self.store.load(name, index, content)
+                assert block is not None, f"{self.store.path(name, index)} cannot be read back"
+            else:
+                self.stopwatch.reused += len(ids)
+        return block
+
+    def _content(self, ids: range, job: Job) -> dict[str, Any]:
+        texts = self.prompts.texts[ids.start : ids.stop]
+        return {"ids": list(ids), "prompts": texts, "keep": self._kept(ids), "settings": dict(job.settings)}
+
+    def _kept(self, ids: range) -> int:
+        return max(0, min(self.keep - ids.start, len(ids)))
+
+    def _made(self, name: str, index: int, ids: range, job: Job) -> Block:
+        """The block; of one that was the last of fewer prompts, only what is missing is made."""
+        there = self.store.count(name, index)
+        known = ids[:there] if 0 < there < len(ids) else ids[:0]
+        beginning = self.store.load(name, index, self._content(known, job)) if known else None
+        if beginning is None:
+            return self._make(job, ids)
+        self.stopwatch.reused += len(known)
+        return join([beginning, self._make(job, ids[len(known) :])])
+
+    def _make(self, job: Job, ids: range) -> Block:
+        prompts = self.prompts.prompts[ids.start : ids.stop]
+        started = time.perf_counter()
+        pixels = as_pixels(job.make([prompt.text for prompt in prompts], list(ids)))
+        made = time.perf_counter()
+        if len(pixels) != len(ids):
+            raise AssertionError(f"the sampler gave {len(pixels)} pictures for {len(ids)} prompts")
+        block = self.panel.look(pixels, prompts, self._kept(ids))
+        if not job.drawn:
+            self.stopwatch.sampling += made - started
+        self.stopwatch.looking += time.perf_counter() - made
+        self.stopwatch.pictures += len(ids)
+        return block
+
+
+def shuffled(text_rows: Tensor) -> Tensor:
+    """Each row replaced by the next: the captions of other pictures, a fixed permutation without fixed points."""
+    return torch.roll(text_rows, -1, dims=0)

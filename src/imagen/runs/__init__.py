@@ -1,0 +1,1 @@
+"""A training run: its folder, saved configuration, weights, trainer, and how it resumes."""

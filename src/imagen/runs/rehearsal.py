@@ -1,0 +1,83 @@
+"""What would fail late in a training, tried before anything that takes long: before pictures are checked and captions
+encoded."""
+
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig
+
+from imagen.data.batch import Batch
+from imagen.data.module import ImagenDataModule
+from imagen.diffusion.denoiser import Denoiser
+from imagen.errors import UserError
+from imagen.instantiation import instantiate_stage_part
+from imagen.runs.description import describe
+from imagen.stages.diffusion_stage import LOGGED, DiffusionStage
+
+
+def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) -> None:
+    """Build the optimizer and its schedule; build the stage as its export describes it, and ask it for a picture.
+
+    On the meta device, which knows shapes and computes nothing.
+
+    Raises:
+        UserError: for an optimizer or schedule that cannot be, an export that could not be read, a network that does
+            not fit the sizes of the pictures or the stage, a checkpoint that waits for a number that nobody logs.
+    """
+    stage.configure_optimizers()
+    described = describe(config, step=0, images_seen=0, text=None, init_from=None)
+    instantiate_stage_part(described.schedule)
+    if described.augmentation is not None:
+        instantiate_stage_part(described.augmentation)
+    with torch.device("meta"):
+        denoiser = instantiate_stage_part(described.denoiser)
+    for callback in trainer.checkpoint_callbacks:
+        monitor = callback.monitor if isinstance(callback, ModelCheckpoint) else None
+        if monitor not in (None, *LOGGED):
+            raise UserError(f"callbacks: a checkpoint monitors {monitor}: nothing logs it; choose {', '.join(LOGGED)}")
+    side = config.data.crop_size or stage.resolution
+    if side % stage.conditioner.factor:
+        raise UserError(
+            f"data.crop_size={side} of a stage that enlarges {stage.conditioner.factor} times must be a multiple of it"
+        )
+    try:
+        _ask(denoiser, stage, side, config.text.features)
+    except RuntimeError as error:
+        raise UserError(
+            f"stage.denoiser does not take pictures of {side} x {side} with text of {config.text.features} features: "
+            f"{' '.join(str(error).split())}"
+        ) from None
+
+
+def _ask(denoiser: Denoiser, stage: DiffusionStage, side: int, features: int) -> None:
+    """For one picture with a caption of one token, on the meta device."""
+    x0, text = torch.zeros(1, 3, side, side, device="meta"), torch.zeros(1, 1, features, device="meta")
+    mask, ids = torch.ones(1, 1, dtype=torch.bool, device="meta"), torch.zeros(1, dtype=torch.int64, device="meta")
+    generator = torch.Generator()
+    level = stage.schedule.sample(1, generator, x0.device)
+    conditioning = stage.conditioner(Batch(x0, text, mask, ids, ("",), 0), x0, generator)
+    denoiser(level.add_noise(x0, x0), level, conditioning)
+
+
+def rehearse_data(data: ImagenDataModule, trainer: Trainer) -> None:
+    """Hand the data the trainer that it is to share pictures by, and look at the text encoder's files.
+
+    Raises:
+        UserError: if a process would have nothing to validate on, or captions could not be encoded for want of weights.
+    """
+    data.trainer = trainer
+    if trainer.is_global_zero:
+        _ = data.text.fingerprint
+    if len(data.validation) < trainer.world_size:
+        raise UserError(
+            f"{data.validation.name}: {len(data.validation)} pictures for validation, fewer than the "
+            f"{trainer.world_size} processes; hold out more (docs/data.md)"
+        )
+
+
+def rehearse_resumption(content: dict[str, Any], stage: DiffusionStage, data: ImagenDataModule) -> None:
+    """Raise UserError if the `content` of a checkpoint does not fit the network, or its place in the data no batch."""
+    stage.on_load_checkpoint(content)
+    data.load_state_dict(content.get(ImagenDataModule.__qualname__))

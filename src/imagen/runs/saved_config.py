@@ -1,0 +1,88 @@
+"""Configurations that come from a file of a run, and may be a stranger's."""
+
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from imagen.checks.arguments import Count, described, fits
+from imagen.errors import UserError
+from imagen.files import open_regular
+
+WAY_OUT = "restore it, or start another run with name=..."
+MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_BITS = 1 << 18, 40, 10_000, 1024
+"""Of the file, its nesting, what is in it, and a whole number in it. The largest of our own has 6 kB, depth 7, 500
+events."""
+
+
+def read_saved(path: Path) -> dict[str, Any]:
+    """The configuration in `path`, which `RunFolder.keep_configuration` wrote, as plain values: a run saves them
+    resolved, and what looks like an interpolation stays as it is written.
+
+    We never write YAML aliases and tags. Nested aliases make gigabytes of a few bytes, so a file is looked through
+    before anything is made of it.
+
+    Raises:
+        UserError: if it is larger or deeper than any of ours, has aliases or tags, is not UTF-8, not YAML, or not a
+            mapping.
+        OSError: if it cannot be opened.
+    """
+    with open_regular(path) as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{path}: more than {MAX_BYTES} bytes, which no run writes; {WAY_OUT}")
+    try:
+        text = content.decode("utf-8")
+        _look_through(text, path)
+        config = OmegaConf.to_container(OmegaConf.load(StringIO(text)), resolve=False)
+    except UserError:
+        raise
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:  # ValueError: digits in thousands; not UTF-8
+        raise UserError(
+            f"{path}: not YAML ({' '.join(str(error).split('; use sys.')[0].split())}); {WAY_OUT}"
+        ) from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: a mapping is expected, found {type(config).__name__}; {WAY_OUT}")
+    if any(isinstance(value, int) and value.bit_length() > MAX_BITS for value in _values(config)):
+        raise UserError(f"{path}: a number of more than {MAX_BITS} bits, which no run writes; {WAY_OUT}")
+    return config
+
+
+def max_steps(config: dict[str, Any], path: Path) -> int:
+    """How many steps the run of the configuration in `path` was to take. Raises UserError if it does not say."""
+    trainer = config.get("trainer")
+    steps = trainer.get("max_steps") if isinstance(trainer, dict) else None
+    if not fits(steps, Count):
+        raise UserError(f"{path}: trainer.max_steps={steps!r:.60} must be {described(Count)}; {WAY_OUT}")
+    return steps
+
+
+def _look_through(text: str, path: Path) -> None:
+    depth = 0
+    for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            raise UserError(f"{path}: holds a YAML alias, which no run writes (an alias bomb?); {WAY_OUT}")
+        if getattr(event, "tag", None) is not None:
+            raise UserError(f"{path}: holds the YAML tag {event.tag!r:.60}, which no run writes; {WAY_OUT}")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH or count > MAX_NODES:
+            raise UserError(
+                f"{path}: more than {MAX_DEPTH} levels or {MAX_NODES} values, which no run writes; {WAY_OUT}"
+            )
+
+
+def _values(node: Any) -> Iterator[Any]:
+    """Every key and value below `node` that holds no others."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield key
+            yield from _values(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _values(value)
+    else:
+        yield node

@@ -1,0 +1,86 @@
+"""The Lightning Trainer with what this project always needs."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+from imagen.checks.arguments import Count, check_arguments, described, fits
+from imagen.errors import UserError
+from imagen.stages.checkpoint_io import AtomicCheckpointIO
+
+
+def has_fast_bfloat16(device_type: str) -> bool:
+    """Whether bfloat16 runs in hardware there."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device_type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def came_to(trainer: Trainer) -> dict[str, Any]:
+    """What the keys of conf/trainer that may say `auto` came to on this machine."""
+    device = trainer.strategy.root_device.type
+    return {
+        "accelerator": {"cuda": "gpu"}.get(device, device),
+        "devices": trainer.num_devices,
+        "num_nodes": trainer.num_nodes,
+        "precision": trainer.precision,
+    }
+
+
+def make_trainer(accelerator: str, precision: str | int, plugins: Sequence[Any] = (), **options: Any) -> Trainer:
+    """A Trainer that keeps our sampler, writes checkpoints whole, and runs in bfloat16 where the hardware has it.
+
+    Raises:
+        UserError: if a GPU is asked for and there is none, or an option is out of range.
+    """
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise UserError(f"trainer.accelerator={accelerator}: this machine has no GPU; use trainer=cpu or trainer=auto")
+    if any(isinstance(plugin, SLURMEnvironment) for plugin in plugins) and "SLURM_PROCID" not in os.environ:
+        raise UserError("trainer=slurm: not started by srun; put srun before the command, or use trainer=ddp")
+    for name in ("max_steps", "accumulate_grad_batches", "log_every_n_steps", "val_check_interval"):
+        if not fits(options.get(name, 1), Count):
+            raise UserError(f"trainer.{name}={options[name]} must be {described(Count)}")
+    if options.get("gradient_clip_algorithm") not in (None, "norm"):
+        raise UserError(
+            f"trainer.gradient_clip_algorithm={options['gradient_clip_algorithm']}: the gradient is clipped by its "
+            "norm and by nothing else; leave it out"
+        )
+    check_arguments(Trainer, options, "trainer")
+    if precision == "auto":
+        on_gpu = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
+        precision = "bf16-mixed" if has_fast_bfloat16("cuda" if on_gpu else "cpu") else "32-true"
+    if "val_check_interval" in options:
+        # Validation saves checkpoints, and half an accumulation is in none.
+        batches = options["accumulate_grad_batches"]
+        options["val_check_interval"] = -(-options["val_check_interval"] // batches) * batches
+    return Trainer(
+        accelerator=accelerator,
+        precision=precision,
+        max_epochs=-1,
+        check_val_every_n_epoch=None,  # one endless epoch: validation goes by batches
+        use_distributed_sampler=False,  # the DataModule shards by position
+        plugins=[AtomicCheckpointIO(), *plugins],
+        enable_model_summary=False,
+        enable_progress_bar=sys.stdout.isatty(),  # elsewhere our callback prints lines
+        **options,
+    )
+
+
+def quieten_libraries() -> None:
+    """Warnings stay; Lightning's advertisements, and remarks about our deliberate choices and its own code, go."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for remark in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory.*exists and is not empty.*",
+        ".*in eval mode at the start.*",
+        ".*isinstance.treespec, LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", remark)

@@ -1,0 +1,1 @@
+"""Trained stages made ready to sample, from a configuration or from Python."""

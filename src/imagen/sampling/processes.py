@@ -1,0 +1,77 @@
+"""Further processes on this machine that take blocks of the same evaluation."""
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from imagen.commandline.command import prepare_environment
+from imagen.instantiation import resolved
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def helping_processes(config: DictConfig) -> Iterator[None]:
+    """`config.processes` - 1 processes make blocks of the evaluation in `config.out` while the body runs.
+
+    They share it by the locks of the blocks, as processes that were started by hand do. The threads of this process
+    are divided among all, and its own again afterwards: the last digits of a matrix root depend on their number.
+    Should one process die, the others make its blocks.
+    """
+    count = config.processes
+    threads_before = torch.get_num_threads()
+    threads = max(1, threads_before // count)
+    torch.set_num_threads(threads)
+    settings = resolved(config)
+    context = get_context("spawn")
+    helpers = [
+        context.Process(target=help_evaluation, args=(settings, number, threads), daemon=True)
+        for number in range(1, count)
+    ]
+    for helper in helpers:
+        helper.start()
+    try:
+        yield
+    except BaseException:
+        for helper in helpers:
+            helper.terminate()
+        raise
+    finally:
+        torch.set_num_threads(threads_before)
+    for number, helper in enumerate(helpers, start=2):
+        helper.join()
+        if helper.exitcode:
+            log.warning(
+                "process %d of %d ended with code %s; the others made its blocks", number, count, helper.exitcode
+            )
+
+
+def help_evaluation(settings: dict[str, Any], number: int, threads: int) -> None:
+    """What process `number` does: all of the evaluation but the report, in silence, on GPU number `number` if any."""
+    from imagen.sampling.curves import make_plan
+    from imagen.sampling.evaluation import make_evaluation
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
+    Thread(target=_end_with_parent, daemon=True).start()
+    prepare_environment()
+    torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+    config = OmegaConf.create(settings)
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        make_evaluation(config).make(make_plan(config))
+
+
+def _end_with_parent() -> None:
+    """A killed parent terminates nobody; its helpers would make the rest of the blocks, unseen."""
+    parent_process().join()
+    os._exit(1)

@@ -1,0 +1,120 @@
+"""Scenes to pixels: anti-aliased by the part of each pixel that a shape covers.
+
+Every shape is drawn about the centre of its bounding box and reaches at most `radius` from it on either axis.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from imagen.errors import UserError
+from imagen.shapes.scenes import Scene, ShapeObject
+from imagen.shapes.vocabulary import Shape
+
+RESOLUTIONS = range(8, 2049)
+
+Coverage = Float[np.ndarray, "height width"]
+"""The part of each pixel that a shape covers, in [0, 1]."""
+
+# In units of the radius.
+SQUARE_HALF_SIDE = 0.88
+TRIANGLE_HALF_SIDE = 0.98
+TRIANGLE_HALF_HEIGHT = TRIANGLE_HALF_SIDE * 3**0.5 / 2  # equilateral
+CROSS_HALF_LENGTH = 0.98
+CROSS_HALF_WIDTH = 0.32
+RING_INNER = 0.5
+
+HALF_EXTENT: dict[Shape, tuple[float, float]] = {
+    Shape.CIRCLE: (1.0, 1.0),
+    Shape.SQUARE: (SQUARE_HALF_SIDE, SQUARE_HALF_SIDE),
+    Shape.TRIANGLE: (TRIANGLE_HALF_SIDE, TRIANGLE_HALF_HEIGHT),
+    Shape.CROSS: (CROSS_HALF_LENGTH, CROSS_HALF_LENGTH),
+    Shape.RING: (1.0, 1.0),
+}
+"""Half of the width and of the height of each shape's bounding box, in units of its radius."""
+
+
+def draw(scene: Scene, resolution: int) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture of a scene, `resolution` pixels square, sRGB.
+
+    Raises UserError when `resolution` is not in 8..2048.
+    """
+    if resolution not in RESOLUTIONS:
+        raise UserError(f"resolution {resolution} cannot be drawn; take one of {RESOLUTIONS[0]} to {RESOLUTIONS[-1]}")
+    canvas = np.empty((resolution, resolution, 3), dtype=np.float32)
+    canvas[:] = scene.background_rgb
+    for item in scene.objects:
+        _paint(canvas, item)
+    return (canvas + 0.5).astype(np.uint8)
+
+
+def coverage(shape: Shape, x: Float[np.ndarray, " width"], y: Float[np.ndarray, " height"], radius: float) -> Coverage:
+    """How much of each pixel a shape centred on the origin covers.
+
+    `x`, `y`: pixel centres; `radius`: of the shape; all in units of one pixel.
+    """
+    return _COVERAGE[shape](x, y, radius)
+
+
+def _paint(canvas: Float[np.ndarray, "height width 3"], item: ShapeObject) -> None:
+    """Blends one object into the canvas, touching its bounding box only."""
+    size = canvas.shape[0]
+    centre_x, centre_y, radius = item.x * size, item.y * size, item.radius * size
+    left, right = max(int(centre_x - radius - 1), 0), min(int(centre_x + radius + 2), size)
+    top, bottom = max(int(centre_y - radius - 1), 0), min(int(centre_y + radius + 2), size)
+    x = np.arange(left, right, dtype=np.float32) + np.float32(0.5 - centre_x)
+    y = np.arange(top, bottom, dtype=np.float32) + np.float32(0.5 - centre_y)
+    covered = coverage(item.shape, x, y, radius)[:, :, None]
+    window = canvas[top:bottom, left:right]
+    window += covered * (np.asarray(item.rgb, dtype=np.float32) - window)
+
+
+def _disc(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
+    # The signed distance to the edge, cut at half a pixel on either side.
+    return np.clip(radius + 0.5 - np.sqrt(x * x + (y * y)[:, None]), 0, 1)
+
+
+def _interval(x: np.ndarray, half: float) -> np.ndarray:
+    """The part of each unit interval about `x` inside [-half, half]. Exact."""
+    return np.clip(np.minimum(x + 0.5, half) - np.maximum(x - 0.5, -half), 0, 1)
+
+
+def _square(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
+    half = SQUARE_HALF_SIDE * radius
+    return _interval(y, half)[:, None] * _interval(x, half)
+
+
+def _cross(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
+    length, width = CROSS_HALF_LENGTH * radius, CROSS_HALF_WIDTH * radius
+    long_x, short_x = _interval(x, length), _interval(x, width)
+    long_y, short_y = _interval(y, length)[:, None], _interval(y, width)[:, None]
+    return short_y * long_x + long_y * short_x - short_y * short_x
+
+
+def _triangle(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
+    # Apex up. The normals of its sloping sides are (+-cos 30°, -sin 30°). What the two sides cut off a pixel adds up;
+    # that keeps the apex, where both cross one pixel, from being too broad.
+    half = TRIANGLE_HALF_HEIGHT * radius
+    rise = 0.5 * (y + half)[:, None]
+    across = (3**0.5 / 2) * x
+    right, left = np.clip(0.5 + rise - across, 0, 1), np.clip(0.5 + rise + across, 0, 1)
+    return np.maximum(right + left - 1, 0) * _interval_end(y, half)[:, None]
+
+
+def _interval_end(x: np.ndarray, end: float) -> np.ndarray:
+    """The part of each unit interval about `x` below `end`. Exact."""
+    return np.clip(end - x + 0.5, 0, 1)
+
+
+def _ring(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
+    return _disc(x, y, radius) - _disc(x, y, RING_INNER * radius)
+
+
+_COVERAGE: dict[Shape, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
+    Shape.CIRCLE: _disc,
+    Shape.SQUARE: _square,
+    Shape.TRIANGLE: _triangle,
+    Shape.CROSS: _cross,
+    Shape.RING: _ring,
+}

@@ -1,0 +1,68 @@
+"""Captions that are wrong in exactly one respect: what teaches a judge to look, and what it is tested with."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from imagen.shapes import Background, Colour, Counting, Description, Look, Pair, Position, Shape, Single, Size
+from imagen.shapes.vocabulary import NUMBER_WORDS
+
+
+def wrong_descriptions(description: Description) -> dict[str, list[Description]]:
+    """Every description that differs from `description` in one attribute and is false of all its scenes, by attribute.
+
+    `relation` turns a position round ("left of" becomes "right of"); `binding` exchanges the colours of two objects. A
+    description without that attribute has no entry for it. Order matters nowhere: "a and b" is never wrong for "b and
+    a".
+    """
+    found = {
+        "colour": list(_with_other_looks(description, "colour", tuple(Colour))),
+        "shape": list(_with_other_looks(description, "shape", tuple(Shape))),
+        "count": [],
+        "size": [],
+        "relation": [],
+        "binding": list(_with_colours_exchanged(description)),
+        "background": [
+            replace(description, background=other) for other in Background if other != description.background
+        ],
+    }
+    if isinstance(description, Counting):
+        found["count"] = [replace(description, number=n) for n in NUMBER_WORDS if n != description.number]
+    if isinstance(description, Single) and description.size:
+        found["size"] = [replace(description, size=size) for size in Size if size != description.size]
+    if isinstance(description, Position):
+        found["relation"] = [replace(description, relation=description.relation.inverse)]
+    return {attribute: wrong for attribute, wrong in found.items() if wrong}
+
+
+def contents(description: Description) -> tuple[str, ...]:
+    """What is there, without arrangement and size. Two scenes with equal contents may fit each other's captions."""
+    looks = sorted(f"{look.colour} {look.shape}" for look in description.looks)
+    return (description.background.value, *looks)
+
+
+def _with_other_looks(description: Description, attribute: str, values: tuple) -> Iterator[Description]:
+    for field in ("look", "first", "second"):
+        look: Look | None = getattr(description, field, None)
+        if look is None:
+            continue
+        for value in values:
+            other = replace(description, **{field: replace(look, **{attribute: value})})
+            if _is_proper(other) and contents(other) != contents(description):
+                yield other
+
+
+def _with_colours_exchanged(description: Description) -> Iterator[Description]:
+    if not isinstance(description, Pair | Position) or description.first.colour == description.second.colour:
+        return
+    first, second = description.first, description.second
+    other = replace(
+        description, first=replace(first, colour=second.colour), second=replace(second, colour=first.colour)
+    )
+    # Two shapes of one kind, merely named in the other order, are the same pair.
+    if isinstance(description, Position) or contents(other) != contents(description):
+        yield other
+
+
+def _is_proper(description: Description) -> bool:
+    """The grammar has no two objects of the same look in a pair."""
+    return not isinstance(description, Pair | Position) or description.first != description.second

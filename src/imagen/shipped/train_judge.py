@@ -1,0 +1,47 @@
+"""Train a judge of the shapes world: `python -m imagen.shipped.train_judge --name a --out assets/judge_a`.
+
+Writes a folder that transformers (and `imagen.evaluation.judges.extractor.Judge`) load as a CLIPModel, with a
+model card.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from imagen.commandline.command import prepare_environment, run_reporting_errors
+from imagen.files import user_path
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    from imagen.evaluation.judges.extractor import Judge
+    from imagen.files import write_text
+    from imagen.shipped.judge_card import measure, model_card
+    from imagen.shipped.judge_model import RECIPES, load, make_tokenizer, save
+    from imagen.shipped.judge_training import train
+
+    parser = argparse.ArgumentParser(prog="python -m imagen.shipped.train_judge", description=__doc__.splitlines()[0])
+    parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="which recipe")
+    parser.add_argument("--out", type=user_path, required=True, help="folder to write")
+    parser.add_argument("--first-phase", type=user_path, help="folder of a judge after the first phase")
+    parser.add_argument("--steps", type=int, help="so many steps in each phase, for a trial")
+    chosen = parser.parse_args(arguments)
+    if chosen.steps is not None and chosen.steps < 3:
+        parser.error(f"--steps {chosen.steps}: a learning rate that rises and falls needs at least 3")
+    recipe = RECIPES[chosen.name]
+    if chosen.steps is not None:
+        recipe = replace(recipe, steps=chosen.steps, caption_steps=chosen.steps, late_steps=chosen.steps)
+    started = time.perf_counter()
+    tokenizer = make_tokenizer()
+    model = train(recipe, tokenizer, load(chosen.first_phase) if chosen.first_phase else None)
+    seconds = time.perf_counter() - started
+    save(model, tokenizer, chosen.out)
+    judge = Judge(chosen.out, f"shapes-judge-{chosen.name}", device="cpu")
+    card = model_card(chosen.name, recipe, measure(judge), judge, seconds)
+    write_text(card, chosen.out / "MODEL_CARD.md")
+    print(card)
+
+
+if __name__ == "__main__":
+    prepare_environment()
+    raise SystemExit(run_reporting_errors(main))

@@ -1,0 +1,92 @@
+"""What would fail late in a training is refused before pictures are checked and captions are encoded."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from small_configurations import options
+from test_training import SMALL
+
+from imagen.app.train import train
+from imagen.commandline.command import ROOT
+from imagen.data.module import ImagenDataModule
+from imagen.errors import UserError
+from imagen.instantiation import instantiate
+from imagen.runs.folder import RunFolder
+from imagen.runs.rehearsal import rehearse_stage
+
+QUIET = [*SMALL, "callbacks=minimal", "logger=none", "trainer.limit_val_batches=0"]
+
+
+@pytest.fixture
+def nothing_long(monkeypatch):
+    """Fails the test as soon as pictures would be checked and captions encoded."""
+    monkeypatch.setattr(ImagenDataModule, "prepare_data", lambda data: pytest.fail("the long work has begun"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["stage.lr_schedule.warmup_steps=9"], r"warmup_steps=9 must lie between 0 and total_steps=2"),
+        (["stage.optimizer.lr=-1"], r"stage\.optimizer cannot be built"),
+        (["stage/optimizer=muon", "stage.optimizer.momentum=1"], r"stage\.optimizer cannot be built"),
+        (["stage.ema_decay=1.0"], r"ema_decay must be in"),
+        (["resolutions=[9,18,36]"], r"images of 9 x 9: each side must be a multiple of 2"),
+        (["data.crop_size=7"], r"images of 7 x 7: each side must be a multiple of 2"),
+        (["stage=sr1", "data.crop_size=7"], r"data\.crop_size=7 of a stage that enlarges 2 times must be a multiple"),
+        (["stage/unet=sr_micro"], r"this network needs a low-resolution image and got none: is it the right stage"),
+        (["stage=sr1", "stage/unet=base_micro"], r"this network takes no low-resolution image and got one"),
+        (["stage.denoiser.network.text_features=7"], r"does not take pictures of 8 x 8 with text of 256 features"),
+        (["callbacks.best.monitor=val/los"], r"a checkpoint monitors val/los: nothing logs it; choose val/loss"),
+        (["callbacks=default", "callbacks.samples.weights=[]"], r"a grid of 2 prompts and the weights \[\] is empty"),
+        (["callbacks=default", "callbacks.samples.num_prompts=0"], r"a grid of 0 prompts"),
+        (["callbacks=default", "callbacks.samples.weights=[-1]"], r"guidance weight is -1"),
+        (["callbacks=default", "callbacks.samples.sampler.num_steps=0"], r"num_steps of the sampler is 0"),
+        (["callbacks=default", "callbacks.samples.aug_level=2.0"], r"aug_level=2.0 must be in"),
+        (["data.validation.size=1", "trainer.devices=2"], r"1 pictures for validation, fewer than the 2 processes"),
+    ],
+)
+def test_it_is_refused_before_the_long_work(overrides, message, compose_config, nothing_long):
+    config = compose_config("train", *QUIET, *overrides)
+    with pytest.raises(UserError, match=message):
+        train(config)
+    assert not Path(config.run_dir, "config.yaml").exists()
+
+
+def test_an_encoder_without_its_weights_is_refused_before_the_pictures_are_checked(
+    compose_config, nothing_long, tmp_path
+):
+    """Fetched, and not yet converted."""
+    folder = shutil.copytree(ROOT / "assets" / "shapes_t5", tmp_path / "t5")
+    (folder / "model.safetensors").unlink()
+    for mode in ("online", "cached"):
+        with pytest.raises(UserError, match=r"model\.safetensors is missing: .* `python -m imagen\.app\.convert "):
+            train(compose_config("train", *QUIET, f"text.encoder.path={folder}", f"text.mode={mode}"))
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_before_the_long_work(compose_config, monkeypatch):
+    train(compose_config("train", *QUIET, "trainer.max_steps=1"))
+    kept = RunFolder(Path(compose_config("train", *QUIET).run_dir)).path / "config.yaml"
+    before = kept.read_bytes()
+    monkeypatch.setattr(ImagenDataModule, "prepare_data", lambda data: pytest.fail("the long work has begun"))
+    for changed, message in (
+        ("data.batch_size=3", "the run to resume has seen 4 pictures, which is no multiple of the batch size"),
+        ("stage.denoiser.network.embedding_features=64", "the checkpoint is of another network"),
+    ):
+        key = changed.partition("=")[0]
+        with pytest.raises(UserError, match=message):
+            train(compose_config("train", *QUIET, changed, f"may_change=[{key}]"))
+    assert kept.read_bytes() == before  # the run was not trained under any of these
+
+
+@pytest.mark.parametrize("unet", options("stage/unet"))
+def test_every_network_takes_its_step_on_the_meta_device(unet, compose_config):
+    published = {"base_300m": 0, "base_2b": 0, "sr256_600m": 1, "sr1024_400m": 2}
+    sizes = ["resolutions=[64,256,1024]"] if unet in published else []
+    stage = ["base", "sr1", "sr2"][published.get(unet, int("sr" in unet))]
+    config = compose_config("train", f"stage={stage}", f"stage/unet={unet}", *sizes, "trainer.accelerator=cpu")
+    with torch.device("meta"):
+        built = instantiate(config.stage)
+    built.conditioner, built.schedule = instantiate(config.stage.conditioner), instantiate(config.stage.schedule)
+    rehearse_stage(config, built, instantiate(config.trainer, logger=False))

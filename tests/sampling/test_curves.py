@@ -1,0 +1,201 @@
+"""Curves of an evaluation: named changes to how the cascade is sampled, and first stages that are sampled once."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from small_stages import export_readers_of_shapes_t5
+
+import imagen.cascade
+from imagen.errors import UserError
+from imagen.evaluation.sweep.shared_stages import SharedStages
+from imagen.sampling.curves import changed, make_plan
+from imagen.sampling.text_to_image import open_studio, settings_for
+
+FAST = ["sampler.num_steps=2", "sr_sampler.num_steps=2", "cascade.device=cpu"]
+CAPTIONS = ["a red circle above a blue square on a white background", "a green ring on a black background"]
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    return export_readers_of_shapes_t5(tmp_path_factory.mktemp("stages"))
+
+
+@pytest.fixture
+def compose_evaluation(compose_config, stages, tmp_path):
+    cascade = f"cascade.stages=[{','.join(stages)}]"
+    return lambda *overrides: compose_config("evaluate", *FAST, cascade, f"out={tmp_path}/out", *overrides)
+
+
+@pytest.fixture
+def sampled(monkeypatch):
+    """How many pictures each stage was asked for."""
+    counts = Counter()
+    real = imagen.cascade.sample_images
+
+    def counting(model, text, *others):
+        counts[model.name] += len(text)
+        return real(model, text, *others)
+
+    monkeypatch.setattr(imagen.cascade, "sample_images", counting)
+    return counts
+
+
+def pictures(plan, label, weight):
+    return plan.curves[label].sample(CAPTIONS, [3, 8], guidance_weight=float(weight))
+
+
+def test_the_super_resolution_sweep_samples_the_base_stage_once_also_after_a_restart(compose_evaluation, sampled):
+    plan = make_plan(compose_evaluation("guidance=sweep_sr"))
+    assert len(plan.cells) == 9 * 4
+    first = [pictures(plan, label, weight) for label in ("aug 0", "aug 0.3") for weight in (1, 18)]
+    assert sampled == {"base": 2, "sr1": 8}
+    again = pictures(make_plan(compose_evaluation("guidance=sweep_sr")), "aug 0.3", 18)
+    assert sampled == {"base": 2, "sr1": 10}
+    assert np.array_equal(again, first[-1])
+    assert not np.array_equal(first[0], first[2])  # aug_level
+    assert not np.array_equal(first[0], first[1])  # weight
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_shared_base_samples_give_the_pictures_of_the_whole_cascade(compose_evaluation, times):
+    config = compose_evaluation("guidance=sweep_sr", "base_guidance=2")
+    plan = make_plan(config)
+    found = [pictures(plan, "aug 0.2", 5) for _ in range(times)][-1]
+    whole = compose_evaluation("cascade.aug_level=0.2")
+    settings = settings_for(whole, 2, [2.0, 5.0])
+    assert np.array_equal(found, open_studio(whole).pictures(CAPTIONS, [3, 8], settings)[-1])
+
+
+def test_a_sweep_of_the_base_stage_shares_nothing_and_leaves_no_pictures_of_it(compose_evaluation, sampled, tmp_path):
+    plan = make_plan(compose_evaluation("guidance=sweep"))
+    pictures(plan, "dynamic", 1)
+    pictures(plan, "static", 1)
+    assert sampled["base"] == 4
+    assert not (tmp_path / "out" / "stages").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["+guidance.curves.second.sampler.num_steps=0"], "num_steps"),
+        (["+guidance.curves.second.base_guidance=2"], "the sweep moves this weight"),
+        (["+guidance.curves.second.sr_guidance=-2"], "guidance weight is -2"),
+        (["+guidance.curves.second.sr_guidance=much"], "sr_guidance='much' must be a number"),
+        (["+guidance.curves.second.cascade.aug_level=none"], "aug_level='none' must be a number"),
+        (["+guidance.curves.second.cascade.aug_level=2"], "aug_level"),
+        (["+guidance.curves.second.guidance_rule.rescale=2"], "guidance rescale is 2"),
+        (["guidance.weights=[1,1e39]"], "guidance weight 1e+39 is not"),
+        ([f"+guidance.curves.{'x' * 101}={{}}"], "cannot name a file"),
+        (["+guidance.curves.Dynamic={}"], "two labels name the file"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_before_the_curves_in_front_of_it_are(
+    compose_evaluation, sampled, overrides, expected
+):
+    with pytest.raises(UserError) as caught:
+        make_plan(compose_evaluation(*overrides))
+    assert expected in str(caught.value)
+    assert not sampled
+
+
+def test_a_damaged_file_of_shared_pictures_is_made_again(compose_evaluation, sampled, tmp_path):
+    plan = make_plan(compose_evaluation("guidance=sweep_sr"))
+    before = pictures(plan, "aug 0", 3)
+    (path,) = (tmp_path / "out" / "stages").glob("*.safetensors")
+    path.write_bytes(b"junk")
+    assert np.array_equal(pictures(plan, "aug 0", 3), before)
+    assert sampled["base"] == 4
+
+
+def test_only_beginnings_that_two_cells_have_are_shared(tmp_path):
+    one, other = {"weights": "a"}, {"weights": "b"}
+    shared = SharedStages(tmp_path, [[one, one, one], [one, one, other], [other, one, one]])
+    assert shared.depth([one, one, other]) == 2
+    assert shared.depth([other, one, one]) == 0
+
+
+def test_a_curve_with_a_target_replaces_the_object_any_other_only_what_it_names(compose_evaluation):
+    config = compose_evaluation("sampler=ddpm", "sampler.num_steps=9")
+    ddim = changed(config, OmegaConf.create({"sampler": {"_target_": "x.DDIM", "num_steps": 4}}), "here")
+    assert OmegaConf.to_container(ddim.sampler) == {"_target_": "x.DDIM", "num_steps": 4}
+    fewer = changed(config, {"sampler": {"num_steps": 3}, "cascade": {"aug_level": 0.3}}, "here")
+    assert (fewer.sampler.num_steps, fewer.sampler.gamma, fewer.cascade.aug_level) == (3, 0.0, 0.3)
+    assert config.sampler.num_steps == 9
+    assert changed(config, None, "here").sampler == config.sampler
+
+
+def test_curves_of_your_own_are_given_on_the_command_line(compose_evaluation):
+    plan = make_plan(
+        compose_evaluation(
+            "guidance=curves", "guidance.weights=[2]",
+            "+guidance.curves={one step: {sampler: {num_steps: 1}}, three: {sampler: {num_steps: 3}}}",
+            "+guidance.curves.static.thresholding._target_=imagen.diffusion.thresholding.StaticThresholding",
+        )
+    )  # fmt: skip
+    assert [cell.name for cell in plan.cells] == ["one_step-w2.0", "three-w2.0", "static-w2.0"]
+    assert not np.array_equal(pictures(plan, "one step", 2), pictures(plan, "three", 2))
+    steps = [curve.identity["stages"][0]["sampler"]["num_steps"] for curve in plan.curves.values()]
+    assert steps == [1, 3, 2]
+
+
+def rewrite(config, **changes):
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+
+
+def test_a_stage_described_in_another_way_is_another_stage(compose_config, stages, tmp_path):
+    """The weights are the same; what they are taken for is not."""
+    folders = [shutil.copytree(stage, tmp_path / Path(stage).name) for stage in stages]
+    overrides = ("guidance=sweep_sr", f"out={tmp_path}/out", f"cascade.stages=[{','.join(map(str, folders))}]")
+    before = make_plan(compose_config("evaluate", *FAST, *overrides))
+    first = pictures(before, "aug 0", 3)
+    schedule = {"_target_": "imagen.diffusion.schedules.CosineSchedule", "log_snr_min": -3.0, "log_snr_max": 3.0}
+    rewrite(folders[0] / "config.json", schedule=schedule)  # of the base stage, whose pictures are kept in out/stages
+    after = make_plan(compose_config("evaluate", *FAST, *overrides))
+    assert all(after.identities[label] != before.identities[label] for label in before.identities)
+    assert not np.array_equal(pictures(after, "aug 0", 3), first)
+
+
+def test_the_seed_of_the_cascade_is_part_of_what_a_curve_is(compose_evaluation):
+    one, other = (make_plan(compose_evaluation("guidance=single", *more)) for more in ([], ["cascade.seed=1"]))
+    assert one.identities != other.identities
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (["+guidance.curves.x.seed=3"], r"guidance\.curves\.x\.seed: a curve may change sampler, "),
+        (["+guidance.curves.x.sampler.num_stepz=3"], r"guidance\.curves\.x\.sampler\.num_stepz: no such key"),
+        (["+guidance.curves.x.base_guidance=3"], r"x\.base_guidance: the sweep moves this weight"),
+        (["guidance.weight_of=seed"], "guidance.weight_of=seed: choose one of base_guidance, sr_guidance"),
+        (["guidance=curves"], "guidance.curves is empty"),
+        (["+guidance.curves={a/b: {}}"], "cannot name a file"),
+        (["cascade.weights=best"], "cascade.weights=best: choose averaged or raw"),
+        (["cascade.weights=raw"], "holds averaged weights only"),
+        (["guidance.weights=[]"], "guidance.weights is empty"),
+    ],
+)
+def test_curves_that_cannot_be_are_refused(overrides, complaint, compose_evaluation):
+    with pytest.raises(UserError, match=complaint):
+        make_plan(compose_evaluation(*overrides))
+
+
+def test_guidance_inside_an_interval_of_noise_is_a_choice_and_part_of_what_a_curve_is(compose_evaluation):
+    def sweep(*overrides):
+        plan = make_plan(compose_evaluation("guidance.weights=[3]", *overrides))
+        return pictures(plan, "dynamic", 3), plan.identities["dynamic"]
+
+    everywhere = ["guidance_rule.log_snr_min=-99", "guidance_rule.log_snr_max=99"]
+    nowhere = ["guidance_rule.log_snr_min=98", "guidance_rule.log_snr_max=99"]
+    always, always_is = sweep("sr_guidance=1")
+    inside, inside_is = sweep("sr_guidance=1", "guidance_rule=interval", *everywhere)
+    outside, outside_is = sweep("sr_guidance=1", "guidance_rule=interval", *nowhere)
+    off = pictures(make_plan(compose_evaluation("guidance.weights=[1]", "sr_guidance=1")), "dynamic", 1)
+    assert np.array_equal(inside, always)
+    assert np.array_equal(outside, off)
+    assert not np.array_equal(inside, outside)
+    assert always_is != inside_is != outside_is != always_is

@@ -1,0 +1,54 @@
+"""The cascade in assets/: whole, small, and better than chance on compositions it never saw."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from imagen.commandline.command import ROOT
+from imagen.sampling.text_to_image import open_studio, settings_for
+from imagen.shapes import check, sample_scene
+
+PROMPTS = 24
+
+
+@pytest.fixture
+def verdicts(compose_config):
+    config = compose_config("sample", "sampler.num_steps=8", "sr_sampler.num_steps=4", "cascade.device=cpu")
+    studio = open_studio(config)
+    scenes = [sample_scene(77, index, "held_out") for index in range(PROMPTS)]
+    settings = settings_for(config, len(studio.cascade.stages), [2.0, 1.0])
+    pictures = studio.pictures([scene.caption for scene in scenes], range(PROMPTS), settings)
+    return [check(np.asarray(picture), scene.description) for picture, scene in zip(pictures[-1], scenes, strict=True)]
+
+
+def test_it_paints_the_background_and_the_colours_that_the_caption_names(verdicts):
+    # By chance: a third of the backgrounds, a sixth of the colours of one object.
+    assert np.mean([verdict.parts["background"] for verdict in verdicts]) > 0.8
+    assert np.mean([verdict.parts["colours"] for verdict in verdicts]) > 0.6
+
+
+@pytest.mark.skipif(not torch.cpu._is_amx_tile_supported(), reason="promised where it was measured: on AMX")
+@pytest.mark.parametrize(("weights", "fewest"), [([3.0, 1.5], 1), ([1.0], 2)], ids=["guided", "without guidance"])
+def test_in_bfloat16_on_one_thread_pictures_are_the_same_bits_in_any_batch(compose_config, weights, fewest):
+    """Of at least two rows in the network, that is two pictures without guidance: linear layers round one row alone in
+    another way."""
+    config = compose_config("sample", "sampler.num_steps=3", "sr_sampler.num_steps=2", "cascade.device=cpu",
+                            "cascade.precision=bf16-mixed")  # fmt: skip
+    captions = ["a red circle", "two green triangles", "a blue square below a red ring",
+                "a blue ring to the left of a red square on a white background"]  # fmt: skip
+
+    def images(batch_size, ids):
+        studio = replace(open_studio(config), batch_size=batch_size)  # a new one, that remembers no caption
+        settings = settings_for(config, len(studio.cascade.stages), weights)
+        return studio.images([captions[i] for i in ids], ids, settings)
+
+    whole, few, turned = images(4, [0, 1, 2, 3]), images(fewest, [0, 1, 2, 3]), images(2, [3, 2, 1, 0])
+    for one, two, three in zip(whole, few, turned, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three.flip(0))
+
+
+def test_all_that_is_shipped_takes_at_most_40_megabytes():
+    assert sum(path.stat().st_size for path in (ROOT / "assets").rglob("*") if path.is_file()) < 40e6
