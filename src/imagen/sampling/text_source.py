@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 
 from imagen.checks.names import printable
 from imagen.errors import UserError
-from imagen.fetching.lock import ROOT
 from imagen.instantiation import instantiate, instantiate_saved_text
+from imagen.places import ROOT
 from imagen.runs.weights import saved_sections
 from imagen.stages.export import CONFIG, StageDescription
 from imagen.text.record import differences, for_sampling, name_of, path_in, places_of, with_path

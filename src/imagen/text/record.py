@@ -11,8 +11,9 @@ from typing import Any
 
 from imagen.checks.names import is_name
 from imagen.fetching.absent import asset_of, how_to_fetch
-from imagen.fetching.lock import ROOT, models_folder
+from imagen.fetching.lock import models_folder
 from imagen.files import user_path
+from imagen.places import ROOT
 from imagen.text.assets import MissingAssetError, is_folder
 
 WHEN_SAMPLING = {"batch_size": 1, "device": "auto", "local_files_only": True}
