@@ -21,7 +21,7 @@ test: $(INSTALLED) ## ruff and the whole test suite
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 
-faults: $(INSTALLED) ## kill, fill, flip, poison: what docs/reliability.md promises, and what survived
+faults: $(INSTALLED) ## kill, fill, flip, poison: what docs/reference/reliability.md promises, and what survived
 	$(BIN)/python -m benchmarks.faults
 
 format: $(INSTALLED) ## let ruff put the code in order

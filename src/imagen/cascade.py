@@ -86,7 +86,7 @@ class Cascade:
         """The pictures of every stage that is run, smallest first, in [-1, 1].
 
         Picture i depends on (`seed`, `picture_ids[i]`) and its own caption alone, whatever else is in the batch, to
-        the rounding of the hardware (docs/reliability.md).
+        the rounding of the hardware (docs/reference/reliability.md).
 
         Args:
             text, text_mask: embedded captions, one a picture.
