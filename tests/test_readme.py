@@ -90,3 +90,15 @@ def test_the_configuration_of_every_command_composes(page, call):
     overrides = [override for override in overrides if not override.startswith("--")]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         compose(Path(entry).stem, overrides=overrides)
+
+
+def files_named(page: Path) -> list[str]:
+    return re.findall(r"\b((?:tests|conf|benchmarks|assets|src|notebooks)/[\w/.-]*\w)`", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_files_that_a_page_names_exist(page):
+    assert [file for file in files_named(page) if not (ROOT / file).exists()] == []
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    named_tests = re.findall(r"`(test_\w+\.py)`", page.read_text(encoding="utf-8"))
+    assert [test for test in named_tests if test not in tests] == []
