@@ -43,7 +43,7 @@ def test_the_identity_of_a_stage_is_all_but_how_it_came_to_be(tmp_path):
     export_random_stage(tmp_path, "base", 8, None)
     before = read_description(tmp_path)
     fields = json.loads((tmp_path / "config.json").read_text())
-    history = {"step": 9, "images_seen": 9, "init_from": "0" * 64}
+    history = {"step": 9, "images_seen": 9, "init_from": "0" * 64, "text_source": {"features": 8}}
     parameterisation = {"_target_": "imagen.diffusion.parameterisations.EpsPrediction"}
     decisive = {
         "name": "sr1",
