@@ -11,6 +11,18 @@ TINY_NETWORK = [
     "attention: {_target_: imagen.networks.attention.SelfAttentionSpec, head_channels: 32, expansion: 1}}]",
 ]
 
+SMALL = [
+    *TINY_NETWORK,
+    "debug=default",
+    "text.mode=online",
+    "data.batch_size=4",
+    "data.train.size=64",
+    "data.validation.size=4",
+    "resolutions=[8,16,32]",
+    "trainer.accelerator=cpu",
+]
+"""A training of two steps that takes about a second."""
+
 
 def options(group: str) -> list[str]:
     """The choices of a configuration group."""

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from small_configurations import options
-from test_training import SMALL
+from small_configurations import SMALL, options
 
 from imagen.app.export import export
 from imagen.app.train import train

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning import Trainer
-from test_training import SMALL
+from small_configurations import SMALL
 
 from imagen.app.train import train
 from imagen.callbacks.stop_on_signal import StopOnSignal

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_configurations import options
-from test_training import SMALL
+from small_configurations import SMALL, options
 
 from imagen.app.train import train
 from imagen.commandline.command import ROOT

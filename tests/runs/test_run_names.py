@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from test_training import SMALL
+from small_configurations import SMALL
 
 from imagen.app.ablation import read_ablation
 from imagen.app.sample import sample
