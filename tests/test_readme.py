@@ -1,4 +1,4 @@
-"""README and the pages of docs/: short, narrow, no broken link or anchor, and every command's configuration composes."""
+"""README and docs/: short, narrow, no broken link or anchor, and the configuration of every command composes."""
 
 import re
 import shlex
@@ -93,7 +93,9 @@ def test_the_configuration_of_every_command_composes(page, call):
 
 
 def files_named(page: Path) -> list[str]:
-    return re.findall(r"\b((?:tests|conf|benchmarks|assets|src|notebooks)/[\w/.-]*\w)`", page.read_text(encoding="utf-8"))
+    return re.findall(
+        r"\b((?:tests|conf|benchmarks|assets|src|notebooks)/[\w/.-]*\w)`", page.read_text(encoding="utf-8")
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
