@@ -51,10 +51,9 @@ class Panel:
 
 @dataclass
 class Stopwatch:
-    """Seconds spent making pictures and looking at them, and how many were made in this run."""
+    """Seconds spent sampling pictures, and how many were made and reused in this run."""
 
     sampling: float = 0.0
-    looking: float = 0.0
     pictures: int = 0
     reused: int = 0
 
@@ -144,6 +143,5 @@ class Sweep:
         block = self.panel.look(pixels, prompts, self._kept(ids))
         if not job.drawn:
             self.stopwatch.sampling += made - started
-        self.stopwatch.looking += time.perf_counter() - made
         self.stopwatch.pictures += len(ids)
         return block
