@@ -20,6 +20,7 @@ ORDER = (
     "checks",
     "progress",
     "fetching",
+    "plugins",
     "instantiation",
     "pictures",
     "shapes",
