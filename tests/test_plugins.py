@@ -63,13 +63,13 @@ def test_a_network_of_ones_own_trains_resumes_exports_and_samples_where_it_is_na
     start, longer = compose_config("train", *mine), compose_config("train", *mine, "trainer.max_steps=3")
     sampling = ["prompt=a", "sampler.num_steps=1", "count=1", "text.mode=online", "cascade.device=cpu"]
     pictures = compose_config("sample", *sampling, f"out={lab / 'out'}")
-    for command, config in ((train, start), (train, longer), (sample, pictures)):
+    for run, config in ((train, start), (train, longer), (sample, pictures)):
         with pytest.raises(
             UserError, match=r"Mine' is not allowed: .* if you trust .*, add plugins=\[my_lab\.networks\]"
         ):
-            command(config)
+            run(config)
         with using_plugins(["my_lab.networks"]):
-            command(config)
+            run(config)
     assert read_description(RunFolder(Path(start.run_dir)).export).step == 3
     assert (lab / "out" / "base" / "00000.png").is_file()
 

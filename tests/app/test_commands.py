@@ -15,8 +15,9 @@ from threading import Thread
 import pytest
 
 from imagen.commandline.arguments import traceback_wanted
-from imagen.commandline.command import ROOT, command, is_multirun, run_reporting_errors
+from imagen.commandline.command import command, is_multirun, run_reporting_errors
 from imagen.commandline.dispatcher import COMMANDS
+from imagen.places import ROOT
 
 OFFLINE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 

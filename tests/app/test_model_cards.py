@@ -14,7 +14,7 @@ from small_configurations import SMALL, options
 
 from imagen.app.export import export
 from imagen.app.train import train
-from imagen.commandline.command import ROOT
+from imagen.places import ROOT
 from imagen.sampling.command import stages_below, text_overrides
 from imagen.stages.export import read_description
 

@@ -5,8 +5,8 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from imagen.commandline.arguments import as_hydra_reads_them
-from imagen.commandline.command import ROOT
 from imagen.commandline.config_errors import explain
+from imagen.places import ROOT
 
 
 @pytest.mark.parametrize("sign", ["", "+", "++"])

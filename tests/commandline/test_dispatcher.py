@@ -9,8 +9,8 @@ from importlib import import_module
 
 import pytest
 
-from imagen.commandline.command import ROOT
 from imagen.commandline.dispatcher import COMMANDS
+from imagen.places import ROOT
 
 CALL = "from imagen.commandline.dispatcher import main; main()"
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

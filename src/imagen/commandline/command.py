@@ -9,7 +9,6 @@ import select
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,8 +16,7 @@ from imagen.checks.names import as_name, printable, printable_lines
 from imagen.commandline.arguments import as_hydra_reads_them, traceback_wanted, values_of
 from imagen.commandline.interruption import Interrupted, interruptible
 from imagen.files import user_path
-
-ROOT = Path(__file__).resolve().parents[3]
+from imagen.places import ROOT
 
 
 def command(

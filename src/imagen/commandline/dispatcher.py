@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from imagen.commandline.command import ROOT, run_reporting_errors
+from imagen.commandline.command import run_reporting_errors
 from imagen.errors import UserError
+from imagen.places import ROOT
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,11 @@ FIXED = ("stage.optimizer._target_", "stage.optimizer.min_side")
 IGNORED = {"_convert_"}
 """Keys that older configurations have at any depth and that decide nothing: how Hydra was to hand over lists."""
 
-MOVED = {"imagen.app.trainer.make_trainer": "imagen.runs.trainer.make_trainer"}
-"""What older configurations name, and where it is now."""
-
 ABSENT: Mapping[str, Any] = {"trainer.num_nodes": 1}
 """What keys stand for in a configuration that lacks them; the others for nothing."""
+
+MOVED = {"imagen.app.trainer.make_trainer": "imagen.runs.trainer.make_trainer"}
+"""Names of classes and functions in runs of earlier versions, and what they are called now."""
 
 
 def refuse_changes(folder: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any], may_change: list[str]) -> None:
@@ -88,7 +88,8 @@ def checked_may_change(wanted: Mapping[str, Any], saved: Mapping[str, Any]) -> l
 
 def _refuse_difference(key: str, saved: object, wanted: object, folder: Path, free: tuple[str, ...]) -> None:
     saved, wanted = (ABSENT.get(key) if value is None else value for value in (saved, wanted))
-    saved = MOVED.get(saved, saved) if isinstance(saved, str) else saved
+    if key.endswith("_target_") and isinstance(saved, str):
+        saved = MOVED.get(saved, saved)
     if key in free or saved == wanted or _says_nothing(key, saved, wanted):
         return
     if isinstance(saved, dict) and isinstance(wanted, dict):

@@ -19,7 +19,7 @@ from imagen.diffusion.conditioning import OtherSizeImages
 from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.instantiation import instantiate
-from imagen.runs.folder import find_stages
+from imagen.runs.find import find_stages
 from imagen.runs.trainer import has_fast_bfloat16
 from imagen.runs.weights import AVERAGED, load_weights, saved_sections
 from imagen.sampling.command import text_overrides

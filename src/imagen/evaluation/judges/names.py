@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from imagen.checks.names import checked_name
-from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
+from imagen.files import fingerprint
 
 Files = Mapping[str, str]
 """The sha256 of each file that a judge is loaded from, by its name."""
@@ -115,8 +115,9 @@ def hashed(name: str, sha256: str) -> str:
 def looks_published(name: str) -> bool:
     """Whether somebody could take a judge of that name for one of published numbers.
 
-    >>> [looks_published(name) for name in ("f.i.d", "CLIP ViT-L/14", "Inception-v3", "shapes-judge-a")]
-    [True, True, True, False]
+    Examples:
+        >>> [looks_published(name) for name in ("f.i.d", "CLIP ViT-L/14", "Inception-v3", "shapes-judge-a")]
+        [True, True, True, False]
     """
     plain = "".join(sign for sign in unicodedata.normalize("NFKC", name).casefold() if sign.isalnum())
     return any(word in plain for word in RESERVED)
