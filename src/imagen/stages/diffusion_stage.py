@@ -104,7 +104,9 @@ class DiffusionStage(LightningModule):
         level = self.schedule.sample(len(x0), generator, x0.device)
         eps = torch.randn(x0.shape, generator=generator).to(x0.device)
         drop = (torch.rand(len(x0), generator=generator) < text_dropout).to(x0.device)
-        conditioning = self.conditioner(batch, x0, generator).drop_text(drop)
+        conditioning = self.conditioner.for_training(batch, generator)
+        if text_dropout:
+            conditioning = conditioning.drop("text", drop)
         return denoiser.loss(x0, eps, level, conditioning), level.log_snr
 
     def configure_gradient_clipping(
@@ -167,9 +169,7 @@ class DiffusionStage(LightningModule):
 
     def averaged(self, resolution: int | None = None) -> StageModel:
         """The averaged weights, ready to sample; at another resolution if the stage was trained on crops."""
-        return StageModel(
-            self.name, resolution or self.resolution, self.ema.module, self.schedule, self.conditioner.augmentation
-        )
+        return StageModel(self.name, resolution or self.resolution, self.ema.module, self.schedule, self.conditioner)
 
     def configure_optimizers(self) -> dict[str, object]:
         try:
