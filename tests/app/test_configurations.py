@@ -17,7 +17,7 @@ GROUPS = {
     "train": (
         [
             "stage",
-            "stage/unet",
+            "stage/network",
             "stage/diffusion",
             "stage/optimizer",
             "text",
@@ -64,10 +64,10 @@ def test_the_encoder_of_the_stages_is_a_choice_for_sampling_alone(name, compose_
         check_configuration(config)
 
 
-@pytest.mark.parametrize("unet", options("stage/unet"))
-def test_every_network_is_built_from_a_stage_of_its_kind(unet, compose_config):
-    stage = "sr1" if unet.startswith("sr") else "base"
-    config = compose_config("train", f"stage={stage}", f"stage/unet={unet}")
+@pytest.mark.parametrize("network", options("stage/network"))
+def test_every_network_is_built_from_a_stage_of_its_kind(network, compose_config):
+    stage = "sr1" if network.startswith("sr") else "base"
+    config = compose_config("train", f"stage={stage}", f"stage/network={network}")
     with torch.device("meta"):
         denoiser = instantiate(config.stage.denoiser)
     assert sum(parameter.numel() for parameter in denoiser.parameters()) > 1e5
