@@ -189,7 +189,7 @@ def build_model(vocabulary: int, seed: int) -> "T5ForConditionalGeneration":
     model = T5ForConditionalGeneration(config)
     with torch.no_grad():
         # T5's own scales (1 for both) are made for Adafactor, whose steps grow with the weights. With Adam the
-        # attention over the encoder would stay untrained, and the loss would stall at that of a decoder without an encoder.
+        # attention over the encoder would stay untrained, and the loss would stall as without an encoder.
         model.shared.weight.mul_(EMBEDDING_SCALE)
         model.lm_head.weight.mul_(config.d_model**-0.5)
         # Each head starts with attention to one neighbour, so a word's vector contains its neighbours (its colour, its
