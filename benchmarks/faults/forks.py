@@ -80,7 +80,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def noticed_flips(paths: list[Path], trials: int, read: Callable[[], object], refusal: type[Exception]) -> int:
-    """Number of trials in which `read` raises `refusal` after one random bit of a file was flipped. Restores the files."""
+    """Number of trials in which `read` raises `refusal` after one bit of a file is flipped. Restores the files."""
     draw, noticed = random.Random(0), 0
     for _ in range(trials):
         path = draw.choice(paths)

@@ -1,4 +1,4 @@
-"""JSON of strangers."""
+"""JSON from other people."""
 
 import json
 import os

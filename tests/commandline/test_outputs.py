@@ -1,4 +1,4 @@
-"""Each run has a folder of its own, and nothing that one wrote is lost to another."""
+"""Each run has its own folder, and no run overwrites another one's files."""
 
 import json
 import os

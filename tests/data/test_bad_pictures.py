@@ -1,4 +1,4 @@
-"""What a folder of somebody's own pictures holds beside usable ones: counted, listed, left out."""
+"""Unusable files in a user's folder of pictures: counted, listed, skipped."""
 
 import json
 import logging

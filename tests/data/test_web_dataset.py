@@ -1,4 +1,4 @@
-"""Captioned pictures read from tar archives; archives that were damaged, cut, or made to do harm."""
+"""Captioned pictures from tar archives; damaged, truncated and malicious archives."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""An evaluation that is started again in its folder goes on only if it is the same one."""
+"""An evaluation that is started again in its folder resumes only if it is the same evaluation."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A budget adds pictures where neighbouring weights are not separated, and nowhere else."""
+"""A budget adds pictures only to neighbouring weights that are not separated."""
 
 from dataclasses import replace
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""A finished evaluation may come from somebody else: nothing of it is believed, and nothing is written elsewhere."""
+"""A finished evaluation may come from somebody else: all values are checked, and nothing is written elsewhere."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What would fail late in a training is refused before pictures are checked and captions are encoded."""
+"""Faults that would end a training late are refused before pictures are checked and captions are encoded."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the answers say: known answers, known scores; files that cannot be right are refused by name."""
+"""Known answers give known scores; invalid answer files are refused by name."""
 
 import json
 
