@@ -1,6 +1,6 @@
 """Fault injection: `make faults`. Imports once, forks each trial, and prints failure, trials, survived, target.
 
-The numbers in brackets only name the rows; docs/reliability.md states what each row promises.
+The numbers in brackets only name the rows; docs/reference/reliability.md states what each row promises.
 """
 
 import os

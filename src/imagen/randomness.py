@@ -10,15 +10,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-TORCH_BITS = 32
-
 
 def derive_seed(*key: int | str) -> int:
     """A 63-bit seed that depends on every part of `key` and on their order. NumPy uses all bits, torch the low 32
     (`make_generator`).
 
-    >>> derive_seed(0, "noise", 3) == derive_seed(0, "noise", 3) != derive_seed(3, "noise", 0)
-    True
+    Examples:
+        >>> derive_seed(0, "noise", 3) == derive_seed(0, "noise", 3) != derive_seed(3, "noise", 0)
+        True
     """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
@@ -27,10 +26,10 @@ def derive_seed(*key: int | str) -> int:
 def make_generator(*key: int | str) -> torch.Generator:
     """A CPU generator seeded by `derive_seed(*key)`. On the CPU, so that a GPU run draws the same numbers.
 
-    torch's generator (mt19937) silently uses only the low `TORCH_BITS` bits of a seed. So among n keys about n² / 2^33
-    pairs draw the same numbers: 0.1 pairs of 30,000 pictures, 116 pairs of a million batches. Such pairs bias no mean;
-    they raise its variance by a factor of about 1 + n / 2^32. The same key always draws the same numbers, but two
-    different keys may draw the same ones.
+    torch's generator (mt19937) silently uses only the low 32 bits of a seed. So among n keys about n² / 2^33 pairs draw
+    the same numbers: 0.1 pairs of 30,000 pictures, 116 pairs of a million batches. Such pairs bias no mean; they raise
+    its variance by a factor of about 1 + n / 2^32. The same key always draws the same numbers, but two different keys
+    may draw the same ones.
     """
     return torch.Generator().manual_seed(derive_seed(*key))
 

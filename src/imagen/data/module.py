@@ -58,7 +58,8 @@ class ImagenDataModule(LightningDataModule):
     state, so batches prefetched by workers do not count. A resumed run continues with that batch.
 
     Args:
-        train, validation: sources of pictures.
+        train: source of the training pictures.
+        validation: source of the validation pictures.
         text: embeds the captions.
         resolution: of the stage, pixels per side.
         source_resolution: pictures are drawn, or cropped and resized, at this many pixels per side (or at `resolution`

@@ -44,7 +44,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Pair:
+class SharedCell:
     """One cell of both evaluations. `differences`: `other` minus `one` for every metric with a jackknife on both sides,
     paired because both have the same prompts and noise."""
 
@@ -89,7 +89,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     return results
 
 
-def pair_up(one: Side, other: Side) -> list[Pair]:
+def shared_cells(one: Side, other: Side) -> list[SharedCell]:
     """The common cells, by curve and ascending weight.
 
     Raises UserError if the two were measured in different ways (names the fact) or share no cell.
@@ -99,10 +99,10 @@ def pair_up(one: Side, other: Side) -> list[Pair]:
         _insist_on_same(fact, one, other, one.results.get(fact), other.results.get(fact))
     _insist_on_same("cascade.seed", one, other, _seeds(one), _seeds(other))
     mine, others = one.cells, other.cells
-    pairs = [Pair(c, mine[c], others[c], _differences(mine[c], others[c])) for c in mine if c in others]
-    if not pairs:
+    shared = [SharedCell(c, mine[c], others[c], _differences(mine[c], others[c])) for c in mine if c in others]
+    if not shared:
         raise UserError(f"compare: {one.name} and {other.name} share no curve and guidance weight")
-    return pairs
+    return shared
 
 
 def _insist_on_same(fact: str, one: Side, other: Side, mine: Any, others: Any) -> None:

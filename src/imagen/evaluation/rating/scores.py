@@ -97,7 +97,8 @@ def bootstrap(
 
     `raters` and `prompts` are numbered from 0. Both are drawn with replacement, independently (the pigeonhole bootstrap
     of Owen 2007), so the weight of an answer is the product of two counts. With few raters the interval is somewhat too
-    narrow (docs/rating.md has figures). With a single rater it is over prompts alone, with a single prompt over raters.
+    narrow (docs/how-to/rate_pictures.md has figures). With one rater the interval is over prompts alone, with one
+    prompt over raters alone.
     """
     draw = np.random.default_rng(seed)
     means = []
