@@ -71,7 +71,7 @@ class ImagenDataModule(LightningDataModule):
         seed: of the order and of augmentation.
         geometry: how squares are cropped; validation uses its fixed form.
         bad_pictures: what to do about unusable rows.
-        path: of the data, for whoever reads the configuration; conf/data hands it to the sources.
+        path: folder of the data, kept for readers of the configuration; conf/data passes it to the sources.
 
     Raises:
         UserError: if a number is out of range.
@@ -127,7 +127,7 @@ class ImagenDataModule(LightningDataModule):
         return self._loader(self.train, self.geometry, sampler, draw_captions=True)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Lightning calls this before it passes a batch to the stage, so before a checkpoint that includes the batch."""
+        """Lightning calls this before the stage gets the batch, so before any checkpoint that includes the batch."""
         if self.trainer is not None and self.trainer.training:
             self.next_position = batch.position + 1
         return batch
@@ -185,7 +185,7 @@ class ImagenDataModule(LightningDataModule):
             batch_size=None,  # the sampler yields plans of whole batches
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=_as_it_is,
+            collate_fn=_unchanged,
             # Its own generator: otherwise every new loader would advance the global one.
             generator=make_generator(self.seed, "loader"),
         )
@@ -238,5 +238,5 @@ def pictures_seen_at(state: Any) -> int:
     return factors[0] * factors[1]
 
 
-def _as_it_is(assembled: Any) -> Any:
+def _unchanged(assembled: Any) -> Any:
     return assembled

@@ -20,7 +20,7 @@ from imagen.locks import hold
 FILE = "evaluation.json"
 
 OURS = {"blocks", "locks", "reference", "stages", "strips.safetensors", "evaluation.json"}
-"""Files that an unfinished evaluation of an earlier version may have left; their names depend on its settings."""
+"""Files that an unfinished evaluation of an earlier version may have left. Fingerprints say what they depend on."""
 
 
 def keep_identity(evaluation: Evaluation, plan: Plan) -> None:
