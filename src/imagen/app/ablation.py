@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from imagen.checks.names import checked_name
-from imagen.commandline.command import override, prepare_environment, run_reporting_errors
+from imagen.commandline.arguments import override
+from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.commandline.together import run_alone
 from imagen.errors import UserError
 from imagen.files import user_path
