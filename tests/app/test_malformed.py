@@ -189,7 +189,7 @@ REFUSED = {
     "cache: newer version": (embedding(change=changed_manifest(format=99)), r"format 99, this version reads 1"),
     "cache: NaN": (embedding(change=not_a_number), r"shard-00000\.safetensors: holds vectors that are not finite"),
     "cache: another encoder": (
-        embedding(change=by_another_encoder), r"\(model: cache 3f2a, configuration \w+\): .*imagen\.app\.cache",
+        embedding(change=by_another_encoder), r"\(model: cache 3f2a, configuration \w+\): .*imagen cache",
     ),
     "cache: another revision": (embedding("text.encoder.revision=v2"), r"revision: cache none, configuration v2"),
     "cache: another length": (embedding("text.encoder.max_length=64"), r"max_length: cache 128, configuration 64"),

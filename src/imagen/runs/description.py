@@ -4,7 +4,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from imagen.stages.conditioners import CleanLowResConditioner, LowResConditioner, TextConditioner
 from imagen.stages.export import StageDescription
+
+IMAGENS_CONDITIONERS = {
+    f"{kind.__module__}.{kind.__qualname__}" for kind in (TextConditioner, LowResConditioner, CleanLowResConditioner)
+}
+"""What an export need not name: to sample, all of them do what `low_resolution` and `augmentation` say."""
 
 
 def describe(
@@ -28,4 +34,5 @@ def describe(
         step=step,
         images_seen=images_seen,
         init_from=init_from,
+        conditioner=None if conditioner["_target_"] in IMAGENS_CONDITIONERS else conditioner,
     )

@@ -15,7 +15,7 @@ from imagen.cascade import Cascade, SamplingSettings
 from imagen.checks.names import as_name, printable
 from imagen.commandline.numbers import check_numbers
 from imagen.data.pixels import to_uint8
-from imagen.diffusion.conditioning import OtherSizeImages
+from imagen.diffusion.conditioning import Conditioning, ImageSignal, OtherSizeImages, TextSignal
 from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.instantiation import instantiate
@@ -56,20 +56,11 @@ class Studio:
         batches = []
         for start in range(0, len(captions), self.batch_size):
             part = slice(start, start + self.batch_size)
-            below = None if smaller is None else smaller[part].to(self.device)
-            text, mask = self.text.embed(list(captions[part])).pad()
+            given = Conditioning(text=TextSignal(*self.text.embed(list(captions[part])).pad()))
+            if smaller is not None:
+                given = Conditioning(given, smaller=ImageSignal(smaller[part]))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                batches.append(
-                    self.cascade.sample(
-                        text.to(self.device),
-                        mask.to(self.device),
-                        self.seed,
-                        list(picture_ids[part]),
-                        settings,
-                        below,
-                        first,
-                    )
-                )
+                batches.append(self.cascade.sample(given, self.seed, list(picture_ids[part]), settings, first))
         return [torch.cat(stage) for stage in zip(*batches, strict=True)]
 
 
