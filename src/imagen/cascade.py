@@ -85,11 +85,11 @@ class Cascade:
         """The pictures of every stage that is run, smallest first, in [-1, 1].
 
         Picture i depends on (`seed`, `picture_ids[i]`), its own row of `given` and its own correction alone, whatever
-        else is in the batch, to the rounding of the hardware (docs/reliability.md).
+        else is in the batch, to the rounding of the hardware (docs/reference/reliability.md).
 
         Args:
             given: what the conditioners of the stages build their signals from, one row for each picture: `text`, and
-                to go on from there, `smaller`, the pictures of stage number `first` - 1.
+                `smaller`, the pictures of stage number `first` - 1, to continue from them.
             seed: of the whole run.
             picture_ids: number of each picture in the run.
             settings: one for each stage; fewer than there are stages stops early.

@@ -59,7 +59,8 @@ class ImagenDataModule(LightningDataModule):
     every checkpoint, and a resumed run goes on with that batch.
 
     Args:
-        train, validation: where pictures come from.
+        train: source of the training pictures.
+        validation: source of the validation pictures.
         text: embeds the captions.
         resolution: of the stage, pixels per side.
         source_resolution: pictures are drawn, or cut and reduced, to this many pixels per side, or to `resolution` if
