@@ -83,7 +83,7 @@ def open_studio(config: DictConfig) -> Studio:
         if how.stop_at not in names:
             raise UserError(f"cascade.stop_at={how.stop_at}: no such stage here; choose one of {', '.join(names)}")
         stages = stages[: names.index(how.stop_at) + 1]
-    text = RememberedText(open_text(resolved(config.text), folders, [stage.description for stage in stages]))
+    text = RememberedText(open_text(resolved(config.text), folders, [stage.description for stage in stages], print))
     return Studio(Cascade(stages), text, device, _autocast(how.precision, device), how.batch_size, how.seed)
 
 
