@@ -15,6 +15,7 @@ ENTRY_POINTS = sorted(ROOT.glob("*.py"))
 ORDER = (
     "errors",
     "tensors",
+    "devices",
     "randomness",
     "files",
     "checks",

@@ -11,6 +11,7 @@ Values are held to the types that the target's signature asks for.
 import importlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -91,6 +92,30 @@ def resolved(config: Any) -> Any:
     plain = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
     refuse_interpolations(plain, _place(config), LEFT_OVER)
     return plain
+
+
+def configuration_of(thing: Any) -> Any:
+    """The configuration that `instantiate` makes an equal object from: plain values with a `_target_` and every field.
+
+    Raises:
+        UserError: for an object whose fields are not all known. Those of a dataclass are, unless it keeps more.
+    """
+    if thing is None or isinstance(thing, bool | int | float | str):
+        return thing
+    if isinstance(thing, Mapping):
+        return {str(key): configuration_of(value) for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [configuration_of(value) for value in thing]
+    kind = type(thing)
+    values = {field.name: getattr(thing, field.name) for field in fields(thing)} if is_dataclass(thing) else None
+    if values is None or not vars(thing).keys() <= values.keys():
+        raise UserError(
+            f"{kind.__module__}.{kind.__qualname__} cannot be described, so its pictures could not be told from others: "
+            "make the class a dataclass, with all that it depends on as fields"
+        )
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}"} | {
+        name: configuration_of(value) for name, value in values.items()
+    }
 
 
 def refuse_interpolations(
