@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from imagen.commandline.command import ROOT, prepare_environment
+from imagen.commandline.command import prepare_environment
 from imagen.diffusion.conditioning import Conditioning
 from imagen.diffusion.noise_level import NoiseLevel
+from imagen.places import ROOT
 from imagen.shapes import Position, Scene, draw, sample_scene
 from imagen.shapes.vocabulary import COLOUR_RGB
 from imagen.stages.export import load_stage

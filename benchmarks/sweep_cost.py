@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 
-from imagen.commandline.command import ROOT, prepare_environment
+from imagen.commandline.command import prepare_environment
+from imagen.places import ROOT
 
 ONE_CURVE = ["guidance=sweep", "~guidance.curves.static"]
 BASE = "guidance.weights=[3]"

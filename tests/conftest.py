@@ -7,7 +7,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from imagen.commandline.command import ROOT, prepare_environment
+from imagen.commandline.command import prepare_environment
+from imagen.places import ROOT
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -24,9 +24,9 @@ from imagen.app.train import train
 from imagen.commandline.config_errors import check_configuration
 from imagen.files import sha256_of_file
 from imagen.instantiation import instantiate
+from imagen.locks import only_trainer
 from imagen.runs.folder import RunFolder
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
-from imagen.text.lock import only_trainer
 
 FORK = multiprocessing.get_context("fork")
 SMALL = [

@@ -62,7 +62,7 @@ def export_random_stage(
 
 def export_readers_of_shapes_t5(folder: Path) -> list[str]:
     """A base and a super-resolution stage for the shipped text encoder; their folders."""
-    from imagen.commandline.command import ROOT
+    from imagen.places import ROOT
     from imagen.text.encoders import HuggingFaceEncoder
 
     encoder = HuggingFaceEncoder(ROOT / "assets" / "shapes_t5", device="cpu")

@@ -7,10 +7,9 @@ import pytest
 from safetensors import SafetensorError
 
 from imagen.errors import UserError
-from imagen.evaluation.lock import hold
 from imagen.files import open_regular, read_tensors, replacing, sha256_of_file, write_atomically, write_json
+from imagen.locks import hold, only_builder, only_trainer
 from imagen.pictures import save_png
-from imagen.text.lock import only_builder, only_trainer
 
 
 @pytest.fixture

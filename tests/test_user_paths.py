@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from imagen.commandline.command import ROOT, _at_home
+from imagen.commandline.command import _at_home
 from imagen.data.image_folder import ImageFolderSource
 from imagen.errors import UserError
+from imagen.evaluation.judges.clip import ClipJudge
 from imagen.evaluation.judges.dinov2 import Dinov2
-from imagen.evaluation.judges.extractor import Judge
 from imagen.evaluation.judges.inception import Inception
 from imagen.evaluation.prompts.coco import coco_prompts
 from imagen.evaluation.prompts.prompt_set import file_prompts
 from imagen.evaluation.prompts.tables import drawbench_prompts
 from imagen.files import user_path
+from imagen.places import ROOT
 from imagen.text.assets import resolve_folder
 
 
@@ -49,7 +50,7 @@ def test_what_reads_a_users_file_finds_it_in_the_home_folder(home):
     assert ImageFolderSource("~").rows[0].file_name == "a.png"
     assert resolve_folder("~", None, local_files_only=True) == home
     refused = [
-        lambda path: Judge(path, "clip"),
+        lambda path: ClipJudge(path, "clip"),
         Dinov2,
         Inception,
         drawbench_prompts,

@@ -19,11 +19,11 @@ from imagen.evaluation.prompts.prompt_set import shapes_prompts
 from imagen.evaluation.report import report
 from imagen.evaluation.sweep.plan import Curve, Plan
 from imagen.evaluation.sweep.reference import ShapesReference
+from imagen.locks import only_builder
 from imagen.shapes import draw as draw_scene
 from imagen.text import cache
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.encoders import TextEncoder
-from imagen.text.lock import only_builder
 from imagen.text.sources import CachedText
 
 CAPTIONS = [f"picture {index} of many" for index in range(100)]

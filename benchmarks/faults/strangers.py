@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.faults.forks import in_child
-from imagen.commandline.command import ROOT
 from imagen.errors import UserError
 from imagen.instantiation import instantiate
+from imagen.places import ROOT
 
 PAYLOADS = [
     ("os.system", ["touch ran"]),

@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 
 from benchmarks.faults.forks import in_child, killed_on_call, same
 from imagen.app.train import train
-from imagen.commandline.command import ROOT, run_reporting_errors
+from imagen.commandline.command import run_reporting_errors
 from imagen.diffusion.denoiser import Denoiser
+from imagen.places import ROOT
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
 from imagen.stages.diffusion_stage import DiffusionStage
 from imagen.stages.ema import WeightAverage

@@ -149,3 +149,8 @@ def write_text(text: str, path: Path) -> None:
 def write_json(value: Any, path: Path) -> None:
     """Indented, whole or not at all. NaN is refused: it is not JSON."""
     write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def fingerprint(value: Any) -> str:
+    """Hexadecimal sha256 of a value made of dicts, lists, strings and numbers; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True, allow_nan=False).encode()).hexdigest()

@@ -1,6 +1,6 @@
 """Shapes of the tensors that travel between packages, checked in the test run with beartype."""
 
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor
 
 Images = Float[Tensor, "batch channels height width"]
@@ -20,3 +20,15 @@ TextMask = Bool[Tensor, "batch tokens"]
 
 Ids = Int64[Tensor, "batch"]
 """Indices of examples in their source."""
+
+Pixels = UInt8[Tensor, "batch height width 3"]
+"""Pictures as they are written to files: 0 to 255, channels last."""
+
+Features = Float[Tensor, "batch features"]
+"""One feature vector for each picture or caption, float32, on the CPU."""
+
+ReferenceFeatures = Float[Tensor, "reference features"]
+"""The features of another set of pictures."""
+
+Features64 = Float64[Tensor, "batch features"]
+"""The same in double precision, in which all statistics are computed."""

@@ -22,8 +22,8 @@ from imagen.app.ablation import (
 )
 from imagen.app.evaluate import evaluate
 from imagen.app.train import train
-from imagen.commandline.command import ROOT
 from imagen.errors import UserError
+from imagen.places import ROOT
 
 TINY_TRAINING = (
     *TINY_NETWORK,

@@ -69,7 +69,7 @@ def test_the_diffusion_of_a_stage_is_a_choice_of_one_word(diffusion, compose_con
 
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_experiment_says_what_it_is_and_composes(experiment, compose_config):
-    from imagen.commandline.command import ROOT
+    from imagen.places import ROOT
 
     text = (ROOT / "conf" / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8")
     assert "# Command: python " in text

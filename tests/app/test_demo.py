@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from test_training import SMALL
+from small_configurations import SMALL
 
 from imagen.app import demo
 from imagen.app.train import train

@@ -55,8 +55,9 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from small_stages import export_readers_of_shapes_t5
 
-from imagen.commandline.command import ROOT, run_reporting_errors
+from imagen.commandline.command import run_reporting_errors
 from imagen.instantiation import instantiate
+from imagen.places import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +166,7 @@ REFUSED = {
     ),
     "checkpoint to sample: evil denoiser": (
         sampling_a_checkpoint(stage={"denoiser": {"network": {"_target_": "imagen.runs.folder.RunFolder"}}}),
-        r"'imagen\.app\.runs\.RunFolder' is not allowed",
+        r"'imagen\.runs\.folder\.RunFolder' is not allowed",
     ),
     "checkpoint to sample: evil text": (
         sampling_a_checkpoint(text={"encoder": {"_target_": "imagen.stages.ema.WeightAverage"}}),

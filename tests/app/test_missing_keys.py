@@ -4,8 +4,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
-from imagen.commandline.command import ROOT
 from imagen.commandline.config_errors import explain
+from imagen.places import ROOT
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from small_configurations import options
-from test_training import SMALL
+from small_configurations import SMALL, options
 
 from imagen.app.export import export
 from imagen.app.train import train
-from imagen.commandline.command import ROOT
+from imagen.places import ROOT
 from imagen.sampling.command import stages_below, text_overrides
 from imagen.stages.export import read_description
 

@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from test_training import SMALL
+from small_configurations import SMALL
 
 from imagen.app.train import train
 from imagen.callbacks.sample_grid import SampleGrid

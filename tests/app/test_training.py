@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_configurations import TINY_NETWORK
+from small_configurations import SMALL, TINY_NETWORK
 
 from imagen.app.export import export
 from imagen.app.train import train
@@ -15,17 +15,6 @@ from imagen.errors import UserError
 from imagen.pictures import read_settings
 from imagen.runs.folder import RunFolder
 from imagen.runs.weights import AVERAGED, RAW, load_weights
-
-SMALL = [
-    *TINY_NETWORK,
-    "debug=default",
-    "text.mode=online",
-    "data.batch_size=4",
-    "data.train.size=64",
-    "data.validation.size=4",
-    "resolutions=[8,16,32]",
-    "trainer.accelerator=cpu",
-]
 
 
 @pytest.mark.parametrize("stage", ["base", "sr1", "sr2"])

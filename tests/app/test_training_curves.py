@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_configurations import SMALL
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-from test_training import SMALL
 
 from imagen.app.train import train
 from imagen.stages.diffusion_stage import DiffusionStage

@@ -11,11 +11,11 @@ from small_stages import export_readers_of_shapes_t5
 
 from imagen.app.evaluate import evaluate
 from imagen.app.sample import sample
-from imagen.commandline.command import ROOT
 from imagen.commandline.numbers import check_numbers
 from imagen.commandline.outputs import LIST, claimed, own_folder
 from imagen.errors import UserError
 from imagen.pictures import read_settings
+from imagen.places import ROOT
 
 FAST = ["sampler.num_steps=2", "sr_sampler.num_steps=2", "cascade.device=cpu"]
 

@@ -8,8 +8,8 @@ import sys
 import time
 from functools import partial
 
-from imagen.commandline.command import ROOT
 from imagen.commandline.together import run_together
+from imagen.places import ROOT
 
 WAIT = """
 import pathlib, signal, sys, time

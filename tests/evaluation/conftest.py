@@ -16,9 +16,9 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def judge(clip):
-    from imagen.evaluation.judges.extractor import Judge
+    from imagen.evaluation.judges.clip import ClipJudge
 
-    return Judge(clip, "tiny", device="cpu", batch_size=8)
+    return ClipJudge(clip, "tiny", device="cpu", batch_size=8)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 
 from imagen.errors import UserError
 from imagen.evaluation.begun import FILE, keep_identity
-from imagen.evaluation.judges.extractor import Judge
+from imagen.evaluation.judges.clip import ClipJudge
 from imagen.evaluation.prompts.prompt_set import file_prompts, shapes_prompts
 from imagen.evaluation.results.budget import Budget
 from imagen.evaluation.sweep.reference import ShapesReference
@@ -73,7 +73,7 @@ def test_other_curves_only_or_another_moved_weight_are_another_evaluation(begin,
 
 def test_another_judge_is_refused(begin, tmp_path):
     begin()
-    other = Judge(clip_folder(tmp_path / "other", seed=1), "tiny", device="cpu", batch_size=8)
+    other = ClipJudge(clip_folder(tmp_path / "other", seed=1), "tiny", device="cpu", batch_size=8)
     with pytest.raises(UserError, match=r"was begun with judges\.tiny\..* and cannot go on"):
         begin(judges=[other])
 

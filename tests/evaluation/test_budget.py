@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from imagen.errors import UserError
-from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.evaluation import Evaluation
 from imagen.evaluation.judges.checker import ShapesChecker
 from imagen.evaluation.prompts.prompt_set import shapes_prompts
@@ -16,6 +15,7 @@ from imagen.evaluation.results.neighbours import Comparison
 from imagen.evaluation.sweep.blocks import Block
 from imagen.evaluation.sweep.plan import Cell
 from imagen.evaluation.sweep.reference import ShapesReference
+from imagen.files import fingerprint
 
 from .stand_ins import DrawingSampler, plan
 from .test_processes import MeanColour

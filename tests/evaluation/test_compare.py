@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from imagen.errors import UserError
-from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.compare.report import as_html, as_markdown, write_comparison
 from imagen.evaluation.compare.sides import MUST_AGREE, Side, load_side, pair_up
 from imagen.evaluation.judges.metric import FRECHET, RECALL, Metric
 from imagen.evaluation.results.archive import Archive
 from imagen.evaluation.statistics.jackknife import jackknife_mean
+from imagen.files import fingerprint
 
 
 def side(name, value, weights=(1.0, 3.0), **facts):

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import nn
 
 from imagen.errors import UserError
-from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.judges.dinov2 import Dinov2, original_positions, preprocess
+from imagen.files import fingerprint
 
 
 @pytest.fixture(scope="module")

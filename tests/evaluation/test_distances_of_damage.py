@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from imagen.evaluation.judges.extractor import Judge
+from imagen.evaluation.judges.clip import ClipJudge
 from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
 from imagen.evaluation.statistics.kernel_distance import CMMD, KID, KernelDistance
 from imagen.shapes import draw, sample_scene
@@ -18,7 +18,7 @@ JUDGE = Path(__file__).parents[2] / "assets" / "judge_a"
 
 @pytest.fixture(scope="module")
 def judge():
-    return Judge(JUDGE, "shapes-judge-a", device="cpu")
+    return ClipJudge(JUDGE, "shapes-judge-a", device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from imagen.data.pixels import as_pixels
 from imagen.errors import UserError
-from imagen.evaluation.arrays import as_pixels
+from imagen.evaluation.judges.clip import ClipJudge
 from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
-from imagen.evaluation.judges.extractor import Judge, cosines
+from imagen.evaluation.judges.extractor import cosines
 
 from .stand_ins import clip_folder
 
@@ -78,7 +79,7 @@ def test_the_share_of_cut_captions_is_reported(judge):
 
 
 def test_captions_are_encoded_once(clip):
-    judge = Judge(clip, "tiny", device="cpu")
+    judge = ClipJudge(clip, "tiny", device="cpu")
     calls = []
     encode = judge.model.get_text_features
     judge.model.get_text_features = lambda *args, **kwargs: calls.append(len(args[0])) or encode(*args, **kwargs)
@@ -91,14 +92,14 @@ def test_captions_are_encoded_once(clip):
 
 def test_a_folder_that_is_no_judge_is_refused(tmp_path, clip):
     with pytest.raises(UserError, match="does not exist"):
-        Judge(tmp_path / "nowhere", "x")
+        ClipJudge(tmp_path / "nowhere", "x")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"holds none of model\.safetensors"):
-        Judge(tmp_path / "empty", "x")
+        ClipJudge(tmp_path / "empty", "x")
     shutil.copytree(clip, tmp_path / "other")
     (tmp_path / "other/preprocessor_config.json").write_text(json.dumps({"resample": 2}))
     with pytest.raises(UserError, match="only bicubic"):
-        Judge(tmp_path / "other", "x")
+        ClipJudge(tmp_path / "other", "x")
 
 
 def test_pictures_that_are_not_uint8_are_refused():

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from imagen.errors import UserError
+from imagen.evaluation.statistics.audit import audit_frechet, frechet_by_torch_fidelity, frechet_by_torchmetrics
 from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
-from imagen.evaluation.statistics.metrics import audit_frechet, frechet_by_torch_fidelity, frechet_by_torchmetrics
 
 
 def features(count, size, seed=0, shift=0.0, scale=1.0):

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from imagen.errors import UserError
-from imagen.evaluation.arrays import fingerprint
+from imagen.evaluation.judges.clip import ClipJudge
 from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
 from imagen.evaluation.judges.dinov2 import Dinov2
-from imagen.evaluation.judges.extractor import Judge
 from imagen.evaluation.judges.inception import CleanResize, TensorFlowResize
 from imagen.evaluation.judges.names import (
     CLIP_L14,
@@ -25,6 +24,7 @@ from imagen.evaluation.judges.names import (
     inception_names,
     looks_published,
 )
+from imagen.files import fingerprint
 from imagen.text.encoders import HuggingFaceEncoder
 
 from .stand_ins import clip_folder
@@ -70,19 +70,19 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_file_that_a_judge_reads_is_part_of_its_identity(change, clip, judge, tmp_path):
     folder = shutil.copytree(clip, tmp_path / "clip")
-    assert Judge(folder, "tiny", device="cpu").identity == judge.identity  # no path
+    assert ClipJudge(folder, "tiny", device="cpu").identity == judge.identity  # no path
     CHANGES[change](folder)
-    assert Judge(folder, "tiny", device="cpu").identity != judge.identity
+    assert ClipJudge(folder, "tiny", device="cpu").identity != judge.identity
 
 
 def test_other_weights_are_another_judge(tmp_path, judge):
-    assert Judge(clip_folder(tmp_path, seed=1), "tiny", device="cpu").identity != judge.identity
+    assert ClipJudge(clip_folder(tmp_path, seed=1), "tiny", device="cpu").identity != judge.identity
 
 
 def test_nothing_else_in_the_folder_is_opened(clip, judge, opened, tmp_path):
     folder = shutil.copytree(clip, tmp_path / "clip")
     (folder / "generation_config.json").write_text("{}")
-    Judge(folder, "tiny", device="cpu")
+    ClipJudge(folder, "tiny", device="cpu")
     read = {path.rpartition("/")[2] for path in opened if path.startswith(f"{folder}/")}
     assert {"config.json", "tokenizer_config.json"} < read
     # Ours reads the preprocessing; how a model would write text (transformers opens that too) is nothing to a judge.
@@ -105,7 +105,7 @@ def test_a_folder_that_has_something_else_loaded_is_refused_by_all_loaders(compl
     folder = shutil.copytree(clip, tmp_path / "clip")
     REDIRECTIONS[complaint](folder)
     loaders = (
-        lambda: Judge(folder, "tiny"),
+        lambda: ClipJudge(folder, "tiny"),
         lambda: Dinov2(folder),
         lambda: HuggingFaceEncoder(folder).fingerprint,
         lambda: HuggingFaceEncoder(folder, max_length=77)(["a circle"]),
@@ -123,11 +123,11 @@ def test_a_judge_with_missing_or_misfitting_weights_is_refused(clip, tmp_path):
     partial = {name: tensor for name, tensor in weights.items() if name != "visual_projection.weight"}
     save_file(partial, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"1 weights are missing, first visual_projection\.weight"):
-        Judge(folder, "tiny")
+        ClipJudge(folder, "tiny")
     wrong = weights | {"visual_projection.weight": torch.zeros(3, 3)}
     save_file(wrong, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match="CLIPModel"):
-        Judge(folder, "tiny")
+        ClipJudge(folder, "tiny")
 
 
 @pytest.mark.parametrize("weights", CLIP_L14_WEIGHTS)
@@ -175,9 +175,9 @@ def test_other_names_are_taken_as_they_are(name):
 
 
 def test_a_judge_with_a_published_name_and_other_files_is_named_by_their_hash(clip):
-    judge = Judge(clip, "clip-score", device="cpu")
+    judge = ClipJudge(clip, "clip-score", device="cpu")
     assert judge.name == f"clip-score:{fingerprint(judge.identity['files'])[:8]}"
     assert judge.alignment_key == f"align[{judge.name}]"
     for name in ("CLIP ViT-L/14", "../judge", ""):
         with pytest.raises(UserError, match=r"metrics\.judges: name=.* is not a name"):
-            Judge(clip, name, device="cpu")
+            ClipJudge(clip, name, device="cpu")

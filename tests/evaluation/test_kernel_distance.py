@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from imagen.evaluation.statistics.audit import audit_kernel
 from imagen.evaluation.statistics.jackknife import groups_of
 from imagen.evaluation.statistics.kernel_distance import CMMD, KID, KernelDistance
-from imagen.evaluation.statistics.metrics import audit_kernel, precision_recall
+from imagen.evaluation.statistics.precision_recall import precision_recall
 
 
 def features(count, size, seed, shift=0.0):

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from imagen.evaluation.judges.inception import CleanResize, Inception, TensorFlowResize
+from imagen.evaluation.statistics.audit import frechet_by_torch_fidelity, frechet_by_torchmetrics
 from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
 from imagen.evaluation.statistics.kernel_distance import KID, KernelDistance
-from imagen.evaluation.statistics.metrics import frechet_by_torch_fidelity, frechet_by_torchmetrics, precision_recall
+from imagen.evaluation.statistics.precision_recall import precision_recall
 
 
 def features(count, size, seed, shift=0.0, scale=1.0):

@@ -11,11 +11,11 @@ import torch
 from imagen.evaluation.evaluation import Evaluation
 from imagen.evaluation.judges.checker import ShapesChecker
 from imagen.evaluation.judges.extractor import Extractor
-from imagen.evaluation.lock import hold
 from imagen.evaluation.prompts.prompt_set import shapes_prompts
 from imagen.evaluation.report.report import as_csv, as_json
 from imagen.evaluation.sweep.reference import ShapesReference
 from imagen.files import write_json, write_text
+from imagen.locks import hold
 
 from .stand_ins import DrawingSampler, plan
 from .test_sweep import files

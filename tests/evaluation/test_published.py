@@ -9,7 +9,7 @@ from imagen.errors import UserError
 from imagen.evaluation.judges.extractor import cosines
 from imagen.evaluation.judges.inception import Inception
 from imagen.evaluation.judges.metric import KID
-from imagen.evaluation.statistics.metrics import (
+from imagen.evaluation.statistics.audit import (
     Unwrapped,
     audit_alignment,
     clip_score_by_torchmetrics,

@@ -14,7 +14,7 @@ from imagen.evaluation.report.pareto_plot import dominated
 from imagen.evaluation.report.report import as_markdown, write_report
 from imagen.evaluation.report.tables import best, curve_table
 from imagen.evaluation.report.tensorboard import run_name, steps_of
-from imagen.evaluation.statistics.metrics import Audit
+from imagen.evaluation.statistics.audit import Audit
 
 from .conftest import WEIGHTS
 

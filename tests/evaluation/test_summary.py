@@ -14,7 +14,7 @@ from imagen.evaluation.statistics.extrapolation import frechet_at_infinity
 from imagen.evaluation.statistics.frechet import Gaussian
 from imagen.evaluation.statistics.jackknife import jackknife_mean
 from imagen.evaluation.statistics.kernel_distance import CMMD, KID, KernelDistance
-from imagen.evaluation.statistics.metrics import precision_recall
+from imagen.evaluation.statistics.precision_recall import precision_recall
 from imagen.evaluation.sweep.plan import Cell
 from imagen.evaluation.sweep.sweep import Panel
 

@@ -8,7 +8,7 @@ import torch
 from imagen.errors import UserError
 from imagen.evaluation.evaluation import Evaluation
 from imagen.evaluation.judges.checker import NoChecker, ShapesChecker
-from imagen.evaluation.judges.extractor import Judge
+from imagen.evaluation.judges.clip import ClipJudge
 from imagen.evaluation.prompts.prompt_set import list_prompts, shapes_prompts
 from imagen.evaluation.sweep.plan import Curve, Plan, check_weights
 from imagen.evaluation.sweep.reference import ShapesReference
@@ -96,7 +96,7 @@ class TestSweep:
         sampler.made.clear()
         changed = {"judges": [judge], "prompts": prompts}
         if change == "judge":
-            changed["judges"] = [Judge(clip_folder(tmp_path / "clip", seed=1), "tiny", device="cpu")]
+            changed["judges"] = [ClipJudge(clip_folder(tmp_path / "clip", seed=1), "tiny", device="cpu")]
         elif change == "prompts":
             changed["prompts"] = sampler.prompts = shapes_prompts(count=12, seed=6)
         elif change != "curve":
@@ -143,7 +143,7 @@ class TestSweep:
         assert len(sampler.made) == 5
 
     def test_the_reference_is_looked_at_once(self, tmp_path, clip, prompts, sampler):
-        judge = Judge(clip, "tiny", device="cpu")
+        judge = ClipJudge(clip, "tiny", device="cpu")
         evaluation(tmp_path, [judge], prompts).run(plan(sampler))
         judge.image_features = lambda pixels: pytest.fail("features were computed again")
         evaluation(tmp_path, [judge], prompts).run(plan(sampler))
@@ -151,7 +151,7 @@ class TestSweep:
             evaluation(tmp_path, [judge], prompts, reference=ShapesReference(21, seed=77)).run(plan(sampler))
 
     def test_a_calculator_that_disagrees_stops_the_evaluation(self, tmp_path, judge, prompts, sampler, monkeypatch):
-        monkeypatch.setattr("imagen.evaluation.statistics.metrics.frechet_by_torch_fidelity", lambda *features: 1.0)
+        monkeypatch.setattr("imagen.evaluation.statistics.audit.frechet_by_torch_fidelity", lambda *features: 1.0)
         with pytest.raises(AssertionError, match="differ between calculators"):
             evaluation(tmp_path, [judge], prompts).run(plan(sampler))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_training import SMALL
+from small_configurations import SMALL
 
 from imagen.app.export import export
 from imagen.app.train import train

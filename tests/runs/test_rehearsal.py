@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_configurations import options
-from test_training import SMALL
+from small_configurations import SMALL, options
 
 from imagen.app.train import train
-from imagen.commandline.command import ROOT
 from imagen.data.module import ImagenDataModule
 from imagen.errors import UserError
 from imagen.instantiation import instantiate
+from imagen.places import ROOT
 from imagen.runs.folder import RunFolder
 from imagen.runs.rehearsal import rehearse_stage
 

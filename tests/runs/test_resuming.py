@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
-from test_training import SMALL
+from small_configurations import SMALL
 
 from imagen.app.export import export
 from imagen.app.train import train
@@ -91,6 +91,14 @@ def test_what_decides_no_number_may_change(compose_config, tmp_path):
         "+data.geometry.new_and_off=false",
     ]  # fmt: skip
     run.keep_configuration(compose_config("train", *SMALL, *changes))
+
+
+def test_a_run_of_before_the_trainer_moved_resumes(compose_config, tmp_path):
+    run = begun(compose_config, tmp_path)
+    config = run.path / "config.yaml"
+    config.write_text(config.read_text().replace("imagen.runs.trainer.make_trainer", "imagen.app.trainer.make_trainer"))
+    assert "imagen.app.trainer.make_trainer" in config.read_text()
+    run.keep_configuration(compose_config("train", *SMALL))
 
 
 def test_every_key_of_the_trainer_is_decided_on(compose_config):

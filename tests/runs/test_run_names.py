@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from test_training import SMALL
+from small_configurations import SMALL
 
 from imagen.app.ablation import read_ablation
 from imagen.app.sample import sample
@@ -11,7 +11,7 @@ from imagen.app.train import train
 from imagen.checks.names import as_name
 from imagen.commandline.command import command, run_reporting_errors
 from imagen.errors import UserError
-from imagen.runs.folder import find_stages
+from imagen.runs.find import find_stages
 
 QUICK = [*SMALL, "callbacks=minimal", "logger=none", "trainer.max_steps=1", "trainer.limit_val_batches=0"]
 

@@ -16,10 +16,10 @@ from small_stages import export_random_stage, export_readers_of_shapes_t5
 from imagen.app.evaluate import evaluate
 from imagen.app.sample import sample
 from imagen.errors import UserError
-from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.results.archive import read_archive
+from imagen.files import fingerprint
 from imagen.pictures import read_settings
-from imagen.runs.folder import find_stages
+from imagen.runs.find import find_stages
 from imagen.stages.export import read_description
 
 FAST = ["sampler.num_steps=2", "sr_sampler.num_steps=2", "cascade.device=cpu"]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from imagen.evaluation.judges.extractor import Judge
+from imagen.evaluation.judges.clip import ClipJudge
 from imagen.shapes import Position, parse
 from imagen.shapes.descriptions import LOOKS
 from imagen.shipped import judge_training
@@ -63,7 +63,7 @@ def test_training_is_a_function_of_the_recipe_and_makes_a_judge(tmp_path, monkey
     one, other = (train(TINY, tokenizer) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     save(one, tokenizer, tmp_path)
-    judge = Judge(tmp_path, "tiny", device="cpu")
+    judge = ClipJudge(tmp_path, "tiny", device="cpu")
     assert judge.text_features(["a red circle on a white background"]).shape == (1, 64)
     assert len(judge.tokenizer.tokenize("a red circle to the left of two purple crosses")) == 10
     assert judge.truncated_share(["a red circle to the left of a blue square on a white background"]) == 0

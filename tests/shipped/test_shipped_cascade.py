@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from imagen.commandline.command import ROOT
+from imagen.places import ROOT
 from imagen.sampling.text_to_image import open_studio, settings_for
 from imagen.shapes import check, sample_scene
 

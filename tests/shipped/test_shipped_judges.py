@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from imagen.evaluation.judges.extractor import Judge
+from imagen.evaluation.judges.clip import ClipJudge
 from imagen.files import sha256_of_file
 from imagen.shipped.judge_card import FRESH_SEED, right_against_wrong
 from imagen.shipped.judge_model import IMAGE_SIZE, RECIPES
@@ -18,7 +18,7 @@ def test_a_shipped_judge_is_the_one_on_its_card_and_sees_what_the_card_says(name
     weights = folder / "model.safetensors"
     assert sha256_of_file(weights) in card
     assert weights.stat().st_size < 8e6
-    judge = Judge(folder, f"shapes-judge-{name}", device="cpu")
+    judge = ClipJudge(folder, f"shapes-judge-{name}", device="cpu")
     scenes = [judge_scene(FRESH_SEED, index) for index in range(32)]
     accuracy = right_against_wrong(judge, scenes, judge.image_features(draw_scenes(scenes, IMAGE_SIZE)))
     rows = [line.strip("| ").split("|") for line in card.splitlines()]

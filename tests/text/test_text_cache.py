@@ -13,10 +13,10 @@ from fake_encoder import FakeEncoder, expected
 from torch.utils.data import DataLoader
 
 from imagen.errors import UserError
+from imagen.locks import only_builder
 from imagen.text import cache as cache_module
 from imagen.text import store
 from imagen.text.assets import MissingAssetError
-from imagen.text.lock import only_builder
 from imagen.text.sources import CachedText
 
 CAPTIONS = [f"picture {index} " + "of many words " * (index % 4) for index in range(100)]

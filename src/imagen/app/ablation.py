@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from imagen.checks.names import checked_name
-from imagen.commandline.command import ROOT, override, prepare_environment, run_reporting_errors
+from imagen.commandline.command import override, prepare_environment, run_reporting_errors
 from imagen.commandline.together import run_alone
 from imagen.errors import UserError
 from imagen.files import user_path
+from imagen.places import ROOT
 
 ABLATIONS = ROOT / "conf" / "ablation"
 PUBLISHED = ROOT / "docs" / "ablations" / "imagen_figure4.csv"

@@ -13,8 +13,9 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from imagen.commandline.command import ROOT, prepare_environment, run_reporting_errors
+from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.commandline.together import run_alone, run_together, threads_each
+from imagen.places import ROOT
 
 NAME = "demo"
 STAGES = ("base", "sr1")

@@ -9,8 +9,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagen.commandline.command import ROOT, prepare_environment, run_reporting_errors
+from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.files import user_path
+from imagen.places import ROOT
 
 
 def make(arguments: argparse.Namespace) -> None:

@@ -9,8 +9,8 @@ from omegaconf import DictConfig, ListConfig
 from imagen.commandline.outputs import Claim, claimed, own_folder
 from imagen.diffusion.guidance import check_guidance
 from imagen.errors import UserError
-from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.prompts.prompt_set import file_prompts, list_prompts
+from imagen.files import fingerprint
 from imagen.instantiation import resolved
 from imagen.pictures import labelled_grid, save_png
 from imagen.sampling.text_to_image import Studio, open_studio, settings_for

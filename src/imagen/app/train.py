@@ -22,6 +22,7 @@ from imagen.data.module import ImagenDataModule
 from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.instantiation import instantiate
+from imagen.locks import only_trainer
 from imagen.randomness import derive_seed
 from imagen.runs.description import describe
 from imagen.runs.fine_tuning import begin_with
@@ -31,7 +32,6 @@ from imagen.runs.trainer import came_to, quieten_libraries
 from imagen.sampling.command import sampling_command
 from imagen.stages.diffusion_stage import DiffusionStage
 from imagen.stages.export import default_card, export_stage
-from imagen.text.lock import only_trainer
 
 FINAL_LOSS = "final/val_loss"
 

@@ -10,15 +10,13 @@ import select
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.checks.names import as_name, printable, printable_lines
 from imagen.commandline.interruption import Interrupted, interruptible
 from imagen.files import user_path
-
-ROOT = Path(__file__).resolve().parents[3]
+from imagen.places import ROOT
 
 HOME = re.compile(r"(?<=[=\[,])~(?=/|$|[\],])")
 

@@ -15,7 +15,7 @@ from imagen.text.assets import resolve_folder
 JUDGES = {
     "imagen.evaluation.judges.inception.Inception": ("weights", "Inception's file", "inception"),
     "imagen.evaluation.judges.dinov2.Dinov2": ("path", "DINOv2 folder", "dinov2-large"),
-    "imagen.evaluation.judges.extractor.Judge": ("path", "judge folder", "clip-vit-large-patch14"),
+    "imagen.evaluation.judges.clip.ClipJudge": ("path", "judge folder", "clip-vit-large-patch14"),
 }
 """By target: the key of the path, what it is called, and the asset that would be there."""
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from threading import Thread
 
-from imagen.commandline.command import ROOT
+from imagen.places import ROOT
 
 
 def threads_each(count: int) -> int:

@@ -6,15 +6,16 @@ Every file, picture and metric goes through `to_uint8`, every picture that is re
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from torch import Tensor
 
 from imagen.errors import UserError
-from imagen.tensors import Images
+from imagen.tensors import Images, Pixels
 
-Pixels = UInt8[np.ndarray, "batch height width channels"]
+PixelArray = UInt8[np.ndarray, "batch height width channels"]
 """Pictures as files hold them."""
 
 
-def to_uint8(images: Images) -> Pixels:
+def to_uint8(images: Images) -> PixelArray:
     """Pixels of `images`, in [-1, 1]: clamp, scale to [0, 255], round.
 
     Raises:
@@ -31,7 +32,22 @@ def to_uint8(images: Images) -> Pixels:
     return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def from_uint8(pixels: Pixels) -> Images:
+def from_uint8(pixels: PixelArray) -> Images:
     """Images, float32 in [-1, 1]: 0 becomes -1 and 255 becomes 1. `to_uint8` brings back the same pixels."""
     channels_first = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
     return channels_first.contiguous().float().div_(127.5).sub_(1.0)
+
+
+def as_pixels(pictures: Tensor | np.ndarray) -> Pixels:
+    """Pictures from a sampler or a source as one uint8 tensor on the CPU.
+
+    Raises UserError when they are not uint8 of shape (n, height, width, 3): a second way to round would be a second
+    metric.
+    """
+    tensor = torch.as_tensor(np.ascontiguousarray(pictures) if isinstance(pictures, np.ndarray) else pictures).cpu()
+    if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[-1] != 3:
+        raise UserError(
+            f"pictures to evaluate must be uint8 (n, height, width, 3), found {tensor.dtype} {tuple(tensor.shape)}; "
+            "pass them through imagen.data.pixels.to_uint8"
+        )
+    return tensor

@@ -12,11 +12,10 @@ from typing import Any
 from imagen.checks.foreign import read_json
 from imagen.checks.names import printable
 from imagen.errors import UserError
-from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.evaluation import Evaluation
-from imagen.evaluation.lock import hold
 from imagen.evaluation.sweep.plan import Plan
-from imagen.files import write_json
+from imagen.files import fingerprint, write_json
+from imagen.locks import hold
 
 FILE = "evaluation.json"
 

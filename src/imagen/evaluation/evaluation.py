@@ -12,22 +12,23 @@ import torch
 
 from imagen.checks.names import is_name
 from imagen.errors import UserError
-from imagen.evaluation.arrays import Features, Pixels, fingerprint
 from imagen.evaluation.judges.checker import Checker
 from imagen.evaluation.judges.extractor import AlignmentJudge, Extractor
-from imagen.evaluation.lock import hold
 from imagen.evaluation.prompts.prompt_set import PromptSet
 from imagen.evaluation.results.budget import Budget, Spending, spend
 from imagen.evaluation.results.neighbours import Comparison
-from imagen.evaluation.results.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult, Results, noise_pictures
+from imagen.evaluation.results.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult, Results
 from imagen.evaluation.results.summary import Summary
 from imagen.evaluation.sweep.blocks import Block, BlockStore
+from imagen.evaluation.sweep.controls import noise_pictures
 from imagen.evaluation.sweep.plan import Cell, Plan
 from imagen.evaluation.sweep.reference import Reference, reference_features
 from imagen.evaluation.sweep.sweep import Job, Panel, Stopwatch, Sweep
-from imagen.files import user_path
+from imagen.files import fingerprint, user_path
+from imagen.locks import hold
 from imagen.shapes import draw
 from imagen.shapes.checking import CATEGORIES
+from imagen.tensors import Features, Pixels
 
 
 class Evaluation:

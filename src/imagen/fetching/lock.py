@@ -10,8 +10,7 @@ from typing import Any
 from imagen.checks.foreign import read_json
 from imagen.errors import UserError
 from imagen.files import user_path
-
-ROOT = Path(__file__).resolve().parents[3]
+from imagen.places import ROOT
 
 LOCK = ROOT / "assets.lock"
 

@@ -12,13 +12,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from imagen.checks.names import is_name, printable
 from imagen.errors import UserError
 from imagen.files import write_atomically
 from imagen.runs.resuming import checked_may_change, refuse_changes
 from imagen.runs.saved_config import read_saved
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
-from imagen.stages.export import CONFIG, StageDescription, read_description
+from imagen.stages.export import CONFIG, read_description
 
 log = logging.getLogger(__name__)
 
@@ -128,75 +127,3 @@ def _content_of(checkpoint: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not {"global_step", "state_dict", "optimizer_states"} <= content.keys():
         raise UserError(f"checkpoint {checkpoint} is not one of a training run")
     return content
-
-
-def find_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> list[Path]:
-    """The newest finished stages that fit together, smallest first; the shipped ones where nothing was trained.
-
-    Args:
-        runs: folder of runs.
-        shipped: folder with a sub-folder for each shipped stage.
-        names: runs to take the stages from; None takes the newest of each.
-
-    Raises:
-        UserError: if `names` were given and there is no finished base stage among them, or one that is not used.
-    """
-    trained = _exports(runs, names)
-    if "base" in trained:
-        chain = _fitting(trained)
-        if names is not None:
-            _refuse_unused(names, trained, chain, runs)
-        return chain
-    if names is not None:
-        raise UserError(
-            f"cascade.runs={names}: no finished base stage at {runs}/base/<name>/export; train one with "
-            f"python train.py stage=base name={names[0] if names else 'default'}"
-        )
-    return _fitting({folder.name: [folder] for folder in sorted(shipped.iterdir()) if (folder / CONFIG).is_file()})
-
-
-def _refuse_unused(names: list[str], trained: dict[str, list[Path]], chain: list[Path], runs: Path) -> None:
-    """Raise UserError for a run that was asked for by name and is not in the cascade."""
-    for role, folders in trained.items():
-        folder = folders[0]
-        if role not in {read_description(used).name for used in chain}:
-            raise UserError(
-                f"cascade.runs={names}: {folder} does not fit behind {chain[-1]}; name runs of one cascade, or give "
-                "the stages themselves in cascade.stages"
-            )
-    used = {folder.parent.name for folder in chain}
-    for name in names:
-        if name not in used:
-            raise UserError(
-                f"cascade.runs={names}: {runs}/<stage>/{name}/export is missing, or of a stage that another of these "
-                "runs has newer; correct the name, or leave it out"
-            )
-
-
-def _exports(runs: Path, names: list[str] | None) -> dict[str, list[Path]]:
-    """Exported stages by role, newest first."""
-    found: dict[str, list[Path]] = {}
-    for config in sorted(runs.glob(f"*/*/export/{CONFIG}"), key=lambda path: path.stat().st_mtime, reverse=True):
-        run = config.parents[1]
-        if not is_name(run.name):
-            log.warning("%s is left out: that is no name for a run; rename the folder", printable(str(run)))
-        elif names is None or run.name in names:
-            found.setdefault(read_description(config.parent).name, []).append(config.parent)
-    return found
-
-
-def _fitting(found: dict[str, list[Path]]) -> list[Path]:
-    """The newest base stage, then the newest sr1, sr2, … that takes what the one before makes and reads the same text;
-    as far as there are such stages."""
-    chain: list[Path] = []
-    below: StageDescription | None = None
-    for name in ("base", "sr1", "sr2"):
-        for folder in found.get(name, ()):
-            this = read_description(folder)
-            if below is None or (this.low_resolution, this.text) == (below.resolution, below.text):
-                chain.append(folder)
-                below = this
-                break
-        else:
-            break
-    return chain

@@ -47,6 +47,9 @@ FIXED = ("stage.optimizer._target_", "stage.optimizer.min_side")
 ABSENT: Mapping[str, Any] = {"trainer.num_nodes": 1}
 """What keys stand for in a configuration that lacks them; the others for nothing."""
 
+MOVED = {"imagen.app.trainer.make_trainer": "imagen.runs.trainer.make_trainer"}
+"""Names of classes and functions in runs of earlier versions, and what they are called now."""
+
 
 def refuse_changes(folder: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any], may_change: list[str]) -> None:
     """Compare the configuration that the run in `folder` was started with and the one it is to go on with.
@@ -83,6 +86,8 @@ def checked_may_change(wanted: Mapping[str, Any], saved: Mapping[str, Any]) -> l
 
 def _refuse_difference(key: str, saved: object, wanted: object, folder: Path, free: tuple[str, ...]) -> None:
     saved, wanted = (ABSENT.get(key) if value is None else value for value in (saved, wanted))
+    if key.endswith("_target_"):
+        saved = MOVED.get(saved, saved)
     if key in free or saved == wanted or _says_nothing(key, saved, wanted):
         return
     if isinstance(saved, dict) and isinstance(wanted, dict):

@@ -10,8 +10,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from imagen.checks.names import printable
-from imagen.commandline.command import ROOT
 from imagen.errors import UserError
+from imagen.places import ROOT
 from imagen.stages.export import CONFIG, StageDescription, read_description
 
 ROLES = ("base", "sr1", "sr2")

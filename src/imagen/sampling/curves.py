@@ -13,10 +13,9 @@ from imagen.cascade import SamplingSettings
 from imagen.commandline.numbers import check_numbers
 from imagen.data.pixels import to_uint8
 from imagen.errors import UserError
-from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.sweep.plan import Curve, Plan, check_weights
 from imagen.evaluation.sweep.shared_stages import SharedStages
-from imagen.files import user_path
+from imagen.files import fingerprint, user_path
 from imagen.instantiation import resolved
 from imagen.sampling.text_to_image import Studio, listed, open_studio, settings_for
 

@@ -8,10 +8,10 @@ from omegaconf import DictConfig
 
 from imagen.data.pixels import to_uint8
 from imagen.diffusion.recording import evenly, recording
-from imagen.evaluation.lock import hold
 from imagen.evaluation.report.strips import Strip, draw_strips, load_strips, middle_and_ends, remove_strips, save_strips
 from imagen.evaluation.sweep.plan import check_weights
 from imagen.files import user_path
+from imagen.locks import hold
 from imagen.sampling.curves import CascadeCurve
 from imagen.sampling.text_to_image import listed
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from imagen.evaluation.arrays import Pixels
-from imagen.evaluation.judges.extractor import Judge, cosines
+from imagen.evaluation.judges.clip import ClipJudge
+from imagen.evaluation.judges.extractor import cosines
 from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
 from imagen.files import sha256_of_file
 from imagen.shapes import Scene, Shape
@@ -16,6 +16,7 @@ from imagen.shapes.captions import caption
 from imagen.shipped.judge_model import IMAGE_SIZE, JudgeRecipe
 from imagen.shipped.judge_training import NEGATIVES, draw_scenes, judge_scene
 from imagen.shipped.negatives import wrong_descriptions
+from imagen.tensors import Pixels
 
 FRESH_SEED = 7999
 """Of the scenes that judges are measured on; no judge is trained with it."""
@@ -36,7 +37,7 @@ class JudgeFigures:
     reference: int
 
 
-def measure(judge: Judge, count: int = 512, reference: int = 2048) -> JudgeFigures:
+def measure(judge: ClipJudge, count: int = 512, reference: int = 2048) -> JudgeFigures:
     """Figures of a judge on fresh scenes of the shapes world, half of them held-out compositions."""
     scenes = [judge_scene(FRESH_SEED, index) for index in range(count + reference)]
     pixels = draw_scenes(scenes, IMAGE_SIZE)
@@ -59,7 +60,7 @@ def measure(judge: Judge, count: int = 512, reference: int = 2048) -> JudgeFigur
     )
 
 
-def right_against_wrong(judge: Judge, scenes: list[Scene], features: torch.Tensor) -> dict[str, float]:
+def right_against_wrong(judge: ClipJudge, scenes: list[Scene], features: torch.Tensor) -> dict[str, float]:
     """By attribute: the share of (picture, caption wrong in it) pairs where the right caption has the higher cosine."""
     won: dict[str, list[float]] = {}
     for scene, feature in zip(scenes, features, strict=True):
@@ -147,7 +148,7 @@ Licence: Apache-2.0, as the rest of this repository; the training pictures are d
 """
 
 
-def model_card(name: str, recipe: JudgeRecipe, figures: JudgeFigures, judge: Judge, seconds: float) -> str:
+def model_card(name: str, recipe: JudgeRecipe, figures: JudgeFigures, judge: ClipJudge, seconds: float) -> str:
     """MODEL_CARD.md of a judge that was trained in `seconds`."""
     weights = judge.folder / "model.safetensors"
     floor = figures.distances["real"]

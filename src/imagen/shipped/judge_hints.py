@@ -10,9 +10,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from imagen.evaluation.arrays import Features
 from imagen.shapes import Colour, Description, Pair, Position, Scene, Shape
 from imagen.shapes.descriptions import LOOKS, Look
+from imagen.tensors import Features
 
 UNKNOWN = -100
 """Class of a question that has no answer; cross-entropy ignores it."""

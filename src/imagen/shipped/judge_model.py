@@ -134,7 +134,7 @@ def grid_positions(side: int, width: int) -> Float[Tensor, "positions width"]:
 
 
 def save(model: torch.nn.Module, tokenizer: Any, folder: Path) -> None:
-    """The folder that `Judge` and transformers load: weights, configuration, tokenizer, image processor."""
+    """The folder that `ClipJudge` and transformers load: weights, configuration, tokenizer, image processor."""
     from transformers import CLIPImageProcessor
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from imagen.evaluation.arrays import Pixels
+from imagen.evaluation.judges.clip import pooled
 from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
-from imagen.evaluation.judges.extractor import pooled
 from imagen.evaluation.judges.names import OPENAI_PREPROCESSING
 from imagen.progress import track
 from imagen.randomness import derive_seed, make_generator
@@ -25,7 +24,7 @@ from imagen.shapes.captions import caption
 from imagen.shipped.judge_hints import Hints, sides_said, sides_seen
 from imagen.shipped.judge_model import IMAGE_SIZE, JudgeRecipe, make_model
 from imagen.shipped.negatives import contents, wrong_descriptions
-from imagen.tensors import PerImage
+from imagen.tensors import PerImage, Pixels
 
 NEGATIVES = 3
 """Wrong captions for each picture, each wrong in another attribute where there are enough."""

@@ -10,9 +10,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagen.commandline.command import ROOT, prepare_environment, run_reporting_errors
+from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.errors import UserError
 from imagen.files import user_path
+from imagen.places import ROOT
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 

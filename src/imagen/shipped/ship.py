@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
-from imagen.commandline.command import ROOT, prepare_environment, run_reporting_errors
+from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.files import user_path
+from imagen.places import ROOT
 from imagen.runs.weights import saved_sections
 from imagen.sampling.command import sampling_command
 from imagen.stages.export import default_card, export_stage, load_stage

@@ -1,6 +1,6 @@
 """Train a judge of the shapes world: `python -m imagen.shipped.train_judge --name a --out assets/judge_a`.
 
-Writes a folder that transformers (and `imagen.evaluation.judges.extractor.Judge`) load as a CLIPModel, with a
+Writes a folder that transformers (and `imagen.evaluation.judges.clip.ClipJudge`) load as a CLIPModel, with a
 model card.
 """
 
@@ -14,7 +14,7 @@ from imagen.files import user_path
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    from imagen.evaluation.judges.extractor import Judge
+    from imagen.evaluation.judges.clip import ClipJudge
     from imagen.files import write_text
     from imagen.shipped.judge_card import measure, model_card
     from imagen.shipped.judge_model import RECIPES, load, make_tokenizer, save
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = train(recipe, tokenizer, load(chosen.first_phase) if chosen.first_phase else None)
     seconds = time.perf_counter() - started
     save(model, tokenizer, chosen.out)
-    judge = Judge(chosen.out, f"shapes-judge-{chosen.name}", device="cpu")
+    judge = ClipJudge(chosen.out, f"shapes-judge-{chosen.name}", device="cpu")
     card = model_card(chosen.name, recipe, measure(judge), judge, seconds)
     write_text(card, chosen.out / "MODEL_CARD.md")
     print(card)

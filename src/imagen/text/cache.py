@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from imagen.errors import UserError
+from imagen.locks import only_builder
 from imagen.progress import track
 from imagen.text.assets import MissingAssetError
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.encoders import TextEncoder
-from imagen.text.lock import only_builder
 from imagen.text.store import MANIFEST, Manifest, Reader, sweep, write_shard
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,9 @@ from imagen.checks.foreign import read_json
 from imagen.checks.names import printable
 from imagen.errors import UserError
 from imagen.evaluation.judges.metric import Metric, read_metrics
-from imagen.evaluation.report.report import FORMAT
 from imagen.evaluation.results.archive import Archive, read_archive
 from imagen.evaluation.results.foreign import check_one_evaluation, check_results
-from imagen.evaluation.results.results import CellResult
+from imagen.evaluation.results.results import FORMAT, CellResult
 from imagen.evaluation.statistics.jackknife import Interval
 from imagen.evaluation.sweep.plan import Cell
 

@@ -4,13 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from imagen.evaluation.arrays import Pixels
 from imagen.evaluation.judges.metric import ABSTAINED
 from imagen.evaluation.prompts.prompt_set import Prompt
-from imagen.evaluation.sweep.blocks import Verdict
+from imagen.tensors import Pixels
 
 VERSION = 1
 """Part of every fingerprint: raise it when verdicts of the same pictures may have changed."""
+
+Verdict = Mapping[str, Any]
+"""`category`: str, `parts`: dict of str to bool, `correct`: bool. See `imagen.evaluation.judges.checker`."""
 
 
 class Checker(ABC):
@@ -26,7 +28,10 @@ class Checker(ABC):
 class ShapesChecker(Checker):
     """Reads a picture and says which parts of its caption hold. Prompts that are not captions of the world get None."""
 
-    identity: ClassVar[Mapping[str, Any]] = {"checker": "imagen.shapes.check", "version": VERSION}
+    identity: ClassVar[Mapping[str, Any]] = {
+        "checker": "imagen.data.shapes.check",  # its first place: the name is in every fingerprint
+        "version": VERSION,
+    }
 
     def __call__(self, pixels: Pixels, prompts: Sequence[Prompt]) -> list[Verdict | None]:
         return [self._verdict(picture, prompt) for picture, prompt in zip(pixels.numpy(), prompts, strict=True)]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from imagen.checks.foreign import read_json
 from imagen.errors import UserError
-from imagen.evaluation.arrays import Pixels
+from imagen.tensors import Pixels
 
 BICUBIC = 3  # PIL.Image.Resampling.BICUBIC, as it stands in preprocessor_config.json
 

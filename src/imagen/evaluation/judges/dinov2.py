@@ -13,11 +13,11 @@ from torch.nn.functional import interpolate
 
 from imagen.checks.arguments import Count
 from imagen.errors import UserError
-from imagen.evaluation.arrays import Features, Pixels
 from imagen.evaluation.judges.extractor import Extractor, pick_device
 from imagen.evaluation.judges.names import dinov2_names
 from imagen.fetching.absent import absent_error
 from imagen.files import user_path
+from imagen.tensors import Features, Pixels
 from imagen.text.assets import hashes_by_name, refuse_redirection
 from imagen.text.pretrained import load_pretrained
 

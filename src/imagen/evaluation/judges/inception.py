@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from imagen.checks.arguments import Count
 from imagen.errors import UserError
-from imagen.evaluation.arrays import Features, Pixels
 from imagen.evaluation.judges.extractor import Extractor, pick_device
 from imagen.evaluation.judges.names import ExtractorNames, inception_names
 from imagen.fetching.absent import absent_error
 from imagen.files import sha256_of_file, user_path
+from imagen.tensors import Features, Pixels
 
 SIDE = 299
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from imagen.checks.names import checked_name
-from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
+from imagen.files import fingerprint
 
 Files = Mapping[str, str]
 """The sha256 of each file that a judge is loaded from, by its name."""

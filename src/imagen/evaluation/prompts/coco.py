@@ -10,9 +10,8 @@ from typing import Any
 
 from imagen.checks.foreign import read_json
 from imagen.errors import UserError
-from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.prompts.prompt_set import PromptSet, list_prompts
-from imagen.files import user_path, write_atomically
+from imagen.files import fingerprint, user_path, write_atomically
 
 RULE = (
     "pictures in the order of sha256('image <id>'), each with its caption of the smallest sha256('caption <id>'), ids "

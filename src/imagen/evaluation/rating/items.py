@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from imagen.errors import UserError
-from imagen.evaluation.arrays import Pixels
 from imagen.evaluation.rating.questions import ALIGNMENT, CAPTION, PHOTOREALISM, QUALITY, SET_SIZE, Question
 from imagen.evaluation.results.archive import Archive
 from imagen.evaluation.results.results import GROUND_TRUTH, NOISE
+from imagen.tensors import Pixels
 
 REAL = "real pictures"
 """The source of pictures that no model made."""

@@ -23,12 +23,11 @@ from imagen.evaluation.report.tables import (
 )
 from imagen.evaluation.report.tensorboard import write_tensorboard
 from imagen.evaluation.results.archive import write_archive
-from imagen.evaluation.results.results import GROUND_TRUTH, Results
+from imagen.evaluation.results.results import FORMAT, GROUND_TRUTH, Results
 from imagen.evaluation.sweep.plan import file_label
 from imagen.files import write_json, write_text
 from imagen.pictures import labelled_grid, save_png
 
-FORMAT = 3
 PACKAGES = ("torch", "torchvision", "transformers", "torchmetrics", "torch-fidelity", "numpy")
 WHY_NOT_COMPARABLE = (
     "numbers of few pictures and, unless named fid or clip_score, of the judges they are named after; "

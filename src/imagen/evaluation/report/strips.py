@@ -9,9 +9,8 @@ from typing import Any
 from jaxtyping import UInt8
 from torch import Tensor
 
-from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.sweep.blocks import save_atomically
-from imagen.files import read_tensors
+from imagen.files import fingerprint, read_tensors
 from imagen.pictures import labelled_grid, save_png
 
 FILE = "strips.safetensors"

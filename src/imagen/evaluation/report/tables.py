@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from imagen.evaluation.judges.metric import CHECKER
 from imagen.evaluation.results.results import CellResult, Results
+from imagen.evaluation.statistics.audit import Audit
 from imagen.evaluation.statistics.jackknife import Interval
-from imagen.evaluation.statistics.metrics import Audit
 
 Rows = list[list[str]]
 

@@ -9,12 +9,12 @@ import torch
 
 from imagen.checks.foreign import parse_json
 from imagen.errors import UserError
-from imagen.evaluation.arrays import Pixels
 from imagen.evaluation.results.foreign import check_archive
 from imagen.evaluation.results.results import Results
 from imagen.evaluation.statistics.jackknife import Jackknife
 from imagen.evaluation.sweep.blocks import save_atomically
 from imagen.files import read_tensors
+from imagen.tensors import Pixels
 
 FILE = "kept.safetensors"
 

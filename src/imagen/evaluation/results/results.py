@@ -5,16 +5,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import torch
-
-from imagen.evaluation.arrays import Pixels
 from imagen.evaluation.judges.extractor import Extractor
 from imagen.evaluation.judges.metric import Metric
 from imagen.evaluation.results.categories import CategoryResult
 from imagen.evaluation.results.summary import Measured
+from imagen.evaluation.statistics.audit import Audit
 from imagen.evaluation.statistics.jackknife import Interval, Jackknife
-from imagen.evaluation.statistics.metrics import Audit
 from imagen.evaluation.sweep.plan import Cell
+from imagen.tensors import Pixels
 
 GROUND_TRUTH = "ground-truth"
 NOISE = "noise"
@@ -94,12 +92,4 @@ class Results:
         return sorted(cells, key=lambda result: result.cell.guidance_weight)
 
 
-def noise_pictures(seed: int, ids: Sequence[int], resolution: int) -> Pixels:
-    """Independent uniform pixels: what a broken model would give at best."""
-    from imagen.randomness import make_generator
-
-    shape = (resolution, resolution, 3)
-    pictures = [
-        torch.randint(0, 256, shape, generator=make_generator(seed, "noise picture", i), dtype=torch.uint8) for i in ids
-    ]
-    return torch.stack(pictures)
+FORMAT = 3

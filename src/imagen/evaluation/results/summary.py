@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from imagen.errors import UserError
-from imagen.evaluation.arrays import Features
 from imagen.evaluation.judges import metric
 from imagen.evaluation.judges.checker import tallies
 from imagen.evaluation.judges.extractor import AlignmentJudge, Extractor, cosines
 from imagen.evaluation.prompts.prompt_set import PromptSet
 from imagen.evaluation.results.categories import CategoryResult, measure_categories
+from imagen.evaluation.statistics.audit import Audit, audit_alignment, audit_frechet, audit_kernel
 from imagen.evaluation.statistics.extrapolation import frechet_at_infinity
 from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
 from imagen.evaluation.statistics.jackknife import (
@@ -24,10 +25,10 @@ from imagen.evaluation.statistics.jackknife import (
     wilson,
 )
 from imagen.evaluation.statistics.kernel_distance import CMMD, KID, KernelDistance
-from imagen.evaluation.statistics.metrics import Audit, audit_alignment, audit_frechet, audit_kernel, precision_recall
+from imagen.evaluation.statistics.precision_recall import precision_recall
 from imagen.evaluation.sweep.blocks import Block
 from imagen.evaluation.sweep.plan import Cell
-from imagen.evaluation.sweep.sweep import shuffled
+from imagen.tensors import Features
 
 LARGE = 512
 """Features above this size are audited in one cell only: the libraries' eigenvalues take seconds each."""
@@ -157,3 +158,8 @@ class Summary:
         return {
             judge.fidelity_key: SAMPLES_PER_DIMENSION * self.reference[judge.name].shape[1] for judge in self.judges
         }
+
+
+def shuffled(text_rows: Tensor) -> Tensor:
+    """Each row replaced by the next: the captions of other pictures, a fixed permutation without fixed points."""
+    return torch.roll(text_rows, -1, dims=0)

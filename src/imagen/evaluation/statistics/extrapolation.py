@@ -6,10 +6,10 @@ value at 0 is that of infinitely many. It varies more than the bias-corrected ja
 
 import torch
 
-from imagen.evaluation.arrays import Features
 from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
 from imagen.evaluation.statistics.jackknife import enough_for_frechet
 from imagen.randomness import make_generator
+from imagen.tensors import Features
 
 SIZES = 15
 """Numbers of pictures that the line is fitted to, evenly spaced up to all of them."""

@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from imagen.errors import UserError
-from imagen.evaluation.arrays import Features, Features64
+from imagen.tensors import Features, Features64
 
 Square = Float64[Tensor, "features features"]
 

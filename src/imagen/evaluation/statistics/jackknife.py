@@ -20,8 +20,8 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from imagen.errors import UserError
-from imagen.evaluation.arrays import Features, Features64
 from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
+from imagen.tensors import Features, Features64
 
 GROUPS = 20
 LEVEL = 0.95

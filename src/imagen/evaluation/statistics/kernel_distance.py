@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from imagen.errors import UserError
-from imagen.evaluation.arrays import Features, ReferenceFeatures
 from imagen.evaluation.statistics.jackknife import Jackknife, group_sizes, groups_of
+from imagen.tensors import Features, ReferenceFeatures
 
 ROWS = 1024
 """Rows of a kernel matrix in memory at a time."""

@@ -15,15 +15,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from imagen.evaluation.arrays import fingerprint
-from imagen.evaluation.lock import hold
-from imagen.files import read_tensors, write_atomically
+from imagen.evaluation.judges.checker import Verdict
+from imagen.files import fingerprint, read_tensors, write_atomically
+from imagen.locks import hold
 from imagen.tensors import PerImage
 
 FORMAT = 2
-
-Verdict = Mapping[str, Any]
-"""`category`: str, `parts`: dict of str to bool, `correct`: bool. See `imagen.evaluation.judges.checker`."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class BlockStore:
         return self.folder / cell / f"block-{index:05d}.safetensors"
 
     def hold(self, cell: str, index: int, wait: bool) -> AbstractContextManager[bool]:
-        """The right to make a block, of one process at a time. See `imagen.evaluation.lock.hold`."""
+        """The right to make a block, of one process at a time. See `imagen.locks.hold`."""
         return hold(self.locks / f"{cell}-{index:05d}", wait)
 
     def load(self, cell: str, index: int, content: Mapping[str, Any]) -> Block | None:

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from imagen.data.pixels import as_pixels
 from imagen.data.reading.problems import Fault
 from imagen.data.source import Picture, Source, without
 from imagen.data.transforms import Geometry, TooSmallError
 from imagen.errors import UserError
-from imagen.evaluation.arrays import Features, Pixels, as_pixels, fingerprint
 from imagen.evaluation.judges.extractor import Extractor
 from imagen.evaluation.sweep.blocks import save_atomically
-from imagen.files import read_tensors
+from imagen.files import fingerprint, read_tensors
 from imagen.progress import track
 from imagen.shapes import draw, sample_scene
+from imagen.tensors import Features, Pixels
 
 BATCH = 64
 

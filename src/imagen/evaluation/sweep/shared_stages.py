@@ -11,10 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
-from imagen.evaluation.arrays import fingerprint
-from imagen.evaluation.lock import hold
 from imagen.evaluation.sweep.blocks import save_atomically
-from imagen.files import read_tensors
+from imagen.files import fingerprint, read_tensors
+from imagen.locks import hold
 from imagen.tensors import Images
 
 Stages = Sequence[Mapping[str, Any]]

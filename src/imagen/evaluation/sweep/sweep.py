@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from imagen.evaluation.arrays import Pixels, as_pixels
+from imagen.data.pixels import as_pixels
 from imagen.evaluation.judges.checker import Checker
 from imagen.evaluation.judges.extractor import AlignmentJudge, Extractor, cosines
 from imagen.evaluation.prompts.prompt_set import Prompt, PromptSet
 from imagen.evaluation.sweep.blocks import Block, BlockStore, join
 from imagen.progress import track
+from imagen.tensors import Pixels
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,3 @@ class Sweep:
         self.stopwatch.looking += time.perf_counter() - made
         self.stopwatch.pictures += len(ids)
         return block
-
-
-def shuffled(text_rows: Tensor) -> Tensor:
-    """Each row replaced by the next: the captions of other pictures, a fixed permutation without fixed points."""
-    return torch.roll(text_rows, -1, dims=0)

@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""Kernel locks: one process at a time in a folder, and shared work between the processes of one evaluation."""
 
 import fcntl
 import os
@@ -39,6 +39,25 @@ def only_trainer(folder: Path) -> Iterator[None]:
     """
     with _locked(folder, "in training", "name") as (handle, _), _signed(handle):
         yield
+
+
+@contextmanager
+def hold(path: Path, wait: bool) -> Iterator[bool]:
+    """Hold the lock file `path`; gives False at once when another process has it and `wait` is false.
+
+    The kernel drops the lock with its process, so a killed one is no obstacle. The empty file stays: removing it would
+    let two processes lock two files of one name.
+    """
+    handle = open_lock(path)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imagen.errors import UserError
-from imagen.evaluation.arrays import Features, ReferenceFeatures
 from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
 from imagen.evaluation.statistics.kernel_distance import KID, KernelDistance
+from imagen.tensors import Features, ReferenceFeatures
 
 TOLERANCE = 1e-5
 """Largest relative difference between two calculators over the same features."""
@@ -97,17 +96,6 @@ def audit_kernel(key: str, generated: Features, reference: ReferenceFeatures) ->
     theirs = float(poly_mmd(other, one)), float(kernel_mmd(one.numpy(), other.numpy()))
     largest = max(float(KID.kernel(side.square().sum(dim=1), side.shape[1]).max()) for side in (one, other))
     return Audit(key, ours, *theirs, rounding=100 * EPS * largest)
-
-
-def precision_recall(generated: Features, reference: ReferenceFeatures, neighbours: int) -> tuple[float, float]:
-    """torch-fidelity's precision (generated pictures inside the balls of real ones) and recall (the other way round),
-    0 to 1, in float64. Raises UserError unless both sides have more than `neighbours` pictures."""
-    from torch_fidelity.metric_prc import calculate_precision_recall_part
-
-    fewest = min(len(generated), len(reference))
-    if fewest <= neighbours:
-        raise UserError(f"precision and recall need more than {neighbours} pictures on each side, found {fewest}")
-    return calculate_precision_recall_part(generated.double(), reference.double(), neighbours, batch_size=1024)
 
 
 class _Identity(nn.Module):

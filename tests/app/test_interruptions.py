@@ -16,18 +16,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning import Trainer
-from test_training import SMALL
+from small_configurations import SMALL
 
 from imagen.app.train import train
 from imagen.callbacks.stop_on_signal import StopOnSignal
-from imagen.commandline.command import ROOT, run_reporting_errors
+from imagen.commandline.command import run_reporting_errors
 from imagen.data.module import ImagenDataModule
 from imagen.diffusion.denoiser import Denoiser
 from imagen.errors import UserError
+from imagen.locks import only_trainer
+from imagen.places import ROOT
 from imagen.runs.folder import RunFolder
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
 from imagen.stages.diffusion_stage import DiffusionStage
-from imagen.text.lock import only_trainer
 
 FORK = multiprocessing.get_context("fork")
 

@@ -1,0 +1,113 @@
+"""From pictures and captions to feature vectors: the contract of an extractor, and CLIP models as judges.
+
+A judge is a folder with a CLIPModel, its tokenizer and its image processor's configuration. The two small ones in
+assets/ and openai/clip-vit-large-patch14 load through the same lines.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imagen.checks.arguments import Count
+from imagen.errors import UserError
+from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
+from imagen.evaluation.judges.extractor import AlignmentJudge, pick_device
+from imagen.evaluation.judges.names import clip_names
+from imagen.fetching.absent import absent_error
+from imagen.files import user_path
+from imagen.tensors import Features, Pixels
+from imagen.text.assets import hashes_by_name, refuse_redirection, tokenizer_files, weights_files
+from imagen.text.pretrained import load_pretrained
+
+PICKLED = "pytorch_model.bin"
+
+
+class ClipJudge(AlignmentJudge):
+    """A CLIPModel folder, float32, in evaluation mode, never trained and never part of a training module.
+
+    Features are the *projected, unnormalised* image embeddings (`image_embeds` before the division by their norm), as
+    torch-fidelity's CLIP extractors give them: low-dimensional, so that few pictures suffice, and the norm, which
+    carries some of the sharpness of a picture, is kept. Cosines use the same vectors.
+
+    Raises UserError when the folder is missing or holds no CLIPModel.
+    """
+
+    def __init__(self, path: str | Path, name: str, device: str = "auto", batch_size: Count = 64) -> None:
+        from transformers import AutoTokenizer, CLIPModel
+
+        self.folder = user_path(path)
+        files = _files_of(self.folder)
+        self.device = torch.device(pick_device(device))
+        self.batch_size = batch_size
+        model, report = load_pretrained(CLIPModel, self.folder, dtype=torch.float32, output_loading_info=True)
+        # transformers would fill what is missing with random numbers, other ones each time.
+        if absent := sorted(report["missing_keys"]):
+            raise UserError(
+                f"judge {self.folder}: {len(absent)} weights are missing, first {absent[0]}; restore the folder"
+            )
+        tokenizer = load_pretrained(AutoTokenizer, self.folder)
+        self.model = model.eval().requires_grad_(False).to(self.device)
+        self.tokenizer = tokenizer
+        self.max_tokens: int = model.config.text_config.max_position_embeddings
+        self.preprocessing = ClipPreprocessing.from_folder(self.folder)
+        hashes = hashes_by_name(files)
+        names = clip_names(name, hashes, self.preprocessing)
+        self.name, self.fidelity_key, self.alignment_key, self.alignment_scale = names
+        self.identity = {
+            "class": "transformers.CLIPModel",
+            "files": hashes,
+            "preprocessing": self.preprocessing.as_dict(),
+            "layer": "image_embeds, projected, not normalised",
+            "dtype": "float32",
+        }
+        self._texts: dict[str, Tensor] = {}
+
+    @torch.inference_mode()
+    def image_features(self, pixels: Pixels) -> Features:
+        """See the class. `pixels` may have any size; they are resized as the model's own processor does."""
+        batches = [
+            pooled(self.model.get_image_features(pixel_values=self.preprocessing(batch.to(self.device)))).cpu()
+            for batch in pixels.split(self.batch_size)
+        ]
+        return torch.cat(batches).clone()
+
+    def text_features(self, captions: Sequence[str]) -> Features:
+        """Captions longer than the model's positions are cut before the end-of-text token, which is always kept:
+        CLIP reads its vector there, so cutting it off gives all long captions the same features."""
+        missing = [caption for caption in dict.fromkeys(captions) if caption not in self._texts]
+        for start in range(0, len(missing), self.batch_size):
+            some = missing[start : start + self.batch_size]
+            self._texts.update(zip(some, self._encode(some), strict=True))
+        return torch.stack([self._texts[caption] for caption in captions])
+
+    def truncated_share(self, captions: Sequence[str]) -> float:
+        lengths = [len(ids) for ids in self.tokenizer(list(captions), truncation=False)["input_ids"]]
+        return sum(length > self.max_tokens for length in lengths) / max(len(lengths), 1)
+
+    @torch.inference_mode()
+    def _encode(self, captions: list[str]) -> Features:
+        tokens = self.tokenizer(
+            captions, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+        ).to(self.device)
+        output = self.model.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"])
+        return pooled(output).cpu().clone()
+
+
+def pooled(output: Any) -> Tensor:
+    """The projected features: transformers 5 wraps them in an output object, transformers 4 returned the tensor."""
+    return getattr(output, "pooler_output", output)
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """Every file that transformers makes the model and its tokenizer from; the preprocessing is read by us."""
+    if not folder.is_dir():
+        raise absent_error("judge folder", folder, "clip-vit-large-patch14")
+    safe = any(folder.glob("model.safetensors*"))
+    if not safe and not (folder / PICKLED).is_file():
+        raise UserError(f"judge folder {folder} holds none of model.safetensors, {PICKLED}")
+    refuse_redirection(folder)
+    weights = weights_files(folder) if safe else [folder / PICKLED]
+    return [folder / "config.json", *weights, *tokenizer_files(folder)]
