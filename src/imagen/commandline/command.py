@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from imagen.checks.names import as_name, printable, printable_lines
 from imagen.commandline.interruption import Interrupted, interruptible
+from imagen.commandline.roles import of_one_role
 from imagen.files import user_path
 from imagen.places import ROOT
 
@@ -38,7 +39,8 @@ def command(
             prepare_environment()
             # Hydra's grammar reads `true` as a boolean, which cannot be the choice of a group.
             sys.argv = [
-                "traceback=true" if argument.lower() == "debug=true" else _at_home(argument) for argument in sys.argv
+                "traceback=true" if argument.lower() == "debug=true" else of_one_role(_at_home(argument))
+                for argument in sys.argv
             ]
             # Hydra's parser takes a flag behind an override for the end of the overrides.
             sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multi", "--multirun"))

@@ -9,10 +9,11 @@ from imagen.cascade import SamplingSettings
 from imagen.checks.arguments import described, fits
 from imagen.errors import UserError
 from imagen.instantiation import instantiate, resolved
+from imagen.sampling.command import ROLES
 
 
 def configured_settings(
-    config: DictConfig, roles: Sequence[str], weights: Sequence[float], left_out: Sequence[str] = ()
+    config: DictConfig, roles: Sequence[str], weights: Sequence[float], stopped: bool = False
 ) -> list[SamplingSettings]:
     """The settings of each stage.
 
@@ -20,14 +21,14 @@ def configured_settings(
         config: with sampler, sr_sampler, thresholding, guidance_rule, cascade.aug_level and sampling.
         roles: names of the stages, in order.
         weights: guidance weight of each stage, where `config.sampling` gives it no other.
-        left_out: names of trained stages that are not sampled; what is said of them is not used.
+        stopped: whether stages may be left out behind these; what is said of them is not used then.
 
     Raises:
         UserError: for a role that no stage has, a setting that does not exist, and a value out of range.
     """
     own = own_settings(config)
     for role in own:
-        if own[role] and role not in (*roles, *left_out):
+        if own[role] and role not in (*roles, *(ROLES if stopped else ())):
             raise UserError(
                 f"sampling.{role}.{next(iter(own[role]))}: no stage {role!r} here; choose one of {', '.join(roles)}"
             )

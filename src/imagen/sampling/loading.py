@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from imagen.checks.names import printable
-from imagen.commandline.command import ROOT
 from imagen.errors import UserError
 from imagen.files import user_path
-from imagen.runs.folder import find_stages
+from imagen.places import ROOT
+from imagen.runs.find import find_stages
 from imagen.runs.weights import load_weights
 from imagen.sampling.command import ROLES
 from imagen.stages.export import CARD, CONFIG, WEIGHTS, TrainedStage

@@ -14,7 +14,8 @@ from imagen.devices import choose_device, uses_autocast
 from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.instantiation import instantiate
-from imagen.runs.weights import AVERAGED, saved_sections
+from imagen.runs.saved_config import saved_sections
+from imagen.runs.weights import AVERAGED
 from imagen.sampling.command import text_overrides
 from imagen.sampling.configured import listed
 from imagen.sampling.loading import load_stages, newest_stages

@@ -15,8 +15,8 @@ from imagen.data.pixels import to_uint8
 from imagen.devices import choose_device, uses_autocast
 from imagen.diffusion.conditioning import OtherSizeImages
 from imagen.errors import UserError
-from imagen.evaluation.arrays import fingerprint
 from imagen.evaluation.prompts.prompt_set import list_prompts
+from imagen.files import fingerprint, user_path
 from imagen.progress import counting
 from imagen.runs.weights import AVERAGED
 from imagen.sampling.counting import counted
@@ -109,9 +109,9 @@ class TextToImage:
             folders = [folder for place in stages for folder in stage_folders(place, revision, download)]
         else:
             runs = root() / "runs" if runs is None else runs
-            folders = newest_stages(Path(runs).expanduser(), root() / "assets" / "cascade")
+            folders = newest_stages(user_path(runs), root() / "assets" / "cascade")
         cascade = Cascade(load_stages(folders, weights, chosen, stop_at))
-        source = text_of_stages(folders[0], cascade.stages[0].description, text)
+        source = text if text is not None else _interim_text
         return cls(cascade, source, device=chosen, autocast=autocast, batch_size=batch_size, weights=weights)
 
     @property
@@ -185,9 +185,13 @@ class TextToImage:
         return dict(zip(self.roles, made, strict=True)) if all_stages else made[-1]
 
     def text_for(
-        self, prompts: Sequence[str] | str | None, embeddings: TextEmbeddings | None, count: int
+        self,
+        prompts: Sequence[str] | str | None,
+        embeddings: TextEmbeddings | None,
+        count: int,
+        name: str = "embeddings",
     ) -> PromptsOrEmbeddings:
-        """One entry for each picture: every prompt or embedded caption `count` times.
+        """One entry for each picture: every prompt or embedded caption `count` times. `name`: of the embeddings.
 
         Raises:
             UserError: unless exactly what the stages read is given.
@@ -204,13 +208,13 @@ class TextToImage:
         if (prompts is None) == (embeddings is None):
             raise UserError('give either prompts, such as ["a red circle"], or embeddings')
         if embeddings is not None:
-            self.check_embeddings(embeddings)
+            self._check_embeddings(embeddings, name)
             return embeddings.select([row for row in range(len(embeddings)) for _ in range(count)])
         texts = list_prompts([prompts] if isinstance(prompts, str) else list(prompts or ())).texts
         return [text for text in texts for _ in range(count)]
 
-    def check_embeddings(self, embeddings: TextEmbeddings, name: str = "embeddings") -> None:
-        """Raises UserError unless they are finite and as wide as the stages read them; `name` says what they are."""
+    def _check_embeddings(self, embeddings: TextEmbeddings, name: str) -> None:
+        """Raises UserError unless they are finite and as wide as the stages read them."""
         if not isinstance(embeddings, TextEmbeddings):
             raise UserError(f"{name}: TextEmbeddings(values, lengths) are expected, found {type(embeddings).__name__}")
         if len(embeddings) == 0:
@@ -307,3 +311,10 @@ class TextToImage:
 def as_pictures(images: Images) -> list[Image.Image]:
     """Tensors in [-1, 1] as PIL images."""
     return [Image.fromarray(picture) for picture in to_uint8(images)]
+
+
+def _interim_text():
+    from omegaconf import OmegaConf
+    from imagen.instantiation import instantiate
+    c = OmegaConf.create({"paths": {"assets": str(root() / "assets"), "cache": "/tmp"}, "text": OmegaConf.load(root() / "conf/text/shapes_t5.yaml")})
+    return instantiate(c.text, mode="online", encoder={"batch_size": 1})

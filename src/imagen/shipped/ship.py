@@ -8,7 +8,7 @@ import torch
 from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.files import user_path
 from imagen.places import ROOT
-from imagen.runs.weights import saved_sections
+from imagen.runs.saved_config import saved_sections
 from imagen.sampling.command import sampling_command
 from imagen.stages.export import default_card, export_stage, load_stage
 
