@@ -58,7 +58,13 @@ class SamplingSettings:
         plain = {field.name: configuration_of(getattr(self, field.name)) for field in fields(self)}
         rule = plain.pop("guidance")
         weight = rule.pop("weight", None)
-        return plain | {"guidance_rule": rule, "guidance_weight": weight if weight is None else float(weight)}
+        return {
+            "guidance_weight": None if weight is None else float(weight),
+            "sampler": plain.pop("sampler"),
+            "thresholding": plain.pop("thresholding"),
+            "guidance_rule": rule,
+            **plain,
+        }
 
 
 @dataclass(frozen=True)

@@ -294,18 +294,17 @@ class TextToImage:
         return [self._describe(stage, one, seed) for stage, one in zip(self.stages, settings, strict=False)]
 
     def _describe(self, stage: StageDescription, settings: SamplingSettings, seed: int) -> dict[str, Any]:
-        facts = {
+        described = settings.describe()
+        aug_level = described.pop("aug_level")
+        return {
             "stage_sha256": fingerprint(stage.identity),
             "weights_sha256": stage.weights_sha256,  # part of it, for the reader
             "weights": self.weights,
             "seed": seed,
+            **described,
             "autocast": self.autocast,
             "device": self.device.type,
-            **settings.describe(),
-        }
-        if stage.low_resolution is None:
-            del facts["aug_level"]  # a base stage ignores it
-        return facts
+        } | ({} if stage.low_resolution is None else {"aug_level": aug_level})  # a base stage ignores it
 
 
 def as_pictures(images: Images) -> list[Image.Image]:
