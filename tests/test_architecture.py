@@ -1,6 +1,7 @@
 """What may import what, read from the sources: every import counts, also one inside a function."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -41,6 +42,24 @@ ORDER = (
     "app",
 )
 """A part of the package imports only from the parts before it, and from itself."""
+
+WITHIN_EVALUATION = (
+    "statistics",
+    "prompts",
+    "judges",
+    "sweep",
+    "results",
+    "report",
+    "compare",
+    "ablation",
+    "rating",
+    "evaluation",
+    "begun",
+)
+"""The same for the rooms of `evaluation`."""
+
+MOST_MODULES = 12
+"""In one folder: more are a drawer."""
 
 FRAMEWORKS = {"lightning", "pytorch_lightning", "hydra", "omegaconf", "transformers", "datasets", "torchmetrics"}
 FILES = {"io", "json", "os", "pathlib", "pickle", "safetensors", "shutil", "tempfile", "yaml"}
@@ -134,6 +153,23 @@ def test_imports_point_one_way():
         if module.startswith("imagen.") and ORDER.index(part_of(module)) > ORDER.index(part_of(name_of(path)))
     ]
     assert backwards == []
+
+
+def test_imports_within_evaluation_point_one_way():
+    inside = "imagen.evaluation."
+    backwards = [
+        f"{name_of(path)} imports {module}"
+        for path in MODULES
+        for module in imports(path)
+        if name_of(path).startswith(inside) and module.startswith(inside)
+        if WITHIN_EVALUATION.index(module.split(".")[2]) > WITHIN_EVALUATION.index(name_of(path).split(".")[2])
+    ]
+    assert backwards == []
+
+
+def test_no_folder_is_a_drawer():
+    folders = Counter(path.parent for path in MODULES if path.name != "__init__.py")
+    assert [f"{folder.name}: {count}" for folder, count in folders.items() if count > MOST_MODULES] == []
 
 
 def test_the_mathematics_and_the_networks_know_no_framework_and_no_files():
