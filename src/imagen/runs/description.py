@@ -5,15 +5,21 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.stages.export import StageDescription
+from imagen.text.record import record_of
 
 
 def describe(
     config: DictConfig, step: int, images_seen: int, text: dict | None, init_from: str | None
 ) -> StageDescription:
-    """What the export says of a stage trained under `config`: what it is. How it came to be, the caller knows: `config`
-    may be another one than that of its first steps.
+    """The description of a stage trained under `config`. Its history is the caller's to give, since a run may resume
+    under a configuration other than that of its first steps.
 
-    `init_from`: sha256 of the weights that the run started from, None for random ones.
+    Args:
+        config: with the sections `stage` and `text`.
+        step: optimizer steps taken.
+        images_seen: by the run.
+        text: fingerprint of the text source.
+        init_from: sha256 of the weights that the run started from; None for random ones.
     """
     stage: dict[str, Any] = OmegaConf.to_container(config.stage, resolve=True)
     conditioner = stage["conditioner"]
@@ -28,4 +34,5 @@ def describe(
         step=step,
         images_seen=images_seen,
         init_from=init_from,
+        text_source=record_of(OmegaConf.to_container(config.text, resolve=True)),
     )

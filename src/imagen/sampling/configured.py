@@ -40,16 +40,15 @@ def own_settings(config: DictConfig) -> dict[str, dict[str, Any]]:
     by_role = resolved(config.sampling)
     for role, settings in by_role.items():
         if not isinstance(settings, Mapping):
-            raise UserError(f"sampling.{role}={settings!r:.80}: give one setting, such as sampling.{role}.aug_level=0.2")
+            raise UserError(
+                f"sampling.{role}={settings!r:.80}: give one setting, such as sampling.{role}.aug_level=0.2"
+            )
     return {
-        role: {key: value for key, value in settings.items() if value is not None}
-        for role, settings in by_role.items()
+        role: {key: value for key, value in settings.items() if value is not None} for role, settings in by_role.items()
     }
 
 
-def _settings(
-    config: DictConfig, role: str, index: int, weight: float, own: Mapping[str, Any]
-) -> SamplingSettings:
+def _settings(config: DictConfig, role: str, index: int, weight: float, own: Mapping[str, Any]) -> SamplingSettings:
     """The settings of stage number `index`: what the configuration says for all stages, with its `own`."""
     places = {
         "sampler": "sr_sampler" if index else "sampler",

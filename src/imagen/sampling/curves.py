@@ -15,7 +15,7 @@ from imagen.data.pixels import to_uint8
 from imagen.errors import UserError
 from imagen.evaluation.sweep.plan import Curve, Plan, check_weights
 from imagen.evaluation.sweep.shared_stages import SharedStages
-from imagen.files import fingerprint, user_path
+from imagen.files import user_path
 from imagen.instantiation import resolved
 from imagen.sampling.configured import configured_settings, listed, merged, own_settings
 from imagen.sampling.opening import open_model
@@ -149,4 +149,5 @@ def _model(config: DictConfig, models: dict[str, TextToImage]) -> TextToImage:
     key = json.dumps(places, sort_keys=True)
     if key not in models:
         models[key] = open_model(config)
+        _ = models[key].text  # refused now where its encoder is not on this machine
     return models[key]

@@ -74,16 +74,16 @@ def stage_folders(place: str | Path, revision: str | None = None, download: bool
 def _from_the_hub(name: str, revision: str | None, download: bool) -> Path:
     """The files of exported stages in a repository of the hub, and nothing else of it."""
     if not ON_THE_HUB.fullmatch(name):
-        raise UserError(f"{printable(name)}: no such folder; give the folder of an exported stage, or OWNER/NAME on the hub")
+        raise UserError(
+            f"{printable(name)}: no such folder; give the folder of an exported stage, or OWNER/NAME on the hub"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     wanted = [f"{stage}{file}" for stage in ("", *(f"{role}/" for role in ROLES)) for file in (CONFIG, WEIGHTS, CARD)]
     at = f"{name}@{revision}" if revision else name
     try:
-        return Path(
-            snapshot_download(name, revision=revision, local_files_only=not download, allow_patterns=wanted)
-        )
+        return Path(snapshot_download(name, revision=revision, local_files_only=not download, allow_patterns=wanted))
     except HFValidationError as error:
         raise UserError(f"{at}: {' '.join(str(error).split())}; give OWNER/NAME on the hub") from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:

@@ -12,8 +12,8 @@ from imagen.evaluation.report.strips import Strip, draw_strips, load_strips, mid
 from imagen.evaluation.sweep.plan import check_weights
 from imagen.files import user_path
 from imagen.locks import hold
-from imagen.sampling.curves import CascadeCurve
 from imagen.sampling.configured import listed
+from imagen.sampling.curves import CascadeCurve
 
 
 def write_strips(config: DictConfig, curves: Mapping[str, CascadeCurve], texts: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from imagen.runs.weights import AVERAGED
 from imagen.sampling.counting import counted
 from imagen.sampling.loading import load_stages, newest_stages, root, stage_folders
 from imagen.sampling.settings import settings_by_role
+from imagen.sampling.text_source import open_text
 from imagen.stages.export import StageDescription
 from imagen.tensors import Images
 from imagen.text.embeddings import TextEmbeddings
@@ -111,7 +112,13 @@ class TextToImage:
             runs = root() / "runs" if runs is None else runs
             folders = newest_stages(user_path(runs), root() / "assets" / "cascade")
         cascade = Cascade(load_stages(folders, weights, chosen, stop_at))
-        source = text if text is not None else _interim_text
+        described = [stage.description for stage in cascade.stages]
+        if text is not None and text.fingerprint != described[0].text:
+            raise UserError(
+                f"text: a source with the fingerprint {text.fingerprint}, the stages were trained on {described[0].text}; "
+                "leave text out, since stages know theirs"
+            )
+        source = partial(open_text, {}, folders, described) if text is None else text
         return cls(cascade, source, device=chosen, autocast=autocast, batch_size=batch_size, weights=weights)
 
     @property
@@ -310,10 +317,3 @@ class TextToImage:
 def as_pictures(images: Images) -> list[Image.Image]:
     """Tensors in [-1, 1] as PIL images."""
     return [Image.fromarray(picture) for picture in to_uint8(images)]
-
-
-def _interim_text():
-    from omegaconf import OmegaConf
-    from imagen.instantiation import instantiate
-    c = OmegaConf.create({"paths": {"assets": str(root() / "assets"), "cache": "/tmp"}, "text": OmegaConf.load(root() / "conf/text/shapes_t5.yaml")})
-    return instantiate(c.text, mode="online", encoder={"batch_size": 1})

@@ -22,12 +22,21 @@ from imagen.errors import UserError
 from imagen.files import publish, sha256_of_file, write_json, write_text
 from imagen.instantiation import instantiate_stage_part
 from imagen.stages.model import StageModel
+from imagen.text.record import name_of
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 had no `text_source`."""
+
 MAX_RESOLUTION = 1 << 14
 ORIGIN = ("step", "images_seen", "init_from", "format_version")
 """What a description says of the training; its other fields, also those to come, decide the pictures."""
+
+OUTSIDE_IDENTITY = (*ORIGIN, "text_source")
+"""`text_source` says where the text encoder is; which one it is, its fingerprint in `text` decides. As a part of the
+identity it would make another stage of one whose encoder was moved, and of every stage exported before the field
+existed, and evaluations of them would be measured again."""
 
 Part = TypeVar("Part")
 
@@ -37,7 +46,8 @@ class StageDescription:
     """Everything about a trained stage but its weights; plain JSON.
 
     `denoiser`, `schedule` and `augmentation` are configurations; a base stage has no `augmentation` and no
-    `low_resolution`. `text` is the fingerprint of the text source that the stage was trained on. `images_seen` are
+    `low_resolution`. `text` is the fingerprint of the text source that the stage was trained on, `text_source` the
+    configuration that builds it again (`imagen.text.record`), None in exports of format version 1. `images_seen` counts
     those of the last run; `init_from` is the sha256 of the weights that it started from, None for random ones.
     """
 
@@ -52,12 +62,13 @@ class StageDescription:
     images_seen: int
     weights_sha256: str = ""
     init_from: str | None = None
+    text_source: dict[str, Any] | None = None
     format_version: int = FORMAT_VERSION
 
     @property
     def identity(self) -> dict[str, Any]:
         """Plain values: all of a stage that its pictures depend on, and not how it came to be."""
-        return {name: value for name, value in asdict(self).items() if name not in ORIGIN}
+        return {name: value for name, value in asdict(self).items() if name not in OUTSIDE_IDENTITY}
 
 
 @dataclass(frozen=True)
@@ -102,10 +113,10 @@ def read_description(folder: Path) -> StageDescription:
         fields = read_json(path, way_out, max_bytes=1 << 20)
     except FileNotFoundError:
         raise UserError(f"{folder}: no exported stage ({CONFIG} is missing); train one with python train.py") from None
-    found = fields.get("format_version") if isinstance(fields, dict) else FORMAT_VERSION
-    if found != FORMAT_VERSION:
-        wanted = f"this version reads {FORMAT_VERSION}: update the project"
-        raise UserError(f"{path}: format_version {found!r:.60}, {wanted}")
+    version = fields.get("format_version") if isinstance(fields, dict) else FORMAT_VERSION
+    if version not in READABLE_VERSIONS:
+        readable = f"this version reads {' and '.join(map(str, READABLE_VERSIONS))}: update the project"
+        raise UserError(f"{path}: format_version {version!r:.60}, {readable}")
     description = checked_record(StageDescription, fields, str(path), way_out)
     checked_name(description.name, f"{path}: name")
     for name in ("resolution", "low_resolution"):
@@ -190,11 +201,14 @@ def default_card(description: StageDescription, command: str = "") -> str:
         if description.low_resolution
         else f"text → {description.resolution} × {description.resolution} images"
     )
-    encoder = json.dumps(description.text)
+    fingerprint = json.dumps(description.text)
+    encoder = f"`{fingerprint}`"
+    if description.text_source is not None:
+        encoder = f"`{name_of(description.text_source)}`, fingerprint {encoder}"
     start = f" after the stage with weights `{description.init_from[:12]}…`" if description.init_from else ""
     return (
         f"# Imagen stage `{description.name}`\n\n"
         f"{task}; {description.step} optimizer steps, {description.images_seen} images seen{start}; averaged weights"
         ".\n\n"
-        f"- Text encoder: `{encoder}`\n- Network: `{description.denoiser['network']['_target_']}`\n"
+        f"- Text encoder: {encoder}\n- Network: `{description.denoiser['network']['_target_']}`\n"
     ) + (f"- Sample, where `sample.py` is: `{command}`\n" if command else "")

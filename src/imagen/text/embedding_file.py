@@ -33,7 +33,9 @@ def read_embeddings(path: str | Path) -> TextEmbeddings:
     try:
         _, tensors = read_tensors(path)
     except OSError as error:
-        raise UserError(f"embeddings file {path} cannot be read: {error.strerror or error}; give another file") from None
+        raise UserError(
+            f"embeddings file {path} cannot be read: {error.strerror or error}; give another file"
+        ) from None
     except SafetensorError as error:
         raise UserError(f"embeddings file {path} is not a whole safetensors file ({error}); write it again") from None
     for name in (VALUES, LENGTHS):
