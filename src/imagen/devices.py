@@ -28,8 +28,8 @@ def has_fast_bfloat16(device_type: str) -> bool:
 
 
 def uses_autocast(precision: str, device: torch.device, key: str = "precision") -> bool:
-    """Whether networks run in bfloat16 on `device`. `precision`: 32-true, bf16-mixed, or auto, which is bf16-mixed where
-    the hardware has it.
+    """Whether networks run in bfloat16 on `device`. `precision` is 32-true, bf16-mixed, or auto: bf16-mixed where the
+    hardware has it.
 
     Raises:
         UserError: for another precision; `key` is what the user calls the setting.

@@ -111,8 +111,8 @@ def configuration_of(thing: Any) -> Any:
     values = {field.name: getattr(thing, field.name) for field in fields(thing)} if is_dataclass(thing) else None
     if values is None or not vars(thing).keys() <= values.keys():
         raise UserError(
-            f"{kind.__module__}.{kind.__qualname__} cannot be described, so its pictures could not be told from others: "
-            "make the class a dataclass, with all that it depends on as fields"
+            f"{kind.__module__}.{kind.__qualname__} cannot be described: make the class a dataclass, with all that its "
+            "results depend on as fields"
         )
     return {"_target_": f"{kind.__module__}.{kind.__qualname__}"} | {
         name: configuration_of(value) for name, value in values.items()

@@ -11,10 +11,12 @@ from omegaconf import OmegaConf
 from small_stages import export_readers_of_shapes_t5
 
 import imagen.cascade
+from imagen.data.pixels import to_uint8
 from imagen.errors import UserError
 from imagen.evaluation.sweep.shared_stages import SharedStages
+from imagen.sampling.configured import configured_settings
 from imagen.sampling.curves import changed, make_plan
-from imagen.sampling.text_to_image import open_studio, settings_for
+from imagen.sampling.opening import open_model
 
 FAST = ["sampler.num_steps=2", "sr_sampler.num_steps=2", "cascade.device=cpu"]
 CAPTIONS = ["a red circle above a blue square on a white background", "a green ring on a black background"]
@@ -67,8 +69,8 @@ def test_shared_base_samples_give_the_pictures_of_the_whole_cascade(compose_eval
     plan = make_plan(config)
     found = [pictures(plan, "aug 0.2", 5) for _ in range(times)][-1]
     whole = compose_evaluation("cascade.aug_level=0.2")
-    settings = settings_for(whole, 2, [2.0, 5.0])
-    assert np.array_equal(found, open_studio(whole).pictures(CAPTIONS, [3, 8], settings)[-1])
+    settings = configured_settings(whole, ["base", "sr1"], [2.0, 5.0])
+    assert np.array_equal(found, to_uint8(open_model(whole).sample(CAPTIONS, [3, 8], settings, 0)[-1]))
 
 
 def test_a_sweep_of_the_base_stage_shares_nothing_and_leaves_no_pictures_of_it(compose_evaluation, sampled, tmp_path):

@@ -23,8 +23,8 @@ AVERAGE, MOVED = "ema.module.", "denoiser."
 
 
 def read_checkpoint(checkpoint: Path, averaged: bool) -> tuple[StageDescription, Denoiser]:
-    """The stage in a checkpoint of a run, with its averaged or raw weights. The description's `weights_sha256` is that of
-    the whole checkpoint.
+    """The stage in a checkpoint of a run, with its averaged or raw weights. The `weights_sha256` of the description is
+    that of the whole checkpoint.
 
     Both files may be a stranger's: only what sampling needs is built, through the gates for what comes with weights.
 

@@ -95,8 +95,8 @@ class CascadeCurve:
         moved = self._moved()
         if not any(moved):
             raise UserError(
-                f"guidance.weight_of={self.weight_of}: the sweep moves no stage of {', '.join(self.model.roles)}; choose "
-                "the other one, or leave sampling.<role>.guidance_weight out, which fixes the weight of a stage"
+                f"guidance.weight_of={self.weight_of}: of the stages {', '.join(self.model.roles)} the sweep moves none; "
+                "choose the other one, or leave out sampling.<role>.guidance_weight, which fixes the weight of a stage"
             )
         fixed = [float(self.config["sr_guidance" if i else "base_guidance"]) for i in range(len(moved))]
         weights = [guidance_weight if moves else weight for moves, weight in zip(moved, fixed, strict=True)]

@@ -1,4 +1,4 @@
-"""Which trained stages to sample from: the newest ones, folders, or a repository of the model hub; and their weights."""
+"""Which trained stages to sample from (the newest, folders, or a repository of the model hub), and their weights."""
 
 import os
 import re
@@ -36,8 +36,8 @@ def newest_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> 
     """
     if not shipped.is_dir() and not any(runs.glob(f"*/*/export/{CONFIG}")):
         raise UserError(
-            f"no finished stages below {runs}, and no shipped ones: {shipped} is missing, which comes with a checkout of "
-            "the project and not with an installed package; give the folders of exported stages"
+            f"no finished stages below {runs}, and no shipped ones: {shipped} is missing. It comes with a checkout of the "
+            "project, not with an installed package; give the folders of exported stages"
         )
     folders = find_stages(runs, shipped, names)
     if not folders:
@@ -46,10 +46,11 @@ def newest_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> 
 
 
 def stage_folders(place: str | Path, revision: str | None = None, download: bool = False) -> list[Path]:
-    """The stages in one place, smallest first: an exported stage itself, a checkpoint of a run (*.ckpt), a folder with a
-    sub-folder for each stage (base, sr1, sr2), or a repository of the model hub that holds one of these.
+    """The stages in one place, smallest first.
 
     Args:
+        place: an exported stage, a checkpoint of a run (*.ckpt), a folder with a sub-folder for each stage (base, sr1,
+            sr2), or OWNER/NAME of such a folder on the model hub.
         revision: of a repository: a branch, a tag or a commit.
         download: whether the hub's client may open connections; else the repository must be in its cache.
 

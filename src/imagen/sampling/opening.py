@@ -19,8 +19,9 @@ from imagen.sampling.text_to_image import TextToImage
 
 
 def open_model(config: DictConfig) -> TextToImage:
-    """Find, load and check the stages that `config.cascade` names, and say which they are. Their text source is built at
-    the first prompt (`TextToImage.text`).
+    """Find, load and check the stages that `config.cascade` names, and say which they are.
+
+    Their text source is built when it is first asked for (`TextToImage.text`).
 
     Raises:
         UserError: for stages that are missing, damaged or do not fit together.

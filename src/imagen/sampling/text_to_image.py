@@ -11,11 +11,11 @@ from PIL import Image
 
 from imagen.cascade import Cascade, SamplingSettings
 from imagen.checks.arguments import Count, described, fits
+from imagen.checks.captions import checked_prompt
 from imagen.data.pixels import to_uint8
 from imagen.devices import choose_device, uses_autocast
 from imagen.diffusion.conditioning import OtherSizeImages
 from imagen.errors import UserError
-from imagen.evaluation.prompts.prompt_set import list_prompts
 from imagen.files import fingerprint, user_path
 from imagen.progress import counting
 from imagen.runs.weights import AVERAGED
@@ -115,8 +115,8 @@ class TextToImage:
         described = [stage.description for stage in cascade.stages]
         if text is not None and text.fingerprint != described[0].text:
             raise UserError(
-                f"text: a source with the fingerprint {text.fingerprint}, the stages were trained on {described[0].text}; "
-                "leave text out, since stages know theirs"
+                f"text has the fingerprint {text.fingerprint}, the stages were trained on {described[0].text}; leave it "
+                "out, since stages know theirs"
             )
         source = partial(open_text, {}, folders, described) if text is None else text
         return cls(cascade, source, device=chosen, autocast=autocast, batch_size=batch_size, weights=weights)
@@ -208,8 +208,8 @@ class TextToImage:
         if not self.reads_text:
             if prompts is not None or embeddings is not None:
                 raise UserError(
-                    "these stages were trained without text (text=none): leave out the prompt, and say how many pictures "
-                    "with count=16"
+                    "these stages were trained without text (text=none): leave the prompt out, and give the number of "
+                    "pictures as count=16"
                 )
             return TextEmbeddings.null(count, self._text_features())
         if (prompts is None) == (embeddings is None):
@@ -217,7 +217,10 @@ class TextToImage:
         if embeddings is not None:
             self._check_embeddings(embeddings, name)
             return embeddings.select([row for row in range(len(embeddings)) for _ in range(count)])
-        texts = list_prompts([prompts] if isinstance(prompts, str) else list(prompts or ())).texts
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts or ())
+        if not prompts:
+            raise UserError("prompts=[]: there are none; give at least one")
+        texts = [checked_prompt(prompt, f"prompt {i}") for i, prompt in enumerate(prompts, start=1)]
         return [text for text in texts for _ in range(count)]
 
     def _check_embeddings(self, embeddings: TextEmbeddings, name: str) -> None:
