@@ -52,7 +52,7 @@ def gigaflops(network: nn.Module, resolution: int, text_features: int, tokens: i
 
 
 def row(preset: str) -> str:
-    """One line of the table in docs/networks.md."""
+    """One line of the table in docs/reference/networks.md."""
     network, resolution = build(preset), RESOLUTIONS[preset]
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     flops = gigaflops(network, resolution, T5_XXL if preset in PAPER else SMALL_TEXT)
