@@ -93,7 +93,9 @@ def test_the_configuration_of_every_command_composes(page, call):
 
 
 def files_named(page: Path) -> list[str]:
-    return re.findall(r"\b((?:tests|conf|benchmarks|assets|src|notebooks)/[\w/.-]*\w)`", page.read_text(encoding="utf-8"))
+    return re.findall(
+        r"\b((?:tests|conf|benchmarks|assets|src|notebooks)/[\w/.-]*\w)`", page.read_text(encoding="utf-8")
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

@@ -100,9 +100,9 @@ def _order(config: DictConfig, model: TextToImage, prompts: list[str] | None) ->
     if prompts is None and model.reads_text:
         raise UserError('give either prompt="...", prompts_file=FILE or embeddings=FILE')
     text = model.text_for(prompts, None, count)
-    _ = model.text  # refused now where its encoder is not on this machine
     if prompts is None:
         return Order(text, [""], [{"prompt": None}], count)
+    _ = model.text  # refused now where its encoder is not on this machine
     return Order(text, prompts, [{"prompt": prompt} for prompt in prompts], count)
 
 

@@ -63,7 +63,7 @@ def _settings(config: DictConfig, role: str, index: int, weight: float, own: Map
             raise UserError(f"sampling.{role}.{key}={values[key]!r:.80} must be {described(float)}")
 
     def built(key: str, **arguments: Any) -> Any:
-        return _built(values[key], f"sampling.{role}.{key}" if key in own else places[key], **arguments)
+        return _built(values[key], key, f"sampling.{role}.{key}" if key in own else places[key], **arguments)
 
     return SamplingSettings(
         sampler=built("sampler"),
@@ -73,10 +73,9 @@ def _settings(config: DictConfig, role: str, index: int, weight: float, own: Map
     )
 
 
-def _built(node: Any, place: str, **arguments: Any) -> Any:
-    """The object that `node`, at `place` in the configuration, describes."""
+def _built(node: Any, group: str, place: str, **arguments: Any) -> Any:
+    """The object that `node`, at `place` in the configuration, describes. `group`: of the choices there are."""
     if not isinstance(node, Mapping) or "_target_" not in node:
-        group = place.rsplit(".", 1)[-1]
         raise UserError(
             f"{place}={node!r:.80} is not an object; in a file, choose one in its defaults: /{group}@{place}: ..."
         )

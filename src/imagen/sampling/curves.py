@@ -95,7 +95,7 @@ class CascadeCurve:
         moved = self._moved()
         if not any(moved):
             raise UserError(
-                f"guidance.weight_of={self.weight_of}: of the stages {', '.join(self.model.roles)} the sweep moves none; "
+                f"guidance.weight_of={self.weight_of}: of {', '.join(self.model.roles)} the sweep moves no stage; "
                 "choose the other one, or leave out sampling.<role>.guidance_weight, which fixes the weight of a stage"
             )
         fixed = [float(self.config["sr_guidance" if i else "base_guidance"]) for i in range(len(moved))]

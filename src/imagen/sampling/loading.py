@@ -36,8 +36,8 @@ def newest_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> 
     """
     if not shipped.is_dir() and not any(runs.glob(f"*/*/export/{CONFIG}")):
         raise UserError(
-            f"no finished stages below {runs}, and no shipped ones: {shipped} is missing. It comes with a checkout of the "
-            "project, not with an installed package; give the folders of exported stages"
+            f"no finished stages below {runs}, and no shipped ones: {shipped} is missing. It comes with a checkout of "
+            "the project, not with an installed package; give the folders of exported stages"
         )
     folders = find_stages(runs, shipped, names)
     if not folders:

@@ -40,7 +40,7 @@ def settings_by_role(
         guidance: a `Guidance`, such as ClassifierFreeGuidance(3, rescale=0.7).
         guidance_weight: in the place of the weight that `guidance` has; 1 is off. A sequence gives them in the order of
             the stages, and its last one serves all stages after it.
-        aug_level: noise on the smaller image, in [0, 1].
+        aug_level: noise on the smaller image of a super-resolution stage, in [0, 1].
 
     Raises:
         UserError: for a role that is not in the cascade, and for values that are out of range or of another type.
@@ -50,13 +50,13 @@ def settings_by_role(
     rules = _each(guidance, roles, None, "guidance")
     weights = _each(_by_position(guidance_weight, roles), roles, None, "guidance_weight")
     thresholdings = _each(thresholding, roles, THRESHOLDING, "thresholding")
-    aug_levels = _each(aug_level, roles, AUG_LEVEL, "aug_level")
+    aug_levels = [0.0, *_each(aug_level, roles[1:], AUG_LEVEL, "aug_level")]  # the base stage enlarges nothing
     return [
         SamplingSettings(
             sampler=_sampler(samplers[i], steps_of[i]),
             guidance=_guidance(rules[i], weights[i], GUIDANCE_WEIGHTS[min(i, 1)]),
             thresholding=_called(thresholdings[i], "thresholding"),
-            aug_level=float(_number(aug_levels[i], "aug_level")),
+            aug_level=_number(aug_levels[i], "aug_level"),
         )
         for i in range(len(roles))
     ]
@@ -95,7 +95,7 @@ def _guidance(rule: Any, weight: Any, default: float) -> Guidance:
     """`rule` with `weight`; without a rule classifier-free guidance, whose weight is `default` unless given."""
     if weight is None:
         return replace(GUIDANCE, weight=default) if rule is None else _called(rule, "guidance")
-    weight = float(_number(weight, "guidance_weight"))
+    weight = _number(weight, "guidance_weight")
     if rule is None:
         return replace(GUIDANCE, weight=weight)
     if not is_dataclass(rule) or not hasattr(rule, "weight"):
@@ -106,7 +106,7 @@ def _guidance(rule: Any, weight: Any, default: float) -> Guidance:
 def _number(value: Any, name: str) -> float:
     if not fits(value, float):
         raise UserError(f"{name}={value!r:.80} must be {described(float)}")
-    return value
+    return float(value)
 
 
 def _called(value: Any, name: str) -> Any:

@@ -115,8 +115,8 @@ class TextToImage:
         described = [stage.description for stage in cascade.stages]
         if text is not None and text.fingerprint != described[0].text:
             raise UserError(
-                f"text has the fingerprint {text.fingerprint}, the stages were trained on {described[0].text}; leave it "
-                "out, since stages know theirs"
+                f"text has the fingerprint {text.fingerprint}, the stages were trained on {described[0].text}; leave "
+                "it out, since stages know theirs"
             )
         source = partial(open_text, {}, folders, described) if text is None else text
         return cls(cascade, source, device=chosen, autocast=autocast, batch_size=batch_size, weights=weights)
