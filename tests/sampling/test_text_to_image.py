@@ -59,8 +59,8 @@ def test_pictures_are_those_of_sample_py_for_the_same_seed_and_settings(model, s
     ]
     sample(compose_config("sample", *overrides, *more, *place))
     made = model(
-        [CAPTION, "a green ring"], count=2, seed=5, all_stages=True, sampler={"base": DDIMSampler(3), "sr1": DDPMSampler(2)},
-        thresholding=StaticThresholding(), guidance_weight=[4, 2], aug_level=0.2,
+        [CAPTION, "a green ring"], count=2, seed=5, all_stages=True, guidance_weight=[4, 2], aug_level=0.2,
+        sampler={"base": DDIMSampler(3), "sr1": DDPMSampler(2)}, thresholding=StaticThresholding(),
     )  # fmt: skip
     for role in ("base", "sr1"):
         assert len(made[role]) == 4
@@ -173,7 +173,7 @@ def test_newest_stages_below_runs_are_taken_and_else_those_that_are_shipped(stag
         (["assets/cascade"], {"stop_at": "sr9"}, "stop_at=sr9: no such stage here; choose one of base, sr1"),
         (["assets/cascade"], {"device": "tpu"}, "device=tpu: choose auto, cpu or cuda"),
         (["assets/cascade"], {"precision": "fp16"}, "precision=fp16: choose auto, 32-true or bf16-mixed"),
-        (["assets/cascade"], {"weights": "best"}, "cascade.weights=best: choose averaged or raw"),
+        (["assets/cascade"], {"weights": "best"}, "weights=best: choose averaged or raw"),
         (["assets/cascade"], {"batch_size": 0}, "batch_size=0 must be a whole number of at least 1"),
         (["assets/cascade"], {"text": NoText(256)}, "text has the fingerprint {'model': 'none', 'features': 256}, the"),
         (["assets/cascade/sr1"], {}, "stage 'sr1' "),
@@ -205,7 +205,7 @@ def test_a_repository_in_the_cache_of_the_hub_is_loaded_without_a_connection(sta
 
 
 def test_a_text_source_of_ones_own_is_used(tmp_path):
-    text = OnlineText(BagOfWords(features=8, max_length=16))
+    text = OnlineText(BagOfWords(features=8, max_length=16, seed=0))
     export_random_stage(tmp_path / "base", "base", 8, None, text=text.fingerprint, denoiser=denoiser_config(False, 8))
     model = TextToImage.load(tmp_path, text=text, device="cpu")
     assert not torch.equal(model.images(["a red circle"], **FAST), model.images(["a blue ring"], **FAST))

@@ -14,16 +14,17 @@ AVERAGED, RAW = "averaged", "raw"
 """The moving average of the weights, which exported stages hold, and the weights that the optimizer moves."""
 
 
-def load_weights(path: Path, weights: str, device: torch.device) -> TrainedStage:
+def load_weights(path: Path, weights: str, device: torch.device, prefix: str = "cascade.") -> TrainedStage:
     """The stage in `path`, an exported folder or a checkpoint of a run (`*.ckpt`), with its averaged or raw weights.
 
     An export holds averaged weights only; its raw ones are taken from the last checkpoint of its run.
 
     Raises:
         UserError: for another kind of weights, and for files that are missing, damaged or do not belong together.
+            `prefix` is what the user writes before `weights` and `stages`.
     """
     if weights not in (AVERAGED, RAW):
-        raise UserError(f"cascade.weights={weights}: choose {AVERAGED} or {RAW}")
+        raise UserError(f"{prefix}weights={weights}: choose {AVERAGED} or {RAW}")
     if path.suffix != ".ckpt" and weights == AVERAGED:
         return load_stage(path, device)
     from imagen.runs.checkpoint import read_checkpoint
@@ -34,13 +35,13 @@ def load_weights(path: Path, weights: str, device: torch.device) -> TrainedStage
     checkpoint = RunFolder(path.parent).last_checkpoint
     if path.name != "export" or not checkpoint.is_file():
         raise UserError(
-            f"cascade.weights={RAW}: {path} holds averaged weights only and is not the export of a run that still has "
-            f"its checkpoint; give the checkpoint itself, as cascade.stages=[runs/base/<name>/checkpoints/last.ckpt]"
+            f"{prefix}weights={RAW}: {path} holds averaged weights only and is not the export of a run that still has "
+            f"its checkpoint; give the checkpoint itself, such as runs/base/<name>/checkpoints/last.ckpt"
         )
     description, denoiser = read_checkpoint(checkpoint, averaged=False)
     if description.step != (step := read_description(path).step):
         raise UserError(
-            f"cascade.weights={RAW}: {path} is of step {step}, {checkpoint} of step {description.step}; export the run "
+            f"{prefix}weights={RAW}: {path} is of step {step}, {checkpoint} of step {description.step}; export the run "
             f"again with python -m imagen.app.export {path.parent}"
         )
     return ready_to_sample(description, denoiser, device)

@@ -95,19 +95,20 @@ def _from_the_hub(name: str, revision: str | None, download: bool) -> Path:
 
 
 def load_stages(
-    folders: Sequence[Path], weights: str, device: torch.device, stop_at: str | None = None, key: str = "stop_at"
+    folders: Sequence[Path], weights: str, device: torch.device, stop_at: str | None = None, prefix: str = ""
 ) -> list[TrainedStage]:
     """The stages in `folders`, in order, up to the one called `stop_at`; None loads all.
 
     Raises:
-        UserError: for what cannot be loaded, and for a `stop_at`, which the user calls `key`, that is not among them.
+        UserError: for what cannot be loaded, and for a `stop_at` that is not among them. `prefix` is what the user
+            writes before `weights` and `stop_at`.
     """
     stages = []
     for folder in folders:
-        stages.append(load_weights(folder, weights, device))
+        stages.append(load_weights(folder, weights, device, prefix))
         if stages[-1].description.name == stop_at:
             return stages
     if stop_at is not None:
         names = ", ".join(stage.description.name for stage in stages)
-        raise UserError(f"{key}={stop_at}: no such stage here; choose one of {names}")
+        raise UserError(f"{prefix}stop_at={stop_at}: no such stage here; choose one of {names}")
     return stages

@@ -31,7 +31,7 @@ def open_model(config: DictConfig) -> TextToImage:
     device = choose_device(wanted.device, "cascade.device")
     autocast = uses_autocast(wanted.precision, device, "cascade.precision")
     folders = _folders(config)
-    stages = load_stages(folders, wanted.weights, device, wanted.stop_at, "cascade.stop_at")
+    stages = load_stages(folders, wanted.weights, device, wanted.stop_at, "cascade.")
     described = [stage.description for stage in stages]
     for folder, this in zip(folders, described, strict=False):
         kind = "" if wanted.weights == AVERAGED else f", {wanted.weights} weights"
