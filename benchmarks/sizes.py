@@ -1,4 +1,4 @@
-"""Parameters and arithmetic of the networks in conf/stage/unet, without allocating them: python benchmarks/sizes.py"""
+"""Parameters and arithmetic of the networks in conf/stage/network, not allocated: python benchmarks/sizes.py"""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from imagen.diffusion.conditioning import Conditioning, LowResImage
+from imagen.diffusion.conditioning import Conditioning, LowResImage, TextSignal
 from imagen.diffusion.noise_level import NoiseLevel
 
-PRESETS = Path(__file__).parents[1] / "conf" / "stage" / "unet"
+PRESETS = Path(__file__).parents[1] / "conf" / "stage" / "network"
 SMALL_TEXT, T5_XXL = 256, 4096
 RESOLUTIONS = {
     "demo_base": 8,
@@ -35,9 +35,9 @@ PAPER = {"base_300m": 300, "base_2b": 2000, "sr256_600m": 600, "sr1024_400m": 40
 def build(preset: str, device: str = "meta") -> nn.Module:
     """The network of a preset; those of the paper read T5-XXL, the others the T5 of the shapes world."""
     text_features = T5_XXL if preset in PAPER else SMALL_TEXT
-    config = OmegaConf.merge({"text_features": text_features}, {"unet": OmegaConf.load(PRESETS / f"{preset}.yaml")})
+    config = OmegaConf.merge({"text_features": text_features}, {"network": OmegaConf.load(PRESETS / f"{preset}.yaml")})
     with torch.device(device):
-        return instantiate(config.unet)
+        return instantiate(config.network, _convert_="all")
 
 
 def gigaflops(network: nn.Module, resolution: int, text_features: int, tokens: int = 32) -> float:
@@ -45,9 +45,11 @@ def gigaflops(network: nn.Module, resolution: int, text_features: int, tokens: i
     with torch.device("meta"):
         image, log_snr = torch.empty(1, 3, resolution, resolution), torch.empty(1)
         text, mask = torch.empty(1, tokens, text_features), torch.empty(1, tokens, dtype=torch.bool)
-        low_res = LowResImage(image, NoiseLevel(log_snr)) if network.embedding.low_res is not None else None
+        conditioning = Conditioning(text=TextSignal(text, mask))
+        if network.embedding.low_res is not None:
+            conditioning = Conditioning(conditioning, low_res=LowResImage(image, NoiseLevel(log_snr)))
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(image, log_snr, Conditioning(text, mask, low_res))
+            network(image, log_snr, conditioning)
     return counter.get_total_flops() / 1e9
 
 

@@ -24,6 +24,7 @@ ORDER = (
     "checks",
     "progress",
     "fetching",
+    "plugins",
     "instantiation",
     "pictures",
     "shapes",

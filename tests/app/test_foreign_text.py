@@ -8,15 +8,16 @@ import pytest
 from handed_in import FAST
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from png_settings import read_settings
 from small_stages import export_readers_of_shapes_t5
 
 from imagen.app.ablation import Workplace
 from imagen.app.sample import sample
 from imagen.checks.names import printable
-from imagen.commandline.command import override, prepare_environment, run_reporting_errors
+from imagen.commandline.arguments import override
+from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.commandline.config_errors import check_configuration
 from imagen.errors import UserError
-from imagen.pictures import read_settings
 from imagen.progress import track
 from imagen.sampling import processes
 from imagen.sampling.curves import changed

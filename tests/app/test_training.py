@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from png_settings import read_settings
 from safetensors.torch import load_file
 from small_configurations import SMALL, TINY_NETWORK
 
 from imagen.app.export import export
 from imagen.app.train import train
 from imagen.errors import UserError
-from imagen.pictures import read_settings
 from imagen.runs.folder import RunFolder
 from imagen.runs.weights import AVERAGED, RAW, load_weights
 

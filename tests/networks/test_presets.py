@@ -1,4 +1,4 @@
-"""The networks in conf/stage/unet."""
+"""The networks in conf/stage/network."""
 
 import sys
 from pathlib import Path

@@ -35,7 +35,7 @@ def test_a_shard_of_the_cache_is_such_a_file(tmp_path):
         ({"values": torch.ones(3, 4)}, "has no tensor 'lengths'"),
         ({"values": torch.ones(3), "lengths": torch.tensor([3])}, "values are float32 of shape (3,)"),
         (
-            {"values": torch.ones(3, 4, dtype=torch.int64), "lengths": torch.tensor([3])},
+            {"values": torch.ones(3, 4).long(), "lengths": torch.tensor([3])},
             "values are int64 of shape (3, 4)",
         ),
         ({"values": torch.ones(3, 4), "lengths": torch.tensor([3.0])}, "lengths are float32 of shape (1,)"),

@@ -5,21 +5,18 @@ Imports nothing heavy, so that `--help` answers at once.
 
 import logging
 import os
-import re
 import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.checks.names import as_name, printable, printable_lines
+from imagen.commandline.arguments import as_hydra_reads_them, traceback_wanted, values_of
 from imagen.commandline.interruption import Interrupted, interruptible
-from imagen.commandline.roles import of_one_role
 from imagen.files import user_path
 from imagen.places import ROOT
-
-HOME = re.compile(r"(?<=[=\[,])~(?=/|$|[\],])")
 
 
 def command(
@@ -37,13 +34,7 @@ def command(
         def main() -> None:
             offline_by_default = "HF_HUB_OFFLINE" not in os.environ
             prepare_environment()
-            # Hydra's grammar reads `true` as a boolean, which cannot be the choice of a group.
-            sys.argv = [
-                "traceback=true" if argument.lower() == "debug=true" else of_one_role(_at_home(argument))
-                for argument in sys.argv
-            ]
-            # Hydra's parser takes a flag behind an override for the end of the overrides.
-            sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multi", "--multirun"))
+            sys.argv[1:] = as_hydra_reads_them(sys.argv[1:])
             started = partial(_run_hydra, config_name, run, offline_by_default)
             if help_text and {"--help", "-h"} & set(sys.argv[1:]):
                 started = partial(print, help_text)
@@ -52,11 +43,6 @@ def command(
         return main
 
     return wrap
-
-
-def _at_home(argument: str) -> str:
-    """An override with `~` written out in its paths: no shell does that within a word, Hydra's grammar refuses it."""
-    return argument if set("'\"") & set(argument) else HOME.sub(str(user_path("~")), argument)
 
 
 def prepare_environment() -> None:
@@ -144,35 +130,6 @@ def _report(error: Exception, config_name: str, code: int) -> int:
     return code
 
 
-def traceback_wanted() -> bool:
-    """Whether the last `traceback=` of the command line is true, as Hydra reads it: `True` is, `yes` is a text."""
-    return [False, *values_of("traceback")][-1] is True
-
-
-def values_of(key: str) -> Iterator[object]:
-    """What the command line says of `key`, in order, as Hydra reads it: `True` is true, and a list is a list."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    for argument in sys.argv[1:]:
-        if argument.partition("=")[0].lstrip("+") == key:
-            try:
-                yield OverridesParser.create().parse_override(argument).value()
-            except (HydraException, ValueError):  # said with all other mistakes
-                continue
-
-
-def override(key: str, text: str) -> str:
-    """What gives `key` exactly this text on a command line, whatever Hydra's grammar would read in it.
-
-    >>> print(override("paths.runs", "/my runs/a,b"))
-    paths.runs='/my runs/a,b'
-    """
-    # A backslash is one by itself, and escapes before a quotation mark: the closing one too.
-    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), text)
-    return f"{key}='{escaped}'"
-
-
 def is_multirun() -> bool:
     """Whether Hydra runs the command several times (`-m`, `--multirun`, `hydra.mode=MULTIRUN`)."""
     from hydra.core.hydra_config import HydraConfig
@@ -188,6 +145,7 @@ def _run_hydra(config_name: str, run: Callable[[DictConfig], None], offline_by_d
     from imagen.commandline.config_errors import check_configuration, refuse_endless_numbers
     from imagen.commandline.needed_weights import allows_downloads, check_weights
     from imagen.errors import UserError
+    from imagen.plugins import using_plugins
 
     refuse_endless_numbers(sys.argv[1:])
     caught: list[Exception] = []
@@ -200,10 +158,24 @@ def _run_hydra(config_name: str, run: Callable[[DictConfig], None], offline_by_d
             if offline_by_default and allows_downloads(config):
                 os.environ["HF_HUB_OFFLINE"] = "0"  # the hub's client reads it when it is imported, later
             check_weights(config)
-            run(config)
+            with using_plugins(_plugins_of_the_command_line(config)):
+                run(config)
         except (UserError, OmegaConfBaseException, OSError) as error:  # past Hydra, which would announce it itself
             caught.append(error)
 
     hydra.main(config_path=str(ROOT / "conf"), config_name=config_name, version_base="1.3")(checked)()
     if caught:
         raise caught[0]
+
+
+def _plugins_of_the_command_line(config: DictConfig) -> list[str]:
+    """The packages that `config` lists, if it has them from there. Raises UserError where a file lists them."""
+    from imagen.errors import UserError
+
+    packages = list(config.plugins)
+    if packages and not any(True for _ in values_of("plugins")):
+        raise UserError(
+            f"plugins=[{','.join(packages)}] stands in a file, and whose classes may be built is said on the command "
+            "line alone: add it there"
+        )
+    return packages

@@ -4,8 +4,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from imagen.stages.conditioners import CleanLowResConditioner, LowResConditioner, TextConditioner
 from imagen.stages.export import StageDescription
 from imagen.text.record import record_of
+
+IMAGENS_CONDITIONERS = {
+    f"{kind.__module__}.{kind.__qualname__}" for kind in (TextConditioner, LowResConditioner, CleanLowResConditioner)
+}
+"""What an export need not name: to sample, all of them do what `low_resolution` and `augmentation` say."""
 
 
 def describe(
@@ -34,5 +40,6 @@ def describe(
         step=step,
         images_seen=images_seen,
         init_from=init_from,
+        conditioner=None if conditioner["_target_"] in IMAGENS_CONDITIONERS else conditioner,
         text_source=record_of(OmegaConf.to_container(config.text, resolve=True)),
     )

@@ -42,6 +42,6 @@ def load_weights(path: Path, weights: str, device: torch.device, prefix: str = "
     if description.step != (step := read_description(path).step):
         raise UserError(
             f"{prefix}weights={RAW}: {path} is of step {step}, {checkpoint} of step {description.step}; export the run "
-            f"again with python -m imagen.app.export {path.parent}"
+            f"again with imagen export {path.parent}"
         )
     return ready_to_sample(description, denoiser, device)

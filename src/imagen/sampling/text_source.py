@@ -20,7 +20,7 @@ from imagen.instantiation import instantiate, instantiate_saved_text
 from imagen.places import ROOT
 from imagen.runs.saved_config import saved_sections
 from imagen.stages.export import CONFIG, StageDescription
-from imagen.text.record import differences, for_sampling, name_of, path_in, places_of, with_path
+from imagen.text.record import WHEN_SAMPLING, differences, for_sampling, name_of, path_in, places_of, with_path
 from imagen.text.sources import TextSource
 
 
@@ -89,28 +89,35 @@ def _of_runs(folders: Sequence[Path]) -> Iterator[Record]:
 
 
 def _choices(stage: StageDescription, any_width: bool) -> Iterator[Record]:
-    """The choices of conf/text, with the settings that the fingerprint of the stage names; those of its network's width
-    unless it may be `any_width`."""
+    """The choices of conf/text that may be what the stage was trained on, with the settings in its fingerprint: those
+    of its network's width unless it may be `any_width`."""
     paths = OmegaConf.load(ROOT / "conf" / "paths" / "default.yaml")
     paths.root = str(ROOT)
-    width = _width(stage)
+    width, text = _width(stage), stage.text or {}
     for file in sorted((ROOT / "conf" / "text").glob("*.yaml")):
         config = OmegaConf.create({"paths": paths, "text": OmegaConf.load(file)})
         section: dict[str, Any] = OmegaConf.to_container(config, resolve=True)["text"]
-        if "_target_" not in section:
+        if "_target_" not in section or not _settings(section) <= text.keys():
             continue
-        if any_width or width in (None, section["features"]) or path_in(section) is None:
-            yield Record(for_sampling(_as_trained(section, stage.text or {}, width)), f"conf/text/{file.name}")
+        if any_width or "features" in text or width in (None, section["features"]):
+            yield Record(for_sampling(_as_trained(section, text, width)), f"conf/text/{file.name}")
+
+
+def _settings(section: Mapping[str, Any]) -> set[str]:
+    """The keys of an encoder's settings, which a fingerprint has too; of a source without an encoder, its own."""
+    encoder = section.get("encoder", {"features": section["features"]})
+    return {name for name in encoder if name not in ("_target_", "path", *WHEN_SAMPLING)}
 
 
 def _as_trained(section: dict[str, Any], text: Mapping[str, Any], width: int | None) -> dict[str, Any]:
     """`section` with the settings in the fingerprint `text`."""
-    encoder = dict(section.get("encoder", {}))
-    encoder |= {name: text[name] for name in encoder.keys() & text.keys()}
-    if encoder.get("revision") == "none":  # how a fingerprint spells that there is none
-        encoder["revision"] = None
-    features = text.get("features", width or section["features"])
-    return section | {"features": features} | ({"encoder": encoder} if encoder else {})
+    section = section | {"features": text.get("features", width or section["features"])}
+    if "encoder" not in section:
+        return section
+    settings = {name: text[name] for name in _settings(section)}
+    if settings.get("revision") == "none":  # how a fingerprint spells that there is none
+        settings["revision"] = None
+    return section | {"encoder": section["encoder"] | settings}
 
 
 @dataclass
@@ -162,7 +169,10 @@ class _Search:
             raise UserError(
                 f"text.encoder.path={self.path}: {self.folder} was trained on a text source without files; leave it out"
             )
-        if reasons := recorded or (self.failures if self.path is not None else []):
+        reasons = recorded or (self.failures if self.path is not None else [])
+        if reasons and self.path is not None and reasons[0].environment:
+            raise reasons[0]  # the stage has no part in a path that leads nowhere
+        if reasons:
             raise UserError(f"{self.folder}: {reasons[0]}", environment=reasons[0].environment)
         described = ", ".join(f"{name} {value!s:.12}" for name, value in self.stage.text.items())
         raise UserError(

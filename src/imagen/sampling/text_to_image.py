@@ -14,7 +14,7 @@ from imagen.checks.arguments import Count, described, fits
 from imagen.checks.captions import checked_prompt
 from imagen.data.pixels import to_uint8
 from imagen.devices import choose_device, uses_autocast
-from imagen.diffusion.conditioning import OtherSizeImages
+from imagen.diffusion.conditioning import Conditioning, ImageSignal, OtherSizeImages, TextSignal
 from imagen.errors import UserError
 from imagen.files import fingerprint, user_path
 from imagen.progress import counting
@@ -273,20 +273,11 @@ class TextToImage:
         batches = []
         for start in range(0, len(text), self.batch_size):
             part = slice(start, start + self.batch_size)
-            below = None if smaller is None else smaller[part].to(self.device)
-            vectors, mask = self._embedded(text, part).pad()
+            given = Conditioning(text=TextSignal(*self._embedded(text, part).pad()))
+            if smaller is not None:
+                given = Conditioning(given, smaller=ImageSignal(smaller[part]))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                batches.append(
-                    self.cascade.sample(
-                        vectors.to(self.device),
-                        mask.to(self.device),
-                        seed,
-                        list(picture_ids[part]),
-                        settings,
-                        below,
-                        first,
-                    )
-                )
+                batches.append(self.cascade.sample(given, seed, list(picture_ids[part]), settings, first))
         return [torch.cat(stage) for stage in zip(*batches, strict=True)]
 
     def _embedded(self, text: PromptsOrEmbeddings, part: slice) -> TextEmbeddings:

@@ -21,6 +21,7 @@ from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
 from imagen.files import publish, sha256_of_file, write_json, write_text
 from imagen.instantiation import instantiate_stage_part
+from imagen.stages.conditioners import Conditioner, LowResConditioner, TextConditioner
 from imagen.stages.model import StageModel
 from imagen.text.record import name_of
 
@@ -45,10 +46,11 @@ Part = TypeVar("Part")
 class StageDescription:
     """Everything about a trained stage but its weights; plain JSON.
 
-    `denoiser`, `schedule` and `augmentation` are configurations; a base stage has no `augmentation` and no
-    `low_resolution`. `text` is the fingerprint of the text source that the stage was trained on, `text_source` the
-    configuration that builds it again (`imagen.text.record`), None in exports of format version 1. `images_seen` counts
-    those of the last run; `init_from` is the sha256 of the weights that it started from, None for random ones.
+    `denoiser`, `schedule`, `augmentation` and `conditioner` are configurations. A base stage has no `low_resolution`
+    and no `augmentation`; a `conditioner` of None is the one of Imagen that follows from these two. `text` is the
+    fingerprint of the text source that the stage was trained on, `text_source` the configuration that builds it again
+    (`imagen.text.record`), None in exports of format version 1. `images_seen` counts those of the last run; `init_from`
+    is the sha256 of the weights that it started from, None for random ones.
     """
 
     name: str
@@ -62,13 +64,19 @@ class StageDescription:
     images_seen: int
     weights_sha256: str = ""
     init_from: str | None = None
+    conditioner: dict[str, Any] | None = None
     text_source: dict[str, Any] | None = None
     format_version: int = FORMAT_VERSION
 
     @property
     def identity(self) -> dict[str, Any]:
         """Plain values: all of a stage that its pictures depend on, and not how it came to be."""
-        return {name: value for name, value in asdict(self).items() if name not in OUTSIDE_IDENTITY}
+        return {name: value for name, value in self.fields.items() if name not in OUTSIDE_IDENTITY}
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Plain values. A `conditioner` of None is left out: descriptions without it are older than this field."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("conditioner", None)}
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,7 @@ def export_stage(
     partial = folder / f".{WEIGHTS}.part"
     partial.unlink(missing_ok=True)  # it may be a link to another file
     save_file(state, partial)
-    fields = asdict(description) | {"weights_sha256": sha256_of_file(partial)}
+    fields = description.fields | {"weights_sha256": sha256_of_file(partial)}
     (folder / CONFIG).unlink(missing_ok=True)  # of the export before this one: it does not describe these weights
     publish(partial, folder / WEIGHTS)
     write_text(card or default_card(description), folder / CARD)
@@ -156,12 +164,28 @@ def ready_to_sample(
     """The stage that `description` and the trained `denoiser` make, on `device`, in evaluation mode."""
     denoiser = denoiser.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     schedule = stage_part(NoiseSchedule, description.schedule, "schedule")
-    augmentation = None
-    if description.augmentation:
-        augmentation = stage_part(NoiseSchedule, description.augmentation, "augmentation")
+    conditioner = described_conditioner(description)
     return TrainedStage(
-        description, StageModel(description.name, description.resolution, denoiser, schedule, augmentation)
+        description, StageModel(description.name, description.resolution, denoiser, schedule, conditioner)
     )
+
+
+def described_conditioner(description: StageDescription) -> Conditioner:
+    """The conditioner that `description` names; where it names none, the text and, if the stage enlarges one, an image.
+
+    Raises:
+        UserError: if the stage enlarges images and says neither how nor on which schedule they are noised.
+    """
+    if description.conditioner is not None:
+        return stage_part(Conditioner, description.conditioner, "conditioner")
+    if description.low_resolution is None:
+        return TextConditioner()
+    if description.augmentation is None:
+        raise UserError(
+            f"stage {description.name!r} enlarges images and has no augmentation schedule; export the stage again"
+        )
+    augmentation = stage_part(NoiseSchedule, description.augmentation, "augmentation")
+    return LowResConditioner(description.low_resolution, description.resolution, augmentation)
 
 
 def stage_part(cls: type[Part], config: Mapping[str, Any], where: str) -> Part:

@@ -63,7 +63,7 @@ class MissingAssetError(UserError):
 
 
 def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> Path:
-    """The folder that holds the model `path`: itself if it is one, else what `imagen.app.fetch` or the hub's client
+    """The folder that holds the model `path`: itself if it is one, else what `imagen fetch` or the hub's client
     put on this machine.
 
     Opens no connection when `local_files_only`.
@@ -136,7 +136,7 @@ def weights_files(folder: Path) -> list[Path]:
         if not (folder / name).exists():
             raise MissingAssetError(
                 f"{folder / name} is missing: only safetensors weights are read; if the model has only "
-                f"pytorch_model.bin, convert it once with `python -m imagen.app.convert {folder}`, or set "
+                f"pytorch_model.bin, convert it once with `imagen convert {folder}`, or set "
                 "text.encoder.path to a folder that has them"
             )
     refuse_redirection(folder)

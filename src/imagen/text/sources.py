@@ -93,7 +93,7 @@ class CachedText(TextSource):
             if row < 0 and not is_empty(caption):
                 raise UserError(
                     f"caption {caption[:80]!r} is not in the embedding cache {self._cache.folder}: run "
-                    "`python -m imagen.app.cache` with this data, or set text.mode=online"
+                    "`imagen cache` with this data, or set text.mode=online"
                 )
         found = self._reader.read(rows)
         return TextEmbeddings(found.values.float(), found.lengths)
