@@ -62,7 +62,7 @@ def test_groups_of_hydra_choose_for_a_role_too(configured):
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["sampling.sr1.sampler.num_stepz=3"], "sampling.sr1.sampler.num_stepz: no such key; choose one of _target_, "),
+        (["sampling.sr1.sampler.num_stepz=3"], "sampling.sr1.sampler.num_stepz: no such key; choose one of num_steps"),
         (["sampling.sr1.smapler=3"], "sampling.sr1.smapler: no such key; choose one of sampler, thresholding, "),
         (["sampling.sr9.aug_level=0.2"], "sampling.sr9.aug_level: no stage 'sr9' here; choose one of base, sr1, sr2"),
         (["sampling.sr1=3"], "sampling.sr1=3: give one setting, such as sampling.sr1.aug_level=0.2"),

@@ -17,6 +17,7 @@ import imagen
 from imagen import TextToImage
 from imagen.app.sample import sample
 from imagen.data.pixels import to_uint8
+from imagen.diffusion.corrections import KnownPixels
 from imagen.diffusion.samplers import DDIMSampler, DDPMSampler, DPMSolverPP2M, HeunSampler
 from imagen.diffusion.thresholding import StaticThresholding
 from imagen.errors import UserError
@@ -226,9 +227,24 @@ def test_progress_is_counted_in_evaluations_of_the_denoiser_and_changes_no_pictu
     assert torch.equal(shown, quiet)
 
 
+def test_known_pixels_of_one_picture_are_kept_whatever_batch_it_is_in(model):
+    picture = torch.linspace(-1, 1, 3 * 16 * 16).reshape(3, 16, 16)
+    known = torch.zeros(16, 16, dtype=torch.bool)
+    known[:, :8] = True
+    captions, corrections = [CAPTION, "a green ring", "a red ring"], [None, None, KnownPixels(picture, known)]
+    model.batch_size, before = 2, model.batch_size
+    images = model.images(captions, corrections=corrections, **FAST)
+    plain = model.images(captions, **FAST)
+    model.batch_size = before
+    assert torch.equal(images[:2], plain[:2])
+    assert torch.equal(images[2][:, known], picture[:, known])
+    assert not torch.equal(images[2][:, ~known], plain[2][:, ~known])
+    with pytest.raises(UserError, match="corrections: 1 for 3 pictures; give one for each, or None"):
+        model.images(captions, corrections=corrections[:1], **FAST)
+
+
 LIBRARY = """
 import sys
-{before}
 from imagen import TextToImage
 from imagen.stages.export import load_stage
 import imagen.sampling.text_to_image
@@ -240,7 +256,7 @@ print(json.dumps(sorted(sys.modules)))
 
 
 def test_the_library_needs_neither_lightning_nor_the_trainer_nor_tensorboard(stages):
-    code = LIBRARY.format(before="", stages=", ".join(map(repr, stages)))
+    code = LIBRARY.format(stages=", ".join(map(repr, stages)))
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     modules = set(json.loads(done.stdout.splitlines()[-1]))

@@ -18,8 +18,9 @@ from imagen.evaluation.prompts.prompt_set import file_prompts, list_prompts
 from imagen.files import sha256_of_file, user_path
 from imagen.pictures import labelled_grid, save_png
 from imagen.sampling.configured import configured_settings
+from imagen.sampling.inputs import PromptsOrEmbeddings, one_for_each_picture, reads_text
 from imagen.sampling.opening import open_model
-from imagen.sampling.text_to_image import PromptsOrEmbeddings, TextToImage
+from imagen.sampling.text_to_image import TextToImage
 from imagen.text.embedding_file import read_embeddings
 
 ELSEWHERE, INSTEAD = "give another out=", "overwrite=true, which removes exactly those"
@@ -89,17 +90,18 @@ def _save(
 
 def _order(config: DictConfig, model: TextToImage, prompts: list[str] | None) -> Order:
     """What `config` asks for. Raises UserError unless it is what the stages read."""
+    stage = model.stages[0]
     if config.embeddings is not None:
         embeddings = read_embeddings(config.embeddings)
         count = config.count or 1
         facts = {"embeddings_sha256": sha256_of_file(user_path(config.embeddings))}
         rows = range(len(embeddings))
-        text = model.text_for(None, embeddings, count, f"embeddings file {config.embeddings}")
+        text = one_for_each_picture(stage, None, embeddings, count, f"embeddings file {config.embeddings}")
         return Order(text, [f"row {row}" for row in rows], [facts | {"row": row} for row in rows], count)
     count = config.count or COUNT
-    if prompts is None and model.reads_text:
+    if prompts is None and reads_text(stage):
         raise UserError('give either prompt="...", prompts_file=FILE or embeddings=FILE')
-    text = model.text_for(prompts, None, count)
+    text = one_for_each_picture(stage, prompts, None, count)
     if prompts is None:
         return Order(text, [""], [{"prompt": None}], count)
     _ = model.text  # refused now where its encoder is not on this machine

@@ -94,7 +94,8 @@ def merged(plain: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> 
     result = dict(plain)
     for key, value in changes.items():
         if key not in plain:
-            raise UserError(f"{where}.{key}: no such key; choose one of {', '.join(plain)}")
+            known = ", ".join(name for name in plain if name != "_target_")
+            raise UserError(f"{where}.{key}: no such key; choose one of {known}")
         deeper = isinstance(value, Mapping) and isinstance(plain[key], Mapping) and "_target_" not in value
         result[key] = merged(plain[key], value, f"{where}.{key}") if deeper else value
     return result

@@ -11,15 +11,16 @@ from PIL import Image
 
 from imagen.cascade import Cascade, SamplingSettings
 from imagen.checks.arguments import Count, described, fits
-from imagen.checks.captions import checked_prompt
 from imagen.data.pixels import to_uint8
 from imagen.devices import choose_device, uses_autocast
 from imagen.diffusion.conditioning import Conditioning, ImageSignal, OtherSizeImages, TextSignal
+from imagen.diffusion.corrections import Correction
 from imagen.errors import UserError
 from imagen.files import fingerprint, user_path
 from imagen.progress import counting
 from imagen.runs.weights import AVERAGED
 from imagen.sampling.counting import counted
+from imagen.sampling.inputs import PromptsOrEmbeddings, one_for_each_picture
 from imagen.sampling.loading import load_stages, newest_stages, root, stage_folders
 from imagen.sampling.settings import settings_by_role
 from imagen.sampling.text_source import open_text
@@ -27,9 +28,6 @@ from imagen.stages.export import StageDescription
 from imagen.tensors import Images
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.sources import RememberedText, TextSource
-
-PromptsOrEmbeddings = Sequence[str] | TextEmbeddings
-"""One entry for each picture."""
 
 
 class TextToImage:
@@ -136,12 +134,6 @@ class TextToImage:
         """The source of embeddings; each caption is embedded once."""
         return RememberedText(self._text if isinstance(self._text, TextSource) else self._text())
 
-    @property
-    def reads_text(self) -> bool:
-        """Whether the stages were trained on captions. Others are unconditional, and take neither prompts nor
-        embeddings."""
-        return (self.stages[0].text or {}).get("model") != "none"  # `NoText.fingerprint`
-
     def __repr__(self) -> str:
         sizes = ", ".join(f"{stage.name} {stage.resolution} × {stage.resolution}" for stage in self.stages)
         return f"TextToImage({sizes}; {self.device})"
@@ -165,6 +157,7 @@ class TextToImage:
         seed: int = 0,
         all_stages: bool = False,
         progress: bool = False,
+        corrections: Sequence[Correction | None] | None = None,
         **settings: Any,
     ) -> Images | dict[str, Images]:
         """Pictures as tensors: float32 of shape (pictures, 3, height, width) in [-1, 1], on the device of the model.
@@ -176,72 +169,21 @@ class TextToImage:
             count: number of pictures of each prompt, or in all of unconditional stages.
             seed: of the whole call. Picture i is the same in every call with the same seed, prompt and settings.
             all_stages: whether to give the pictures of every stage, by its name, and not only those of the last.
-            progress: whether to show the steps on standard error.
+            progress: whether to show the denoiser evaluations on standard error.
+            corrections: one for each picture, applied to every estimate of x0: see `imagen.diffusion.corrections`.
             settings: sampler, steps, thresholding, guidance, guidance_weight and aug_level, each one value for all
                 stages or a mapping by role; see `imagen.sampling.settings.settings_by_role`.
 
         Raises:
             UserError: for prompts, embeddings and settings that cannot be used.
         """
-        text = self.text_for(prompts, embeddings, count)
+        text = one_for_each_picture(self.stages[0], prompts, embeddings, count)
         if not fits(seed, int):
             raise UserError(f"seed={seed!r:.80} must be {described(int)}")
         by_role = settings_by_role(self.roles, **settings)
         with self.shown(len(text), by_role, progress) as watched:
-            made = self.sample(text, range(len(text)), watched, seed)
+            made = self.sample(text, range(len(text)), watched, seed, corrections=corrections)
         return dict(zip(self.roles, made, strict=True)) if all_stages else made[-1]
-
-    def text_for(
-        self,
-        prompts: Sequence[str] | str | None,
-        embeddings: TextEmbeddings | None,
-        count: int,
-        name: str = "embeddings",
-    ) -> PromptsOrEmbeddings:
-        """One entry for each picture: every prompt or embedded caption `count` times. `name`: of the embeddings.
-
-        Raises:
-            UserError: unless exactly what the stages read is given.
-        """
-        if not fits(count, Count):
-            raise UserError(f"count={count!r:.80} must be {described(Count)}")
-        if not self.reads_text:
-            if prompts is not None or embeddings is not None:
-                raise UserError(
-                    "these stages were trained without text (text=none): leave the prompt out, and give the number of "
-                    "pictures as count=16"
-                )
-            return TextEmbeddings.null(count, self._text_features())
-        if (prompts is None) == (embeddings is None):
-            raise UserError('give either prompts, such as ["a red circle"], or embeddings')
-        if embeddings is not None:
-            self._check_embeddings(embeddings, name)
-            return embeddings.select([row for row in range(len(embeddings)) for _ in range(count)])
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts or ())
-        if not prompts:
-            raise UserError("prompts=[]: there are none; give at least one")
-        texts = [checked_prompt(prompt, f"prompt {i}") for i, prompt in enumerate(prompts, start=1)]
-        return [text for text in texts for _ in range(count)]
-
-    def _check_embeddings(self, embeddings: TextEmbeddings, name: str) -> None:
-        """Raises UserError unless they are finite and as wide as the stages read them."""
-        if not isinstance(embeddings, TextEmbeddings):
-            raise UserError(f"{name}: TextEmbeddings(values, lengths) are expected, found {type(embeddings).__name__}")
-        if len(embeddings) == 0:
-            raise UserError(f"{name}: there are no rows; give at least one")
-        if embeddings.features != (width := self._text_features()):
-            raise UserError(
-                f"{name}: vectors of {embeddings.features} features, the stages read {width}; embed the captions with "
-                f"the encoder that they were trained on: {self.stages[0].text}"
-            )
-        for row, vectors in enumerate(embeddings.rows()):
-            if not vectors.isfinite().all():
-                raise UserError(f"{name}: row {row} holds NaN or infinity; embed that caption again")
-
-    def _text_features(self) -> int:
-        """Width of the token vectors that the stages read."""
-        width = self.stages[0].denoiser["network"].get("text_features")
-        return width if isinstance(width, int) else self.text.features
 
     @contextmanager
     def shown(
@@ -263,13 +205,17 @@ class TextToImage:
         seed: int,
         smaller: OtherSizeImages | None = None,
         first: int = 0,
+        corrections: Sequence[Correction | None] | None = None,
     ) -> list[Images]:
         """As `Cascade.sample`, in batches: the pictures of every stage that is run, in [-1, 1].
 
         Args:
             text: a caption or an embedded caption for each picture.
-            picture_ids, settings, seed, smaller, first: as there.
+            picture_ids, settings, seed, first, corrections: as there.
+            smaller: the pictures of stage number `first` - 1, to go on from there.
         """
+        if corrections is not None and len(corrections) != len(text):
+            raise UserError(f"corrections: {len(corrections)} for {len(text)} pictures; give one for each, or None")
         batches = []
         for start in range(0, len(text), self.batch_size):
             part = slice(start, start + self.batch_size)
@@ -277,7 +223,8 @@ class TextToImage:
             if smaller is not None:
                 given = Conditioning(given, smaller=ImageSignal(smaller[part]))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                batches.append(self.cascade.sample(given, seed, list(picture_ids[part]), settings, first))
+                own = None if corrections is None else corrections[part]
+                batches.append(self.cascade.sample(given, seed, list(picture_ids[part]), settings, first, own))
         return [torch.cat(stage) for stage in zip(*batches, strict=True)]
 
     def _embedded(self, text: PromptsOrEmbeddings, part: slice) -> TextEmbeddings:
