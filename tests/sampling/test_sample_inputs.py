@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from png_settings import read_settings
 from small_stages import export_random_stage, export_readers_of_shapes_t5
 
 from imagen.app.sample import sample
 from imagen.commandline.roles import of_one_role
 from imagen.errors import UserError
 from imagen.files import sha256_of_file
-from imagen.pictures import read_settings
 from imagen.sampling.text_to_image import TextToImage
 from imagen.text.embedding_file import write_embeddings
 from imagen.text.embeddings import TextEmbeddings
