@@ -1,4 +1,4 @@
-"""The curves of an evaluation from its configuration: named sets of changes to how the cascade is sampled."""
+"""The curves of an evaluation, from its configuration: named changes to the sampling of the cascade."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ WEIGHT_OF = {"base_guidance": "base stage", "sr_guidance": "super-resolution sta
 
 
 def make_curves(config: DictConfig) -> "dict[str, CascadeCurve]":
-    """The curves of `config.guidance` by label, on stages that are found, loaded and named here.
+    """The curves of `config.guidance` by label; their stages are found, loaded and printed here.
 
     Raises:
         UserError: for weights, labels, changes or stages that cannot be used.
@@ -50,13 +50,13 @@ def make_curves(config: DictConfig) -> "dict[str, CascadeCurve]":
         settings = changed(config, changes, f"guidance.curves.{label}")
         curves[label] = CascadeCurve(_model(settings, models), settings, guidance.weight_of)
         for weight in weights:
-            curves[label].settings(weight)  # what cannot be sampled is refused now, and not after the curves before it
+            curves[label].settings(weight)  # refused now, not after earlier curves were sampled
     return curves
 
 
 def make_plan(config: DictConfig, curves: "Mapping[str, CascadeCurve] | None" = None) -> Plan:
-    """Every curve of `make_curves` (made here where they are not given) at every weight; stages that several cells have
-    in common are sampled once."""
+    """Every curve of `make_curves` (made here unless given) at every weight. Stages that several cells share are sampled
+    once."""
     curves = curves or make_curves(config)
     weights = check_weights(listed(config.guidance, "weights", "guidance.weights"))
     cells = [curve.stages(weight) for curve in curves.values() for weight in weights]
@@ -67,7 +67,7 @@ def make_plan(config: DictConfig, curves: "Mapping[str, CascadeCurve] | None" = 
 
 @dataclass(frozen=True)
 class CascadeCurve:
-    """A cascade and how it is sampled. `weight_of` is the key of `config` that the sweep moves."""
+    """A cascade and its sampling settings, in `config`. `weight_of` is the key of it that the sweep moves."""
 
     model: TextToImage
     config: DictConfig
@@ -75,13 +75,13 @@ class CascadeCurve:
 
     @property
     def seed(self) -> int:
-        """Of the noise; cascade.seed may be another than the evaluation's."""
+        """Of the noise: cascade.seed, which may differ from that of the evaluation."""
         return self.config.cascade.seed
 
     def sample(
         self, shared: SharedStages, captions: Sequence[str], picture_ids: Sequence[int], guidance_weight: float
     ) -> np.ndarray:
-        """Pictures of the last stage; those of the first stages from `shared` where other cells have them too."""
+        """Pictures of the last stage; those of the first stages come from `shared` where other cells need them too."""
         stages, settings = self.stages(guidance_weight), self.settings(guidance_weight)
         smaller, depth = None, shared.depth(stages)
         if depth:
@@ -91,7 +91,7 @@ class CascadeCurve:
         return to_uint8(self.model.sample(captions, picture_ids, settings, self.seed, smaller, depth)[-1])
 
     def settings(self, guidance_weight: float) -> list[SamplingSettings]:
-        """How each stage is sampled, at one weight of the sweep. Raises UserError for what cannot be."""
+        """The settings of each stage at one weight of the sweep. Raises UserError for those that cannot be used."""
         moved = self._moved()
         if not any(moved):
             raise UserError(
@@ -105,7 +105,7 @@ class CascadeCurve:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that the pictures depend on, but for the weight that the sweep moves: null here."""
+        """Everything that the pictures depend on but the weight that the sweep moves, which is null here."""
         stages = self.stages(1.0)
         for stage, moves in zip(stages, self._moved(), strict=True):
             if moves:
@@ -113,7 +113,7 @@ class CascadeCurve:
         return {"stages": stages}
 
     def stages(self, guidance_weight: float) -> list[dict[str, Any]]:
-        """What each stage is and how it is sampled, at one weight of the sweep."""
+        """The description of each stage and its settings at one weight of the sweep."""
         return self.model.describe(self.settings(guidance_weight), self.seed)
 
     def _moved(self) -> list[bool]:
@@ -126,12 +126,12 @@ class CascadeCurve:
 
 
 def changed(config: DictConfig, changes: Mapping[str, Any] | None, where: str) -> DictConfig:
-    """All of `config` that sampling needs, with the `changes` of a curve, resolved.
+    """The part of `config` that sampling needs, with the `changes` of a curve, resolved.
 
     A change with a `_target_` replaces the whole object, any other only the values it names.
 
     Raises:
-        UserError: for a key that is not there, or that says nothing about sampling.
+        UserError: for a key that does not exist, or has no part in sampling.
     """
     plain = {key: resolved(config[key]) for key in ("text", "paths", *SAMPLING)}
     wanted = resolved(changes or {})

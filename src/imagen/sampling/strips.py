@@ -1,4 +1,4 @@
-"""Denoising strips of an evaluation: a few of its prompts sampled again, on the same noise, with a recorder."""
+"""Denoising strips of an evaluation: a few of its prompts, sampled again on the same noise and recorded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from imagen.sampling.curves import CascadeCurve
 def write_strips(config: DictConfig, curves: Mapping[str, CascadeCurve], texts: Sequence[str]) -> None:
     """Draw the strips of the first prompts into `config.out`, for the first curve of the sweep.
 
-    Strips that an earlier run of the same kept are drawn again without sampling.
+    Strips that an earlier run of the same evaluation kept are drawn again without sampling.
     """
     wanted, out = config.strips, user_path(config.out)
     curve = next(iter(curves.values()))
@@ -40,7 +40,7 @@ def write_strips(config: DictConfig, curves: Mapping[str, CascadeCurve], texts: 
 
 
 def strip_weights(config: DictConfig) -> list[float] | None:
-    """The weights that `config.strips` names, None where it leaves them to the sweep.
+    """The guidance weights in `config.strips`; None leaves them to the sweep.
 
     Raises:
         UserError: unless they are a list of guidance weights.

@@ -1,7 +1,7 @@
-"""What a sweep samples: curves, each a way to sample, at the same guidance weights.
+"""What a sweep samples: curves at the same guidance weights.
 
-A curve holds everything but one guidance weight: thresholding, sampler, noise on the smaller image, weights of the
-stages, checkpoint. The points of a curve differ by that weight alone, and the curves by what their labels say.
+A curve fixes all settings but one guidance weight: thresholding, sampler, noise on the smaller image, weights of the
+stages, checkpoint. The points of a curve differ by that weight alone, the curves by what their labels name.
 """
 
 import re
@@ -24,13 +24,13 @@ LONGEST_LABEL = 100
 
 SamplerFunction = Callable[..., Tensor | np.ndarray]
 """(captions, picture_ids, guidance_weight=) -> pictures, uint8 (n, height, width, 3): a cascade as the sweep sees it.
-`picture_ids[i]`, with the seed the cascade was given, decides all noise of picture i, whatever else is in the batch."""
+`picture_ids[i]` and the seed of the cascade decide all noise of picture i, whatever else is in the batch."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A way to sample, but for one guidance weight. `identity`: plain values, all that its pictures depend on besides
-    captions, picture ids, the seed of the evaluation and that weight."""
+    """How pictures are sampled, all but one guidance weight. `identity`: plain values, everything that the pictures
+    depend on besides captions, picture ids, the seed of the evaluation and that weight."""
 
     sample: SamplerFunction
     identity: Mapping[str, Any]
@@ -56,7 +56,7 @@ class Plan:
     Args:
         curves: by label; a label is a word or a few (letters, digits, blanks and ``.,:+=()-``).
         weights: guidance weights, 1 is no guidance; in [0, LARGEST_WEIGHT], all different.
-        weight_of: whose weight it is: what the axes of the plots say.
+        weight_of: the stages whose weight it is, as the plots name them.
 
     Raises:
         UserError: for labels or weights that cannot be used, or when there are none.
@@ -83,11 +83,11 @@ class Plan:
 
 def neighbours(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
     """The cells that follow each other on a curve, by ascending weight."""
-    found = []
+    pairs: list[tuple[Cell, Cell]] = []
     for label in dict.fromkeys(cell.curve for cell in cells):
         curve = sorted((cell for cell in cells if cell.curve == label), key=lambda cell: cell.guidance_weight)
-        found += pairwise(curve)
-    return found
+        pairs += pairwise(curve)
+    return pairs
 
 
 def file_label(label: str) -> str:
