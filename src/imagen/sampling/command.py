@@ -44,8 +44,7 @@ def stages_below(description: StageDescription, folder: Path, runs: Path) -> lis
 
 
 def _candidates(first: Sequence[Path], runs: Path, last: Path) -> list[Path]:
-    """Folders with an exported stage in the order they are tried: `first`, the newest of `runs`, and `last`, the shipped
-    one."""
+    """Folders with an exported stage, in the order they are tried: `first`, the newest of `runs`, `last` (shipped)."""
     others = sorted(runs.glob(f"*/export/{CONFIG}"), key=lambda path: path.stat().st_mtime, reverse=True)
     return [path for path in (*first, *(path.parent for path in others), last) if (path / CONFIG).is_file()]
 
