@@ -55,7 +55,10 @@ def make_curves(config: DictConfig) -> "dict[str, CascadeCurve]":
 
 
 def make_plan(config: DictConfig, curves: "Mapping[str, CascadeCurve] | None" = None) -> Plan:
-    """Every curve of `make_curves` (made here unless given) at every weight. Stages that cells share are sampled once."""
+    """Every curve of `make_curves`, made here unless given, at every weight.
+
+    Stages that several cells have in common are sampled once.
+    """
     curves = curves or make_curves(config)
     weights = check_weights(listed(config.guidance, "weights", "guidance.weights"))
     cells = [curve.stages(weight) for curve in curves.values() for weight in weights]
