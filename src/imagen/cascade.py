@@ -18,6 +18,7 @@ from imagen.randomness import make_generator, randn_per_image
 from imagen.stages.export import TrainedStage
 from imagen.stages.model import StageModel
 from imagen.tensors import Images
+from imagen.text.record import differences
 
 CHANNELS = 3
 
@@ -93,8 +94,8 @@ class Cascade:
             first = self.stages[0].description
             if this.text != first.text:
                 raise UserError(
-                    f"stages {first.name!r} and {this.name!r} were trained with other text encoders: "
-                    f"{first.text} and {this.text}"
+                    f"stages {first.name!r} and {this.name!r} were trained on different text encoders "
+                    f"({differences(first.text, this.text, ' and ')}): choose stages of one"
                 )
             size_before = this.resolution
 

@@ -39,7 +39,7 @@ def open_model(config: DictConfig) -> TextToImage:
         print(f"stage {this.name}: {place} ({this.resolution} × {this.resolution}, step {this.step}{kind})", flush=True)
     return TextToImage(
         Cascade(stages),
-        partial(open_text, resolved(config.text), folders, described),
+        partial(open_text, resolved(config.text), folders, described, print),
         device=device,
         autocast=autocast,
         batch_size=wanted.batch_size,
