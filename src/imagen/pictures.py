@@ -24,12 +24,6 @@ def save_png(picture: np.ndarray | Image.Image, path: Path, settings: Mapping[st
         image.save(stream, format="PNG", pnginfo=info)
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """The settings that `save_png` wrote."""
-    with Image.open(path) as image:
-        return json.loads(image.text["imagen"])
-
-
 def labelled_grid(
     rows: Sequence[Sequence[np.ndarray]], row_labels: Sequence[str], column_labels: Sequence[str], cell: int = 96
 ) -> Image.Image:

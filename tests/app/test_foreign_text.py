@@ -8,6 +8,7 @@ import pytest
 from handed_in import FAST
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from png_settings import read_settings
 from small_stages import export_readers_of_shapes_t5
 
 from imagen.app.ablation import Workplace
@@ -17,7 +18,6 @@ from imagen.commandline.arguments import override
 from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.commandline.config_errors import check_configuration
 from imagen.errors import UserError
-from imagen.pictures import read_settings
 from imagen.progress import track
 from imagen.sampling import processes
 from imagen.sampling.curves import changed

@@ -2,6 +2,7 @@
 
 import pytest
 from handed_in import FAST
+from png_settings import read_settings
 from small_stages import export_readers_of_shapes_t5
 
 from imagen.app.sample import sample
@@ -9,7 +10,6 @@ from imagen.commandline.config_errors import check_configuration, refuse_endless
 from imagen.commandline.numbers import NUMBERS
 from imagen.errors import UserError
 from imagen.instantiation import instantiate
-from imagen.pictures import read_settings
 from imagen.sampling.curves import make_curves
 
 REFUSED = [

@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from png_settings import read_settings
 from small_stages import export_readers_of_shapes_t5
 
 from imagen.app.evaluate import evaluate
@@ -14,7 +15,6 @@ from imagen.app.sample import sample
 from imagen.commandline.numbers import check_numbers
 from imagen.commandline.outputs import LIST, claimed, own_folder
 from imagen.errors import UserError
-from imagen.pictures import read_settings
 from imagen.places import ROOT
 
 FAST = ["sampler.num_steps=2", "sr_sampler.num_steps=2", "cascade.device=cpu"]

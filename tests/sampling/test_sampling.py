@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image
+from png_settings import read_settings
 from safetensors import safe_open
 from small_stages import export_random_stage, export_readers_of_shapes_t5
 
@@ -18,7 +19,6 @@ from imagen.app.sample import sample
 from imagen.errors import UserError
 from imagen.evaluation.results.archive import read_archive
 from imagen.files import fingerprint
-from imagen.pictures import read_settings
 from imagen.runs.find import find_stages
 from imagen.stages.export import read_description
 

@@ -1,6 +1,5 @@
 """Scenes and drawing."""
 
-import json
 from collections import Counter as Tally
 
 import numpy as np
@@ -96,11 +95,6 @@ def test_the_stated_size_holds():
         low, high = SIZE_RADIUS[scene.description.size]
         assert low <= scene.objects[0].radius <= high
     assert {scene.description.size for scene in scenes} == {None, Size.SMALL, Size.LARGE}
-
-
-def test_a_scene_survives_json_exactly():
-    for scene in SCENES[:100]:
-        assert Scene.from_json(json.loads(json.dumps(scene.to_json()))) == scene
 
 
 @pytest.mark.parametrize("shape", Shape)

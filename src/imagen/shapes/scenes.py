@@ -1,13 +1,12 @@
 """Scenes: a description and where its objects stand. Drawn at random by (seed, index, split)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import singledispatch
-from typing import Any
 
 import numpy as np
 
 from imagen.randomness import derive_seed
-from imagen.shapes.captions import caption, parse
+from imagen.shapes.captions import caption
 from imagen.shapes.descriptions import Counting, Description, Look, Pair, Position, Single
 from imagen.shapes.splits import as_split, descriptions_of_kind
 from imagen.shapes.vocabulary import BACKGROUND_RGB, COLOUR_RGB, Colour, Rgb, Shape, Size
@@ -59,30 +58,6 @@ class Scene:
     @property
     def caption(self) -> str:
         return caption(self.description)
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values. The description travels as its caption."""
-        return {
-            "caption": self.caption,
-            "objects": [asdict(item) | {"rgb": list(item.rgb)} for item in self.objects],
-            "background_rgb": list(self.background_rgb),
-        }
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Scene":
-        """The inverse of `to_json`, exactly."""
-        objects = tuple(
-            ShapeObject(
-                shape=Shape(item["shape"]),
-                colour=Colour(item["colour"]),
-                x=item["x"],
-                y=item["y"],
-                radius=item["radius"],
-                rgb=tuple(item["rgb"]),
-            )
-            for item in values["objects"]
-        )
-        return cls(parse(values["caption"]), objects, tuple(values["background_rgb"]))
 
 
 def sample_scene(seed: int, index: int, split: str) -> Scene:
