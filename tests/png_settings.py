@@ -1,13 +1,11 @@
-"""What a PNG file of ours says of itself."""
+"""What `save_png` wrote into a picture."""
 
 import json
-from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """The settings that `save_png` wrote."""
+def read_settings(path):
+    """The settings in the metadata of a PNG file."""
     with Image.open(path) as image:
         return json.loads(image.text["imagen"])

@@ -5,7 +5,9 @@ from collections import Counter
 import numpy as np
 import torch
 
-from imagen.randomness import TORCH_BITS, derive_seed, make_generator
+from imagen.randomness import derive_seed, make_generator
+
+TORCH_BITS = 32
 
 
 def noise(*key):

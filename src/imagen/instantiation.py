@@ -76,15 +76,16 @@ def instantiate_stage_part(config: Any, **kwargs: Any) -> Any:
     return _checked_instantiate(config, STAGE_PART_PACKAGES, frozenset(), kwargs)
 
 
-def instantiate_saved_text(config: Any) -> Any:
-    """The text source that a run was trained on, from the configuration beside its checkpoint: classes of `imagen.text`
-    only, which read files of this machine and write none until they are given captions, and never the network.
+def instantiate_saved_text(config: Any, where: str = "text") -> Any:
+    """The text source that a run was trained on, from the configuration beside its checkpoint or in its export: classes
+    of `imagen.text` only, which read files of this machine and write none until they are given captions, and never the
+    network. `where` is the place of `config` in its file.
 
     Raises:
         UserError: also for an interpolation, and for arguments without names, among which a download could hide.
     """
-    refuse_interpolations(config, "text")
-    return _checked_instantiate(_offline(config, "text"), ("imagen.text.",), frozenset({TEXT_SOURCE}), {})
+    refuse_interpolations(config, where)
+    return _checked_instantiate(_offline(config, where), ("imagen.text.",), frozenset({TEXT_SOURCE}), {}, where)
 
 
 def resolved(config: Any) -> Any:
@@ -123,14 +124,16 @@ def _offline(node: Any, where: str) -> Any:
     return [_offline(value, f"{where}.{i}") for i, value in enumerate(node)] if isinstance(node, list) else node
 
 
-def _checked_instantiate(config: Any, packages: tuple[str, ...], names: frozenset[str], kwargs: dict) -> Any:
+def _checked_instantiate(
+    config: Any, packages: tuple[str, ...], names: frozenset[str], kwargs: dict, where: str | None = None
+) -> Any:
     import hydra.utils
     from hydra.errors import InstantiationException
 
     plain = resolved(config)
     refuse_interpolations([value for value in kwargs.values() if isinstance(value, str)], "arguments")
-    for where, node in _targets(plain, _place(config)):
-        check_arguments(_checked_target(node["_target_"], where, packages, names), node, where)
+    for place, node in _targets(plain, where or _place(config)):
+        check_arguments(_checked_target(node["_target_"], place, packages, names), node, place)
     try:
         return hydra.utils.instantiate(plain, _convert_="all", **kwargs)  # plain lists and dicts, not OmegaConf's
     except InstantiationException as error:

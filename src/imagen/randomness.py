@@ -10,8 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-TORCH_BITS = 32
-
 
 def derive_seed(*key: int | str) -> int:
     """A 63-bit seed that depends on every part of `key` and on their order. NumPy takes all of it, torch its low 32
@@ -28,7 +26,7 @@ def derive_seed(*key: int | str) -> int:
 def make_generator(*key: int | str) -> torch.Generator:
     """A CPU generator seeded by `derive_seed(*key)`. On the CPU, so that a GPU run draws the same numbers.
 
-    torch's generator (mt19937) takes the low `TORCH_BITS` bits of a seed and leaves out the rest without a word, so
+    torch's generator (mt19937) takes the low 32 bits of a seed and leaves out the rest without a word, so
     about n² / 2^33 pairs of n keys draw the same numbers: 0.1 of 30,000 pictures, 116 of a million batches. Each draw
     is as random as any other, so no mean is biased, and its variance grows by a factor of about 1 + n / 2^32. What is
     promised is that the same key draws the same numbers, not that two keys never do.

@@ -10,7 +10,7 @@ from PIL import Image
 
 from imagen.errors import UserError
 from imagen.evaluation.compare.report import as_html, as_markdown, write_comparison
-from imagen.evaluation.compare.sides import MUST_AGREE, Side, load_side, pair_up
+from imagen.evaluation.compare.sides import MUST_AGREE, Side, load_side, shared_cells
 from imagen.evaluation.judges.metric import FRECHET, RECALL, Metric
 from imagen.evaluation.results.archive import Archive
 from imagen.evaluation.statistics.jackknife import jackknife_mean
@@ -37,7 +37,7 @@ def side(name, value, weights=(1.0, 3.0), **facts):
 
 def test_shared_cells_stand_side_by_side_with_the_paired_difference():
     one, other = side("a", 5.0), side("b", 7.0, weights=(3.0, 4.0))
-    text = as_markdown(one, other, pair_up(one, other))
+    text = as_markdown(one, other, shared_cells(one, other))
     # Each side alone is uncertain by about 0.2; what both share cancels.
     assert "| dynamic | 3 | fd[j] | 5 [4, 6] | 7 [6, 8] | **+2 [+2, +2]** |" in text
     assert "| dynamic | 3 | recall[j] | 0.5 | 0.5 | +0 |" in text
@@ -48,21 +48,21 @@ def test_shared_cells_stand_side_by_side_with_the_paired_difference():
 @pytest.mark.parametrize("fact", MUST_AGREE)
 def test_numbers_measured_in_different_ways_are_not_compared(fact):
     with pytest.raises(UserError, match=f"a and b differ in {fact}: same and another"):
-        pair_up(side("a", 5.0), side("b", 7.0, **{fact: "another"}))
+        shared_cells(side("a", 5.0), side("b", 7.0, **{fact: "another"}))
 
 
 def test_pictures_of_other_noise_are_not_compared():
     def seeded(seed):
         return {"curves": {"dynamic": {"stages": [{"seed": seed}, {"seed": seed}]}}}
 
-    assert pair_up(side("a", 5.0, **seeded(0)), side("b", 7.0, **seeded(0)))
+    assert shared_cells(side("a", 5.0, **seeded(0)), side("b", 7.0, **seeded(0)))
     with pytest.raises(UserError, match=r"a and b differ in cascade.seed: \[0\] and \[1\]"):
-        pair_up(side("a", 5.0, **seeded(0)), side("b", 7.0, **seeded(1)))
+        shared_cells(side("a", 5.0, **seeded(0)), side("b", 7.0, **seeded(1)))
 
 
 def test_nothing_in_common_or_nothing_there_is_refused(tmp_path):
     with pytest.raises(UserError, match="share no curve and guidance weight"):
-        pair_up(side("a", 5.0, weights=(1.0,)), side("b", 7.0, weights=(2.0,)))
+        shared_cells(side("a", 5.0, weights=(1.0,)), side("b", 7.0, weights=(2.0,)))
     with pytest.raises(UserError, match="finish that evaluation first"):
         load_side(tmp_path, "a")
     (tmp_path / "results.json").write_text('{"format": 1}')
@@ -85,14 +85,14 @@ def test_a_finished_evaluation_compared_with_itself(run, tmp_path):
     results, out = run
     assert results.facts["texts_sha256"] == fingerprint(results.texts)
     one, other = load_side(out, "one"), load_side(out, "<other>")
-    pairs = pair_up(one, other)
-    assert [pair.cell for pair in pairs] == [result.cell for result in results.cells]
-    for pair in pairs:
-        assert {"kid[tiny]", "align[tiny]", "checker[all]"} <= pair.differences.keys()
-        assert all(change.estimate == change.low == change.high == 0 for change in pair.differences.values())
+    shared = shared_cells(one, other)
+    assert [cell.cell for cell in shared] == [result.cell for result in results.cells]
+    for cell in shared:
+        assert {"kid[tiny]", "align[tiny]", "checker[all]"} <= cell.differences.keys()
+        assert all(change.estimate == change.low == change.high == 0 for change in cell.differences.values())
     write_comparison(one, other, tmp_path)
     page = (tmp_path / "compare.html").read_text(encoding="utf-8")
-    assert page == as_html(one, other, pairs, tmp_path)
+    assert page == as_html(one, other, shared, tmp_path)
     assert re.findall(r'src="(.{15})', page) == ["data:image/png;"] * 3  # the plot and two grids
     assert not re.findall(r"https?://|<other>", page)
     with Image.open(tmp_path / "compare-static.png") as image:

@@ -10,7 +10,6 @@ from imagen.evaluation.judges.extractor import cosines
 from imagen.evaluation.judges.inception import Inception
 from imagen.evaluation.judges.metric import KID
 from imagen.evaluation.statistics.audit import (
-    Unwrapped,
     audit_alignment,
     clip_score_by_torchmetrics,
     clip_score_metric,
@@ -71,6 +70,24 @@ class _Evil:
 
     def __reduce__(self):
         return open, (self.path, "w")
+
+
+class Unwrapped:
+    """A CLIPModel whose feature methods return tensors again, as torchmetrics 1.9 expects (Lightning-AI #3407)."""
+
+    def __init__(self, model):
+        self.model = model
+        self.config = model.config
+
+    def to(self, device):
+        self.model.to(device)
+        return self
+
+    def get_image_features(self, pixel_values):
+        return self.model.get_image_features(pixel_values=pixel_values).pooler_output
+
+    def get_text_features(self, input_ids, attention_mask):
+        return self.model.get_text_features(input_ids, attention_mask=attention_mask).pooler_output
 
 
 def test_clip_score_equals_torchmetrics_on_the_pictures_themselves(clip, judge, random_pixels):

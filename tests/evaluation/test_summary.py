@@ -30,10 +30,11 @@ def measured(judge, random_pixels, prompts, features, reference):
     """The numbers and audits of as many pictures as there are `features`, whatever they show."""
     count = len(features)
     chosen = prompts.first(count)
-    block = Panel([judge], ShapesChecker()).look(random_pixels[:count], chosen.prompts, keep=0)
+    panel = Panel([judge], ShapesChecker())
+    block = panel.look(random_pixels[:count], chosen.prompts, keep=0)
     scores = cosines(features, judge.text_features(chosen.texts))
     block = replace(block, features={judge.name: features}, cosines={judge.name: scores})
-    summary = Summary([judge], chosen, {judge.name: reference}, [None] * count)
+    summary = Summary(panel, chosen, {judge.name: reference}, [None] * count)
     return summary.measure(block), summary.audits({Cell("curve", 1.0): block})
 
 

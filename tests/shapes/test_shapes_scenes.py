@@ -22,7 +22,6 @@ from imagen.shapes import (
     is_held_out,
     sample_scene,
 )
-from imagen.shapes.drawing import HALF_EXTENT
 from imagen.shapes.scenes import POSITION_DISTANCE, POSITION_JITTER, SIZE_RADIUS
 
 SCENES = [sample_scene(3, index, split) for split in Split for index in range(400)]
@@ -32,6 +31,13 @@ AREA = {  # of a shape of radius 1
     Shape.TRIANGLE: 3**0.5 * 0.98**2,
     Shape.CROSS: 4 * 0.98 * 0.64 - 0.64**2,
     Shape.RING: np.pi * (1 - 0.25),
+}
+HALF_EXTENT = {  # half of the width and of the height of its bounding box
+    Shape.CIRCLE: (1.0, 1.0),
+    Shape.SQUARE: (0.88, 0.88),
+    Shape.TRIANGLE: (0.98, 0.98 * 3**0.5 / 2),
+    Shape.CROSS: (0.98, 0.98),
+    Shape.RING: (1.0, 1.0),
 }
 
 

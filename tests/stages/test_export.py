@@ -9,6 +9,7 @@ from small_stages import export_random_stage, small_cascade
 
 from imagen.errors import UserError
 from imagen.files import sha256_of_file
+from imagen.stages.conditioners import LowResConditioner
 from imagen.stages.export import load_stage, read_description
 
 
@@ -18,7 +19,7 @@ def test_an_exported_stage_comes_back_with_every_weight(tmp_path):
     for name, tensor in stage.model.denoiser.state_dict().items():
         torch.testing.assert_close(tensor, state[name], rtol=0, atol=0)
     assert stage.description.low_resolution == 8
-    assert stage.model.augmentation is not None
+    assert isinstance(stage.model.conditioner, LowResConditioner)
     assert not any(parameter.requires_grad for parameter in stage.model.denoiser.parameters())
 
 
@@ -39,11 +40,12 @@ def edit(folder, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_the_identity_of_a_stage_is_all_but_how_it_came_to_be(tmp_path):
+def test_the_identity_of_a_stage_is_all_but_how_it_came_to_be_and_where_its_encoder_is(tmp_path):
     export_random_stage(tmp_path, "base", 8, None)
     before = read_description(tmp_path)
     fields = json.loads((tmp_path / "config.json").read_text())
-    history = {"step": 9, "images_seen": 9, "init_from": "0" * 64}
+    text_source = {"_target_": "imagen.text.sources.NoText", "features": 8}
+    history = {"step": 9, "images_seen": 9, "init_from": "0" * 64, "text_source": text_source}
     parameterisation = {"_target_": "imagen.diffusion.parameterisations.EpsPrediction"}
     decisive = {
         "name": "sr1",

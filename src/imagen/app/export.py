@@ -19,7 +19,7 @@ def export(run: Path, out: Path | None = None) -> Path:
     """
     from imagen.errors import UserError
     from imagen.runs.folder import RunFolder
-    from imagen.runs.weights import AVERAGED, read_checkpoint, saved_sections
+    from imagen.runs.weights import AVERAGED, read_checkpoint
     from imagen.sampling.command import sampling_command
     from imagen.stages.export import CONFIG, default_card, export_stage
 
@@ -28,8 +28,7 @@ def export(run: Path, out: Path | None = None) -> Path:
         raise UserError(f"{out} holds an exported stage already; give another --out, or remove it")
     description, denoiser = read_checkpoint(folder.last_checkpoint, AVERAGED)
     out = out or folder.export
-    text = saved_sections(run / "config.yaml").text
-    command = sampling_command(description, out, text, run.absolute().parent.parent)
+    command = sampling_command(description, out, run.absolute().parent.parent)
     export_stage(out, description, denoiser, default_card(description, command))
     print(f"step {description.step} of {run} -> {out}", flush=True)
     return out

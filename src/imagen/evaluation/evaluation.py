@@ -13,7 +13,8 @@ import torch
 from imagen.checks.names import is_name
 from imagen.errors import UserError
 from imagen.evaluation.judges.checker import Checker
-from imagen.evaluation.judges.extractor import AlignmentJudge, Extractor
+from imagen.evaluation.judges.extractor import Extractor
+from imagen.evaluation.judges.metric import checker_key
 from imagen.evaluation.prompts.prompt_set import PromptSet
 from imagen.evaluation.results.budget import Budget, Spending, spend
 from imagen.evaluation.results.neighbours import Comparison
@@ -154,7 +155,7 @@ class Evaluation:
 
     def _comparison(self, reference: Mapping[str, Features]) -> Comparison:
         categories = [prompt.category for prompt in self.all_prompts.prompts]
-        return Comparison(Summary(self.panel.judges, self.prompts, reference, categories))
+        return Comparison(Summary(self.panel, self.prompts, reference, categories))
 
     def _results(self, plan: Plan, made: "Made") -> Results:
         # Not the comparison that spent the budget: what fits the reference has to run on as many threads as the rest.
@@ -182,7 +183,6 @@ class Evaluation:
     def _facts(self, plan: Plan, summary: Summary, resolution: int, spending: Spending | None) -> dict[str, Any]:
         identity = self.identity()
         depends = {"curves": plan.identities, "reference": dict(self.reference.identity)}
-        readers = [judge for judge in self.panel.judges if isinstance(judge, AlignmentJudge)]
         return {
             "fingerprint": fingerprint({**identity, **depends, "count": self.count}),
             "pictures_per_cell": self.count,
@@ -192,8 +192,10 @@ class Evaluation:
             "weight_of": plan.weight_of,
             "samples_per_dimension": summary.samples_per_dimension(self.count),
             "pictures_for_interval": summary.pictures_for_interval(),
-            "truncated_captions": {judge.name: judge.truncated_share(self.prompts.texts) for judge in readers},
-            "categories": [f"checker[{category.name}]" for category in CATEGORIES],
+            "truncated_captions": {
+                name: judge.truncated_share(self.prompts.texts) for name, judge in self.panel.aligners.items()
+            },
+            "categories": [checker_key(category.name) for category in CATEGORIES],
             **({"budget": spending.facts(self.budget)} if spending else {}),
             **depends,
             **identity,

@@ -25,15 +25,6 @@ CROSS_HALF_LENGTH = 0.98
 CROSS_HALF_WIDTH = 0.32
 RING_INNER = 0.5
 
-HALF_EXTENT: dict[Shape, tuple[float, float]] = {
-    Shape.CIRCLE: (1.0, 1.0),
-    Shape.SQUARE: (SQUARE_HALF_SIDE, SQUARE_HALF_SIDE),
-    Shape.TRIANGLE: (TRIANGLE_HALF_SIDE, TRIANGLE_HALF_HEIGHT),
-    Shape.CROSS: (CROSS_HALF_LENGTH, CROSS_HALF_LENGTH),
-    Shape.RING: (1.0, 1.0),
-}
-"""Half of the width and of the height of each shape's bounding box, in units of its radius."""
-
 
 def draw(scene: Scene, resolution: int) -> UInt8[np.ndarray, "height width 3"]:
     """The picture of a scene, `resolution` pixels square, sRGB.

@@ -6,14 +6,14 @@ from typing import Any
 
 from imagen.errors import UserError
 from imagen.evaluation.ablation.curves import AblationResults
-from imagen.evaluation.judges.metric import ALIGNMENT, FRECHET
+from imagen.evaluation.judges.metric import ALIGNMENT, CHECKED_ALL, FRECHET, checker_key
 from imagen.evaluation.report.pareto_plot import label_weights
 from imagen.evaluation.report.plot_style import CONTROL, STYLE, draw_intervals, pyplot, save
 
 COLOURS = ("#0b6bcb", "#d9480f", "#2b8a3e", "#6741d9", "#a61e4d", "#846358")
 PARTS = ("background", "objects", "colours", "shapes", "relation", "colour_attribution")
 """What the checker says of a picture, from what is learned first to what is learned last."""
-CHECKED = {"checker[all]": "share of pictures with all parts right", "checker[colours]": "with all colours right"}
+CHECKED = {CHECKED_ALL: "share of pictures with all parts right", checker_key("colours"): "with all colours right"}
 COLUMNS = 3
 SHUFFLE = 0.07  # how far apart the curves stand in the panel of parts
 Published = Mapping[str, Sequence[tuple[float, float, float]]]
@@ -37,7 +37,7 @@ def plot_guidance_ablation(comparison: AblationResults, published: Published, pa
 
 def plot_ablation_across(comparison: AblationResults, path: Path) -> None:
     """Curves over anything else than the guidance weight: the checker's accuracy, alignment and distances."""
-    checked = [name for name in ("checker[all]", "checker[shapes]") if name in comparison.metrics]
+    checked = [name for name in (CHECKED_ALL, checker_key("shapes")) if name in comparison.metrics]
     names = [*checked, *comparison.keys(ALIGNMENT)[:1], *comparison.keys(FRECHET)]
     panels: list[Draw] = [lambda axis, name=name: _metric(axis, comparison, name) for name in names]
     _figure(panels, comparison, path)
@@ -113,12 +113,12 @@ def _metric(axis: Any, comparison: AblationResults, name: str, logarithmic: bool
 
 
 def _parts(axis: Any, comparison: AblationResults, alignment: str) -> None:
-    names = [part for part in PARTS if f"checker[{part}]" in comparison.metrics]
+    names = [part for part in PARTS if checker_key(part) in comparison.metrics]
     middle = (len(comparison.curves) - 1) / 2
     for index, (colour, curve) in enumerate(zip(COLOURS, comparison.curves, strict=False)):
         value, cell = max(curve.points, key=lambda point: point[1].metrics[alignment])
         for place, part in enumerate(names):
-            x, name = place + SHUFFLE * 2 * (index - middle), f"checker[{part}]"
+            x, name = place + SHUFFLE * 2 * (index - middle), checker_key(part)
             label = f"{curve.label}, w = {value:g}" if place == 0 else None
             axis.plot([x], [cell.metrics[name]], "o", color=colour, markersize=5, label=label)
             draw_intervals(axis, cell, x, cell.metrics[name], None, name, colour)

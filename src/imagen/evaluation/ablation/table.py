@@ -1,7 +1,7 @@
 """The numbers of an ablation as Markdown."""
 
 from imagen.evaluation.ablation.curves import AblationResults
-from imagen.evaluation.judges.metric import FRECHET
+from imagen.evaluation.judges.metric import FRECHET, checker_key
 from imagen.evaluation.report.tables import with_interval
 
 CHECKED = ("all", "colours", "shapes", "relation", "colour_attribution")
@@ -23,6 +23,6 @@ def ablation_table(comparison: AblationResults) -> str:
 
 def table_metrics(comparison: AblationResults) -> list[str]:
     """What the checker saw, then alignment and distance of each judge."""
-    checked = [f"checker[{name}]" for name in CHECKED]
+    checked = [checker_key(name) for name in CHECKED]
     judged = [key for pair in comparison.pairs for key in pair] or comparison.keys(FRECHET)
     return [name for name in dict.fromkeys([*checked, *judged]) if name in comparison.metrics]

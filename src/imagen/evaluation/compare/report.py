@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from imagen.evaluation.compare.sides import Pair, Side, pair_up
+from imagen.evaluation.compare.sides import SharedCell, Side, shared_cells
 from imagen.evaluation.judges.metric import pareto_pairs
 from imagen.evaluation.report.html import document, picture, prose, table
 from imagen.evaluation.report.pareto_plot import Line, plot_curves
@@ -26,7 +26,7 @@ def comparison_files(one: Side, other: Side) -> list[str]:
 
     Raises UserError when the two cannot be compared.
     """
-    labels = dict.fromkeys(pair.cell.curve for pair in pair_up(one, other))
+    labels = dict.fromkeys(cell.cell.curve for cell in shared_cells(one, other))
     return ["compare.png", *(f"compare-{file_label(label)}.png" for label in labels), "compare.md", "compare.html"]
 
 
@@ -35,26 +35,26 @@ def write_comparison(one: Side, other: Side, out: Path) -> None:
 
     Raises UserError when the two cannot be compared.
     """
-    pairs = pair_up(one, other)
+    shared = shared_cells(one, other)
     out.mkdir(parents=True, exist_ok=True)
     heading = f"{one.name} and {other.name}"
-    axes = pareto_pairs(metric for key, metric in one.metrics.items() if key in pairs[0].metrics)
+    axes = pareto_pairs(metric for key, metric in one.metrics.items() if key in shared[0].metrics)
     plot_curves(_curves(one, other), one.results["controls"], axes, heading, out / "compare.png")
-    labels = list(dict.fromkeys(pair.cell.curve for pair in pairs))
+    labels = list(dict.fromkeys(cell.cell.curve for cell in shared))
     for label in labels:
-        _write_grid(one, other, _of(pairs, label), out / f"compare-{file_label(label)}.png")
-    write_text(as_markdown(one, other, pairs), out / "compare.md")
-    write_text(as_html(one, other, pairs, out), out / "compare.html")
+        _write_grid(one, other, _of(shared, label), out / f"compare-{file_label(label)}.png")
+    write_text(as_markdown(one, other, shared), out / "compare.md")
+    write_text(as_html(one, other, shared, out), out / "compare.html")
 
 
-def as_markdown(one: Side, other: Side, pairs: Sequence[Pair]) -> str:
+def as_markdown(one: Side, other: Side, shared: Sequence[SharedCell]) -> str:
     """A line for each number of each cell that both have: both values, their intervals, the paired difference."""
     lines = [f"# {one.name} and {other.name}", "", *explanation(one, other), "", "![both](compare.png)", ""]
-    lines += markdown_table(value_table(one, other, pairs))
+    lines += markdown_table(value_table(one, other, shared))
     return "\n".join([*lines, ""])
 
 
-def as_html(one: Side, other: Side, pairs: Sequence[Pair], folder: Path) -> str:
+def as_html(one: Side, other: Side, shared: Sequence[SharedCell], folder: Path) -> str:
     """The comparison as one page, with the PNG files of `folder` inside."""
     title = f"{one.name} and {other.name}"
     parts = [
@@ -62,8 +62,8 @@ def as_html(one: Side, other: Side, pairs: Sequence[Pair], folder: Path) -> str:
         prose(explanation(one, other)),
         picture(folder / "compare.png", "Pareto plot"),
     ]
-    for label in dict.fromkeys(pair.cell.curve for pair in pairs):
-        mine = _of(pairs, label)
+    for label in dict.fromkeys(cell.cell.curve for cell in shared):
+        mine = _of(shared, label)
         parts += [f"<h2>{escape(label)}: B less A</h2>", table(difference_table(mine))]
         parts.append(
             picture(folder / f"compare-{file_label(label)}.png", "prompts down, A and B at a few weights across")
@@ -83,34 +83,34 @@ def explanation(one: Side, other: Side) -> list[str]:
     ]
 
 
-def difference_table(pairs: Sequence[Pair]) -> Rows:
+def difference_table(shared: Sequence[SharedCell]) -> Rows:
     """Metrics down, weights across."""
-    rows = [["", *(f"w = {pair.cell.guidance_weight:g}" for pair in pairs)]]
-    for metric in dict.fromkeys(name for pair in pairs for name in pair.metrics):
-        rows.append([metric, *(_difference(pair, metric) for pair in pairs)])
+    rows = [["", *(f"w = {cell.cell.guidance_weight:g}" for cell in shared)]]
+    for metric in dict.fromkeys(name for cell in shared for name in cell.metrics):
+        rows.append([metric, *(_difference(cell, metric) for cell in shared)])
     return rows
 
 
-def value_table(one: Side, other: Side, pairs: Sequence[Pair]) -> Rows:
+def value_table(one: Side, other: Side, shared: Sequence[SharedCell]) -> Rows:
     """A row for each number of each cell."""
     rows = [["curve", "w", "number", one.name, other.name, "difference"]]
-    for pair in pairs:
-        for metric in pair.metrics:
-            values = [with_interval(side.metrics, side.intervals, metric) for side in (pair.one, pair.other)]
-            weight = f"{pair.cell.guidance_weight:g}"
-            rows.append([pair.cell.curve, weight, metric, *values, _difference(pair, metric)])
+    for cell in shared:
+        for metric in cell.metrics:
+            values = [with_interval(side.metrics, side.intervals, metric) for side in (cell.one, cell.other)]
+            weight = f"{cell.cell.guidance_weight:g}"
+            rows.append([cell.cell.curve, weight, metric, *values, _difference(cell, metric)])
     return rows
 
 
-def _difference(pair: Pair, metric: str) -> str:
-    change = pair.differences.get(metric)
+def _difference(cell: SharedCell, metric: str) -> str:
+    change = cell.differences.get(metric)
     if isinstance(change, Interval):
         return change_text(change)
-    return f"{pair.other.metrics[metric] - pair.one.metrics[metric]:+.3g}" if metric in pair.metrics else ""
+    return f"{cell.other.metrics[metric] - cell.one.metrics[metric]:+.3g}" if metric in cell.metrics else ""
 
 
-def _of(pairs: Sequence[Pair], label: str) -> list[Pair]:
-    return [pair for pair in pairs if pair.cell.curve == label]
+def _of(shared: Sequence[SharedCell], label: str) -> list[SharedCell]:
+    return [cell for cell in shared if cell.cell.curve == label]
 
 
 def _curves(one: Side, other: Side) -> list[Line]:
@@ -126,14 +126,14 @@ def _curves(one: Side, other: Side) -> list[Line]:
     return curves
 
 
-def _write_grid(one: Side, other: Side, pairs: Sequence[Pair], path: Path) -> None:
+def _write_grid(one: Side, other: Side, shared: Sequence[SharedCell], path: Path) -> None:
     """Prompts down; the real picture where there is one, then A and B at the lowest, middle and highest weight."""
-    chosen = middle_and_ends([pair.cell.guidance_weight for pair in pairs])
+    chosen = middle_and_ends([cell.cell.guidance_weight for cell in shared])
     columns = []
     if GROUND_TRUTH in one.archive.pictures:
         columns.append(("real", one.archive.pictures[GROUND_TRUTH]))
     for weight in chosen:
-        name = next(pair.cell.name for pair in pairs if pair.cell.guidance_weight == weight)
+        name = next(cell.cell.name for cell in shared if cell.cell.guidance_weight == weight)
         for letter, side in (("A", one), ("B", other)):
             columns.append((f"{letter}, w = {weight:g}", side.archive.pictures[name]))
     count = min(len(pictures) for _, pictures in columns)

@@ -44,7 +44,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Pair:
+class SharedCell:
     """One cell of both evaluations. `differences`: the other's number less the one's, of every number that has a
     jackknife on both sides, paired since both have the same prompts and noise."""
 
@@ -88,7 +88,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     return results
 
 
-def pair_up(one: Side, other: Side) -> list[Pair]:
+def shared_cells(one: Side, other: Side) -> list[SharedCell]:
     """The cells that both have, by curve and ascending weight.
 
     Raises UserError, naming the fact, when they were measured in different ways or share no cell.
@@ -98,10 +98,10 @@ def pair_up(one: Side, other: Side) -> list[Pair]:
         _insist_on_same(fact, one, other, one.results.get(fact), other.results.get(fact))
     _insist_on_same("cascade.seed", one, other, _seeds(one), _seeds(other))
     mine, others = one.cells, other.cells
-    pairs = [Pair(c, mine[c], others[c], _differences(mine[c], others[c])) for c in mine if c in others]
-    if not pairs:
+    shared = [SharedCell(c, mine[c], others[c], _differences(mine[c], others[c])) for c in mine if c in others]
+    if not shared:
         raise UserError(f"compare: {one.name} and {other.name} share no curve and guidance weight")
-    return pairs
+    return shared
 
 
 def _insist_on_same(fact: str, one: Side, other: Side, mine: Any, others: Any) -> None:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from imagen.evaluation.judges.metric import ABSTAINED
+from imagen.evaluation.judges.metric import ABSTAINED, checker_key
 from imagen.evaluation.prompts.prompt_set import Prompt
 from imagen.tensors import Pixels
 
@@ -72,6 +72,6 @@ def tallies(verdicts: Sequence[Verdict | None]) -> dict[str, list[bool]]:
     for verdict in checked:
         for name, right in {**verdict["categories"], **verdict["parts"]}.items():
             answers.setdefault(name, []).append(right)
-    return {f"checker[{name}]": values for name, values in answers.items()} | {
+    return {checker_key(name): values for name, values in answers.items()} | {
         ABSTAINED: [verdict["abstained"] for verdict in checked]
     }

@@ -12,9 +12,17 @@ ALIGNMENT, FRECHET, CHECKER = "alignment", "fd", "checker"
 FRECHET_INF, KID, CMMD, PRECISION, RECALL = "fd_inf", "kid", "cmmd", "precision", "recall"
 
 LOWER_IS_BETTER = frozenset({FRECHET, FRECHET_INF, KID, CMMD})
-ABSTAINED = "checker[abstained]"
 BARE = frozenset({FRECHET_INF, KID, PRECISION, RECALL})  # as keys, numbers of the published Inception
 EVALUATE_AGAIN = "evaluate again with this version"
+
+
+def checker_key(part: str) -> str:
+    """The key of a rate of the checker: of `all` parts of the caption, one part, a category, or `abstained`."""
+    return f"{CHECKER}[{part}]"
+
+
+CHECKED_ALL = checker_key("all")
+ABSTAINED = checker_key("abstained")
 
 
 @dataclass(frozen=True)

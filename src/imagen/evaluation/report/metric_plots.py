@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from imagen.evaluation.judges.metric import CHECKER
+from imagen.evaluation.judges.metric import CHECKED_ALL, CHECKER, checker_key
 from imagen.evaluation.report.plot_style import (
     CONTROL,
     STYLE,
@@ -15,16 +15,18 @@ from imagen.evaluation.report.plot_style import (
     title,
 )
 from imagen.evaluation.results.results import GROUND_TRUTH, NOISE, SHUFFLED, Results
+from imagen.shapes.checking import CATEGORIES
 
 CATEGORY_COLOURS = ("#0b6bcb", "#d9480f", "#2b8a3e", "#6741d9", "#a61e4d", "#846358", "#087f5b", "#5c677d")
+CATEGORY_LABELS = {checker_key(category.name): category.name.replace("_", " ") for category in CATEGORIES}
 
 
 def plot_metrics(results: Results, path: Path) -> None:
     """Distances, precision, recall, alignments and the checker's accuracy against the weight, and its categories for
     each curve; controls are lines, or a number where a line would flatten the curves."""
     plt = pyplot()
-    single = [name for name, metric in results.metrics.items() if metric.axis != CHECKER or name == "checker[all]"]
-    by_category = results.curves if "checker[all]" in single else []
+    single = [name for name, metric in results.metrics.items() if metric.axis != CHECKER or name == CHECKED_ALL]
+    by_category = results.curves if CHECKED_ALL in single else []
     count = len(single) + len(by_category)
     columns = min(3, count)
     rows = -(-count // columns)
@@ -72,8 +74,8 @@ def _category_panel(axis: Any, results: Results, label: str) -> None:
     for colour, name in zip(CATEGORY_COLOURS, names, strict=False):
         known = [cell for cell in cells if name in cell.metrics]
         weights = [cell.cell.guidance_weight for cell in known]
-        short = name.removeprefix("checker[").removesuffix("]").replace("_", " ")
-        axis.plot(weights, [cell.metrics[name] for cell in known], "-o", color=colour, markersize=3, label=short)
+        values = [cell.metrics[name] for cell in known]
+        axis.plot(weights, values, "-o", color=colour, markersize=3, label=CATEGORY_LABELS[name])
     for control, line in ((GROUND_TRUTH, "--"), (NOISE, ":")):
         values = [value for key, value in results.controls.get(control, {}).items() if key in names]
         if values:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from imagen.evaluation.judges.metric import CHECKER
+from imagen.evaluation.judges.metric import CHECKED_ALL, CHECKER
 from imagen.evaluation.results.results import CellResult, Results
 from imagen.evaluation.statistics.audit import Audit
 from imagen.evaluation.statistics.jackknife import Interval
@@ -13,7 +13,7 @@ Rows = list[list[str]]
 def table_metrics(results: Results) -> list[str]:
     """The metrics of the tables: distances, alignments, the checker's total and GenEval's categories."""
     wanted = [name for name, metric in results.metrics.items() if metric.axis != CHECKER]
-    return wanted + [n for n in ("checker[all]", *results.facts.get("categories", [])) if n in results.metric_names]
+    return wanted + [n for n in (CHECKED_ALL, *results.facts.get("categories", [])) if n in results.metric_names]
 
 
 def curve_table(results: Results, label: str) -> Rows:

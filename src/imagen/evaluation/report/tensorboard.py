@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imagen.evaluation.judges.metric import ALIGNMENT, FRECHET
+from imagen.evaluation.judges.metric import ALIGNMENT, CHECKED_ALL, FRECHET
 from imagen.evaluation.report.plot_style import around
 from imagen.evaluation.results.results import GROUND_TRUTH, CellResult, Results
 from imagen.evaluation.sweep.plan import file_label
@@ -79,7 +79,7 @@ def _margin_charts(results: Results) -> dict[str, dict[str, list[Any]]]:
 def _pareto_first(results: Results) -> Sequence[str]:
     """All metrics; TensorBoard ticks the first five, so those come first that a Pareto plot is made of."""
     first = [name for axis in (ALIGNMENT, FRECHET) for name, metric in results.metrics.items() if metric.axis == axis]
-    return [*first, "checker[all]", *(n for n in results.metric_names if n not in (*first, "checker[all]"))]
+    return [*first, CHECKED_ALL, *(n for n in results.metric_names if n not in (*first, CHECKED_ALL))]
 
 
 def _limit_tags(metric: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from imagen.checks.arguments import Count, described, fits
 from imagen.errors import UserError
-from imagen.evaluation.results.neighbours import Comparison, Pair, shared
+from imagen.evaluation.results.neighbours import Comparison, Neighbours, shared
 from imagen.evaluation.sweep.blocks import Block
 from imagen.evaluation.sweep.plan import Cell
 
@@ -52,7 +52,7 @@ class Spending:
 
     cells: Mapping[Cell, Block]
     added: int
-    undecided: list[Pair]
+    undecided: list[Neighbours]
 
     def facts(self, budget: Budget) -> dict[str, Any]:
         """For results.json."""
@@ -96,7 +96,7 @@ def spend(
 
 
 def affordable(
-    pairs: list[Pair], cells: Mapping[Cell, Block], targets: Sequence[int], left: int
+    pairs: list[Neighbours], cells: Mapping[Cell, Block], targets: Sequence[int], left: int
 ) -> tuple[list[Cell], int]:
     """The cells to extend, and to how many pictures: as many pairs as `left` pictures suffice for, from the first, and
     for these the first of the (falling) `targets` that it suffices for. No cells when not even one pair can grow."""

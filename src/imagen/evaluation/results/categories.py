@@ -1,11 +1,12 @@
 """Numbers by category of a published prompt set: DrawBench's eleven, PartiPrompts' twelve."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from imagen.evaluation.judges.extractor import AlignmentJudge, Extractor
+from imagen.evaluation.judges.extractor import AlignmentJudge
+from imagen.evaluation.judges.metric import CHECKED_ALL
 from imagen.evaluation.statistics.jackknife import Interval, jackknife_mean, wilson
 from imagen.evaluation.sweep.blocks import Block
 
@@ -20,7 +21,7 @@ class CategoryResult:
 
 
 def measure_categories(
-    categories: Sequence[str | None], judges: Sequence[Extractor], block: Block
+    categories: Sequence[str | None], aligners: Iterable[AlignmentJudge], block: Block
 ) -> dict[str, CategoryResult]:
     """Alignments, and the share that the checker found right, by category in the order of the prompts.
 
@@ -28,21 +29,20 @@ def measure_categories(
     category has too few pictures for one.
     """
     names = list(dict.fromkeys(category for category in categories if category is not None))
-    return {name: _measure([c == name for c in categories], judges, block) for name in names}
+    return {name: _measure([c == name for c in categories], aligners, block) for name in names}
 
 
-def _measure(chosen: Sequence[bool], judges: Sequence[Extractor], block: Block) -> CategoryResult:
+def _measure(chosen: Sequence[bool], aligners: Iterable[AlignmentJudge], block: Block) -> CategoryResult:
     metrics: dict[str, float] = {}
     intervals: dict[str, Interval] = {}
-    for judge in judges:
-        if isinstance(judge, AlignmentJudge):
-            scores = block.cosines[judge.name].double()[torch.tensor(chosen)] * judge.alignment_scale
-            metrics[judge.alignment_key] = float(scores.mean())
-            if len(scores) > 1:
-                intervals[judge.alignment_key] = jackknife_mean(scores).interval
+    for judge in aligners:
+        scores = block.cosines[judge.name].double()[torch.tensor(chosen)] * judge.alignment_scale
+        metrics[judge.alignment_key] = float(scores.mean())
+        if len(scores) > 1:
+            intervals[judge.alignment_key] = jackknife_mean(scores).interval
     verdicts = [verdict for verdict, mine in zip(block.verdicts, chosen, strict=True) if mine and verdict is not None]
     if verdicts:
         right = sum(verdict["correct"] for verdict in verdicts)
-        metrics["checker[all]"] = right / len(verdicts)
-        intervals["checker[all]"] = wilson(right, len(verdicts))
+        metrics[CHECKED_ALL] = right / len(verdicts)
+        intervals[CHECKED_ALL] = wilson(right, len(verdicts))
     return CategoryResult(sum(chosen), metrics, intervals)

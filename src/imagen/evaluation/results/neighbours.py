@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from imagen.evaluation.judges.extractor import AlignmentJudge
 from imagen.evaluation.results.results import Step
 from imagen.evaluation.results.summary import Measured, Summary
 from imagen.evaluation.sweep.blocks import Block
 from imagen.evaluation.sweep.plan import Cell, neighbours
 
-Pair = tuple[Cell, Cell]
+Neighbours = tuple[Cell, Cell]
+"""Two cells of a curve at guidance weights next to each other, the lower one first."""
 
 
 class Comparison:
@@ -29,7 +29,7 @@ class Comparison:
         """The differences of every number that has a jackknife in both cells."""
         return [step for pair in neighbours(list(cells)) for step in self._steps_of(pair, cells)]
 
-    def undecided(self, cells: Mapping[Cell, Block]) -> list[Pair]:
+    def undecided(self, cells: Mapping[Cell, Block]) -> list[Neighbours]:
         """The neighbours that are not separated: those for which the difference of an axis of the Pareto plots (a
         judge's alignment or distance) has an interval that holds zero, or none yet."""
         axes = set(self._axes())
@@ -41,11 +41,11 @@ class Comparison:
         return found
 
     def _axes(self) -> list[str]:
-        judges = self.summary.judges
-        alignments = [judge.alignment_key for judge in judges if isinstance(judge, AlignmentJudge)]
-        return alignments + [judge.fidelity_key for judge in judges]
+        panel = self.summary.panel
+        alignments = [judge.alignment_key for judge in panel.aligners.values()]
+        return alignments + [judge.fidelity_key for judge in panel.judges]
 
-    def _steps_of(self, pair: Pair, cells: Mapping[Cell, Block]) -> list[Step]:
+    def _steps_of(self, pair: Neighbours, cells: Mapping[Cell, Block]) -> list[Step]:
         low, high = pair
         count = shared(pair, cells)
         one, other = (self.measured(cell, cells[cell].first(count)).jackknives for cell in pair)
@@ -56,6 +56,6 @@ class Comparison:
         ]
 
 
-def shared(pair: Pair, cells: Mapping[Cell, Block]) -> int:
+def shared(pair: Neighbours, cells: Mapping[Cell, Block]) -> int:
     """How many pictures both cells have."""
     return min(len(cells[cell]) for cell in pair)

@@ -9,7 +9,7 @@ from torch import Tensor
 from imagen.errors import UserError
 from imagen.evaluation.judges import metric
 from imagen.evaluation.judges.checker import tallies
-from imagen.evaluation.judges.extractor import AlignmentJudge, Extractor, cosines
+from imagen.evaluation.judges.extractor import Extractor, cosines
 from imagen.evaluation.prompts.prompt_set import PromptSet
 from imagen.evaluation.results.categories import CategoryResult, measure_categories
 from imagen.evaluation.statistics.audit import Audit, audit_alignment, audit_frechet, audit_kernel
@@ -28,6 +28,7 @@ from imagen.evaluation.statistics.kernel_distance import CMMD, KID, KernelDistan
 from imagen.evaluation.statistics.precision_recall import precision_recall
 from imagen.evaluation.sweep.blocks import Block
 from imagen.evaluation.sweep.plan import Cell
+from imagen.evaluation.sweep.sweep import Panel
 from imagen.tensors import Features
 
 LARGE = 512
@@ -57,42 +58,41 @@ class Summary:
 
     def __init__(
         self,
-        judges: Sequence[Extractor],
+        panel: Panel,
         prompts: PromptSet,
         reference: Mapping[str, Features],
         categories: Sequence[str | None],
     ) -> None:
-        self.judges = judges
+        self.panel = panel
         self.prompts = prompts
         self.categories = categories
         self.reference = reference
         self.gaussians = {name: Gaussian.fit(features) for name, features in reference.items()}
         self.kid = {name: KernelDistance(KID, features) for name, features in reference.items()}
-        readers = [judge.name for judge in judges if isinstance(judge, AlignmentJudge)]
-        self.cmmd = {name: KernelDistance(CMMD, reference[name]) for name in readers}
+        self.cmmd = {name: KernelDistance(CMMD, reference[name]) for name in panel.aligners}
 
     def measure(self, block: Block) -> Measured:
         """All numbers of a cell or control: distances, precision and recall, alignments, the checker's rates."""
         values: dict[str, float] = {}
         jackknives: dict[str, Jackknife] = {}
-        for judge in self.judges:
+        for judge in self.panel.judges:
             features = block.features[judge.name]
             if not features.isfinite().all():
                 raise UserError(f"features of judge {judge.name} contain nan or infinity: its weights are broken")
             if len(features) > 1:
                 self._distances(judge, features, values, jackknives)
-            if isinstance(judge, AlignmentJudge):
-                scores = block.cosines[judge.name].double() * judge.alignment_scale
-                values[judge.alignment_key] = float(scores.mean())
+            if aligner := self.panel.aligners.get(judge.name):
+                scores = block.cosines[aligner.name].double() * aligner.alignment_scale
+                values[aligner.alignment_key] = float(scores.mean())
                 if len(scores) > 1:
-                    jackknives[judge.alignment_key] = jackknife_mean(scores)
+                    jackknives[aligner.alignment_key] = jackknife_mean(scores)
         intervals = {name: jackknife.interval for name, jackknife in jackknives.items()}
         for name, answers in tallies(block.verdicts).items():
             values[name] = sum(answers) / len(answers)
             intervals[name] = wilson(sum(answers), len(answers))
             if len(answers) > 1:
                 jackknives[name] = jackknife_mean(torch.tensor(answers, dtype=torch.float64))
-        by_category = measure_categories(self.categories[: len(block)], self.judges, block)
+        by_category = measure_categories(self.categories[: len(block)], self.panel.aligners.values(), block)
         return Measured(values, intervals, jackknives, by_category)
 
     def _distances(
@@ -123,40 +123,40 @@ class Summary:
         if len(self.prompts) < 2:
             return {}
         found = {}
-        for judge in self.judges:
-            if isinstance(judge, AlignmentJudge):
-                others = shuffled(judge.text_features(self.prompts.texts))
-                mean = float(cosines(block.features[judge.name], others).mean())
-                found[judge.alignment_key] = mean * judge.alignment_scale
+        for name, judge in self.panel.aligners.items():
+            others = shuffled(judge.text_features(self.prompts.texts))
+            mean = float(cosines(block.features[name], others).mean())
+            found[judge.alignment_key] = mean * judge.alignment_scale
         return found
 
     def audits(self, cells: Mapping[Cell, Block]) -> list[Audit]:
         """The Fréchet distances, KIDs and alignments again, by torchmetrics and torch-fidelity, over the same
         features."""
         found = []
-        for judge in self.judges:
+        for judge in self.panel.judges:
             for cell, block in cells.items():
                 features, real = block.features[judge.name], self.reference[judge.name]
                 if len(features) > 1:
                     found.append(audit_frechet(f"{judge.fidelity_key} {cell.name}", features, real))
                     found.append(audit_kernel(f"{judge.metrics[metric.KID].key} {cell.name}", features, real))
-                if isinstance(judge, AlignmentJudge):
-                    texts = judge.text_features(self.prompts.texts)
-                    mean = float(block.cosines[judge.name].mean()) * judge.alignment_scale
-                    label = f"{judge.alignment_key} {cell.name}"
-                    found.append(audit_alignment(label, features, texts, judge.alignment_scale, mean))
+                if aligner := self.panel.aligners.get(judge.name):
+                    texts = aligner.text_features(self.prompts.texts)
+                    mean = float(block.cosines[aligner.name].mean()) * aligner.alignment_scale
+                    label = f"{aligner.alignment_key} {cell.name}"
+                    found.append(audit_alignment(label, features, texts, aligner.alignment_scale, mean))
                 if features.shape[1] > LARGE:
                     break
         return found
 
     def samples_per_dimension(self, count: int) -> dict[str, float]:
         """N / d of each Fréchet distance: below 4 its bias is large, and comparable at equal N only."""
-        return {judge.fidelity_key: count / self.reference[judge.name].shape[1] for judge in self.judges}
+        return {judge.fidelity_key: count / self.reference[judge.name].shape[1] for judge in self.panel.judges}
 
     def pictures_for_interval(self) -> dict[str, int]:
         """How many pictures it takes for an interval of each Fréchet distance."""
         return {
-            judge.fidelity_key: SAMPLES_PER_DIMENSION * self.reference[judge.name].shape[1] for judge in self.judges
+            judge.fidelity_key: SAMPLES_PER_DIMENSION * self.reference[judge.name].shape[1]
+            for judge in self.panel.judges
         }
 
 

@@ -161,26 +161,7 @@ def clip_score_by_torchmetrics(image_features: Features, text_features: Features
 
 
 def clip_score_metric(model: Any, processor: Any) -> Any:
-    """torchmetrics' CLIPScore with a given model, float64 sums. A CLIPModel of transformers 5 goes in as
-    `Unwrapped`."""
+    """torchmetrics' CLIPScore with a given model, float64 sums."""
     from torchmetrics.multimodal.clip_score import CLIPScore
 
     return CLIPScore(model_name_or_path=lambda: (model, processor)).set_dtype(torch.float64)
-
-
-class Unwrapped:
-    """A CLIPModel whose feature methods return tensors again, as torchmetrics 1.9 expects (Lightning-AI #3407)."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self.config = model.config
-
-    def to(self, device: Any) -> "Unwrapped":
-        self.model.to(device)
-        return self
-
-    def get_image_features(self, pixel_values: Tensor) -> Tensor:
-        return self.model.get_image_features(pixel_values=pixel_values).pooler_output
-
-    def get_text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        return self.model.get_text_features(input_ids, attention_mask=attention_mask).pooler_output

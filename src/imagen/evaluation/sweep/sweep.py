@@ -7,6 +7,7 @@ alone, so cells differ by nothing but the way of sampling (common random numbers
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,11 @@ class Panel:
     judges: Sequence[Extractor]
     checker: Checker
 
+    @cached_property
+    def aligners(self) -> dict[str, AlignmentJudge]:
+        """The judges that read captions, by name."""
+        return {judge.name: judge for judge in self.judges if isinstance(judge, AlignmentJudge)}
+
     def look(self, pixels: Pixels, prompts: Sequence[Prompt], keep: int) -> Block:
         """Features, cosines and verdicts of the pictures; the first `keep` of them stay."""
         features = {judge.name: judge.image_features(pixels) for judge in self.judges}
@@ -35,9 +41,7 @@ class Panel:
         return Block(
             features=features,
             cosines={
-                judge.name: cosines(features[judge.name], judge.text_features(texts))
-                for judge in self.judges
-                if isinstance(judge, AlignmentJudge)
+                name: cosines(features[name], judge.text_features(texts)) for name, judge in self.aligners.items()
             },
             verdicts=self.checker(pixels, prompts),
             pictures=pixels[:keep].clone(),
@@ -47,10 +51,9 @@ class Panel:
 
 @dataclass
 class Stopwatch:
-    """Seconds spent making pictures and looking at them, and how many were made in this run."""
+    """Seconds spent sampling pictures, and how many were made and reused in this run."""
 
     sampling: float = 0.0
-    looking: float = 0.0
     pictures: int = 0
     reused: int = 0
 
@@ -140,6 +143,5 @@ class Sweep:
         block = self.panel.look(pixels, prompts, self._kept(ids))
         if not job.drawn:
             self.stopwatch.sampling += made - started
-        self.stopwatch.looking += time.perf_counter() - made
         self.stopwatch.pictures += len(ids)
         return block
