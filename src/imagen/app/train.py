@@ -46,7 +46,7 @@ def train(config: DictConfig) -> None:
     run = RunFolder(user_path(config.run_dir))
     run.probe()
     curves, stopper = Curves(), StopOnSignal(str(run.last_checkpoint))
-    # Behind all that can be refused: config.yaml is what a run was trained under, not what it was to be.
+    # After all that can be refused: config.yaml holds what a run was trained with, not what was asked for.
     keeper = LambdaCallback(
         on_train_start=lambda trainer, stage: run.keep_configuration(config, trainer.is_global_zero, came_to(trainer))
     )
@@ -100,12 +100,12 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
 
 
 def _listed(node: DictConfig | None) -> list[Any]:
-    """The objects of a group of named nodes; one that was set to null has no target left and is no object."""
+    """The objects of a group of named nodes; a node that was set to null has no target left."""
     return [instantiate(child) for child in (node or {}).values() if child is not None and "_target_" in child]
 
 
 def _refuse_multirun_in_one_folder() -> None:
-    """Raise UserError if nothing varies that names the run's folder, or may (an experiment): job 2 would meet job 1."""
+    """Raise UserError unless the jobs differ in a key that names the run's folder, or may (an experiment)."""
     given = [value for key in ("name", "stage", "experiment") for value in values_of(key)]
     if any(isinstance(value, Sweep) or "${" in str(value) for value in given):
         return

@@ -24,7 +24,7 @@ def has_fast_bfloat16(device_type: str) -> bool:
 
 
 def came_to(trainer: Trainer) -> dict[str, Any]:
-    """What the keys of conf/trainer that may say `auto` came to on this machine."""
+    """What `auto` in conf/trainer came to on this machine."""
     device = trainer.strategy.root_device.type
     return {
         "accelerator": {"cuda": "gpu"}.get(device, device),
