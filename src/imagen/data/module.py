@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule
+from omegaconf import DictConfig, open_dict
 from torch.utils.data import DataLoader, Sampler
 
 from imagen.data.batch import Batch
@@ -18,6 +19,7 @@ from imagen.data.source import Source, without
 from imagen.data.transforms import Geometry
 from imagen.errors import UserError
 from imagen.files import user_path
+from imagen.instantiation import instantiate
 from imagen.randomness import make_generator
 from imagen.text.sources import TextSource
 
@@ -51,6 +53,20 @@ class BadPictures:
         return int(self.max_share * len(train))
 
 
+def make_data(config: DictConfig) -> "ImagenDataModule":
+    """The DataModule that the node `data` of a configuration describes.
+
+    Its `path` is there for the command line; the sources below it refer to it.
+
+    Raises:
+        UserError: for what cannot be built.
+    """
+    described = config.copy()  # still in its place, so that what refers to `data.path` finds it
+    with open_dict(described):
+        described.pop("path", None)
+    return instantiate(described)
+
+
 class ImagenDataModule(LightningDataModule):
     """Embedded, captioned pictures for training and validation, as `Batch`.
 
@@ -71,7 +87,6 @@ class ImagenDataModule(LightningDataModule):
         seed: of the order and of augmentation.
         geometry: how squares are cropped; validation uses its fixed form.
         bad_pictures: what to do about unusable rows.
-        path: folder of the data, kept for readers of the configuration; conf/data passes it to the sources.
 
     Raises:
         UserError: if a number is out of range.
@@ -90,7 +105,6 @@ class ImagenDataModule(LightningDataModule):
         seed: int,
         geometry: Geometry | None = None,
         bad_pictures: BadPictures | None = None,
-        path: str | None = None,
     ) -> None:
         super().__init__()
         if num_workers < 0:
@@ -98,7 +112,7 @@ class ImagenDataModule(LightningDataModule):
         self.sizes = Sizes(max(source_resolution, resolution), resolution, crop_size)
         self.train, self.validation = train.at(self.sizes.source), validation.at(self.sizes.source)
         self.text, self.batch_size, self.num_workers, self.seed = text, batch_size, num_workers, seed
-        self.geometry, self.bad_pictures, self.path = geometry or Geometry(), bad_pictures or BadPictures(), path
+        self.geometry, self.bad_pictures = geometry or Geometry(), bad_pictures or BadPictures()
         check_batch_size(batch_size)
         for source, use in ((self.train, "training"), (self.validation, "validation")):
             if not len(source):
