@@ -29,11 +29,11 @@ class Composition:
     arrangement: str
 
 
-@dataclass(frozen=True)
 class Description(ABC):
     """What a caption states. Hashable; equal descriptions have equal captions, and the reverse."""
 
     kind: ClassVar[str]
+    background: Background
 
     @property
     @abstractmethod

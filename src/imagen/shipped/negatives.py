@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from imagen.shapes import Background, Colour, Counting, Description, Look, Pair, Position, Shape, Single, Size
 from imagen.shapes.vocabulary import NUMBER_WORDS
@@ -22,7 +23,7 @@ def wrong_descriptions(description: Description) -> dict[str, list[Description]]
         "relation": [],
         "binding": list(_with_colours_exchanged(description)),
         "background": [
-            replace(description, background=other) for other in Background if other != description.background
+            _changed(description, background=other) for other in Background if other != description.background
         ],
     }
     if isinstance(description, Counting):
@@ -40,13 +41,19 @@ def contents(description: Description) -> tuple[str, ...]:
     return (description.background.value, *looks)
 
 
+def _changed(description: Description, **changes: Any) -> Description:
+    """A copy with other values of some fields: every kind of description is a dataclass."""
+    dataclass: Any = description
+    return replace(dataclass, **changes)
+
+
 def _with_other_looks(description: Description, attribute: str, values: tuple) -> Iterator[Description]:
     for field in ("look", "first", "second"):
         look: Look | None = getattr(description, field, None)
         if look is None:
             continue
         for value in values:
-            other = replace(description, **{field: replace(look, **{attribute: value})})
+            other = _changed(description, **{field: replace(look, **{attribute: value})})
             if _is_proper(other) and contents(other) != contents(description):
                 yield other
 
