@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help demo test faults format assets benchmark clean
+.PHONY: help demo test docs faults format assets benchmark clean
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -21,7 +21,11 @@ test: $(INSTALLED) ## ruff and the whole test suite
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 
-faults: $(INSTALLED) ## kill, fill, flip, poison: what docs/reliability.md promises, and what survived
+docs: $(INSTALLED) ## build the site of docs/ into site/; a broken link fails
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+faults: $(INSTALLED) ## kill, fill, flip, poison: what docs/reference/reliability.md promises, and what survived
 	$(BIN)/python -m benchmarks.faults
 
 format: $(INSTALLED) ## let ruff put the code in order
@@ -45,5 +49,5 @@ benchmark: $(INSTALLED) ## speed against imagen-pytorch, which it installs into 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[benchmark]' -c constraints.txt
 	$(BIN)/python benchmarks/speed.py
 
-clean: ## remove runs, caches and outputs; keeps .venv
-	rm -rf runs cache outputs multirun
+clean: ## remove runs, caches, outputs and the site; keeps .venv
+	rm -rf runs cache outputs multirun site

@@ -1,4 +1,4 @@
-"""Parameters and arithmetic of the networks in conf/stage/unet, without allocating them: python benchmarks/sizes.py"""
+"""Parameters and arithmetic of the networks in conf/stage/network, not allocated: python benchmarks/sizes.py"""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from imagen.diffusion.conditioning import Conditioning, LowResImage
 from imagen.diffusion.noise_level import NoiseLevel
 
-PRESETS = Path(__file__).parents[1] / "conf" / "stage" / "unet"
+PRESETS = Path(__file__).parents[1] / "conf" / "stage" / "network"
 SMALL_TEXT, T5_XXL = 256, 4096
 RESOLUTIONS = {
     "demo_base": 8,
@@ -35,9 +35,9 @@ PAPER = {"base_300m": 300, "base_2b": 2000, "sr256_600m": 600, "sr1024_400m": 40
 def build(preset: str, device: str = "meta") -> nn.Module:
     """The network of a preset; those of the paper read T5-XXL, the others the T5 of the shapes world."""
     text_features = T5_XXL if preset in PAPER else SMALL_TEXT
-    config = OmegaConf.merge({"text_features": text_features}, {"unet": OmegaConf.load(PRESETS / f"{preset}.yaml")})
+    config = OmegaConf.merge({"text_features": text_features}, {"network": OmegaConf.load(PRESETS / f"{preset}.yaml")})
     with torch.device(device):
-        return instantiate(config.unet)
+        return instantiate(config.network, _convert_="all")
 
 
 def gigaflops(network: nn.Module, resolution: int, text_features: int, tokens: int = 32) -> float:
@@ -52,7 +52,7 @@ def gigaflops(network: nn.Module, resolution: int, text_features: int, tokens: i
 
 
 def row(preset: str) -> str:
-    """One line of the table in docs/networks.md."""
+    """One line of the table in docs/reference/networks.md."""
     network, resolution = build(preset), RESOLUTIONS[preset]
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     flops = gigaflops(network, resolution, T5_XXL if preset in PAPER else SMALL_TEXT)

@@ -21,7 +21,7 @@ SMALL = [
     "resolutions=[8,16,32]",
     "trainer.accelerator=cpu",
 ]
-"""A stage that trains in a second on a CPU."""
+"""A training of two steps that takes about a second."""
 
 
 def options(group: str) -> list[str]:

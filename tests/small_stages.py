@@ -19,7 +19,6 @@ def denoiser_config(low_res: bool, features: int = FEATURES) -> dict:
         "_target_": "imagen.diffusion.denoiser.Denoiser",
         "network": {
             "_target_": "imagen.networks.efficient_unet.EfficientUNet",
-            "_convert_": "all",
             "text_features": features,
             "embedding_features": 32,
             "stem_channels": 32,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from imagen.commandline.command import _at_home
+from imagen.commandline.arguments import at_home
 from imagen.data.image_folder import ImageFolderSource
 from imagen.errors import UserError
 from imagen.evaluation.judges.clip import ClipJudge
@@ -36,10 +36,10 @@ def test_the_home_folder_is_meant_by_a_tilde(home):
 
 
 def test_a_tilde_in_an_override_is_written_out(home):
-    assert _at_home("out=~/a") == f"out={home}/a"
-    assert _at_home("cascade.stages=[~/a,~/b]") == f"cascade.stages=[{home}/a,{home}/b]"
+    assert at_home("out=~/a") == f"out={home}/a"
+    assert at_home("cascade.stages=[~/a,~/b]") == f"cascade.stages=[{home}/a,{home}/b]"
     for other in ("prompt='~/a'", "name=a~b", "~logger", "data.path=a/~/b"):
-        assert _at_home(other) == other
+        assert at_home(other) == other
 
 
 def test_what_reads_a_users_file_finds_it_in_the_home_folder(home):

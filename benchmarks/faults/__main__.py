@@ -1,6 +1,6 @@
 """Fault injection: `make faults`. Imports once, forks each trial, prints failure, trials, survived, target.
 
-The numbers in brackets only name the rows; what each promises stands in docs/reliability.md.
+The numbers in brackets only name the rows; what each promises stands in docs/reference/reliability.md.
 """
 
 import os

@@ -86,15 +86,17 @@ class Cascade:
         """The pictures of every stage that is run, smallest first, in [-1, 1].
 
         Picture i depends on (`seed`, `picture_ids[i]`) and its own caption alone, whatever else is in the batch, to
-        the rounding of the hardware (docs/reliability.md).
+        the rounding of the hardware (docs/reference/reliability.md).
 
         Args:
-            text, text_mask: embedded captions, one a picture.
+            text: embedded captions, one for each picture.
+            text_mask: which of their tokens are real.
             seed: of the whole run.
             picture_ids: number of each picture in the run.
             settings: one for each stage; fewer than there are stages stops early.
-            smaller, first: the pictures of stage number `first` - 1, to go on from there; the same pictures come out
-                as if all stages were run.
+            smaller: pictures of the stage before `first`, to continue from; the result is the same as that of a run
+                through all stages.
+            first: number of the first stage to run.
         """
         if len(text) != len(picture_ids):
             raise UserError(f"{len(text)} captions for {len(picture_ids)} pictures")

@@ -15,8 +15,9 @@ def derive_seed(*key: int | str) -> int:
     """A 63-bit seed that depends on every part of `key` and on their order. NumPy takes all of it, torch its low 32
     bits (`make_generator`).
 
-    >>> derive_seed(0, "noise", 3) == derive_seed(0, "noise", 3) != derive_seed(3, "noise", 0)
-    True
+    Examples:
+        >>> derive_seed(0, "noise", 3) == derive_seed(0, "noise", 3) != derive_seed(3, "noise", 0)
+        True
     """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1

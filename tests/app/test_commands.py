@@ -14,7 +14,8 @@ from threading import Thread
 
 import pytest
 
-from imagen.commandline.command import command, is_multirun, run_reporting_errors, traceback_wanted
+from imagen.commandline.arguments import traceback_wanted
+from imagen.commandline.command import command, is_multirun, run_reporting_errors
 from imagen.places import ROOT
 
 OFFLINE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -14,7 +14,7 @@ GROUPS = {
     "train": (
         [
             "stage",
-            "stage/unet",
+            "stage/network",
             "stage/diffusion",
             "stage/optimizer",
             "text",
@@ -48,10 +48,10 @@ def test_every_choice_composes_and_names_only_what_may_be_built(entry, group, op
         check_arguments(_checked_target(node["_target_"], where, ("imagen.",), ALLOWED_TARGETS), node, where)
 
 
-@pytest.mark.parametrize("unet", options("stage/unet"))
-def test_every_network_is_built_from_a_stage_of_its_kind(unet, compose_config):
-    stage = "sr1" if unet.startswith("sr") else "base"
-    config = compose_config("train", f"stage={stage}", f"stage/unet={unet}")
+@pytest.mark.parametrize("network", options("stage/network"))
+def test_every_network_is_built_from_a_stage_of_its_kind(network, compose_config):
+    stage = "sr1" if network.startswith("sr") else "base"
+    config = compose_config("train", f"stage={stage}", f"stage/network={network}")
     with torch.device("meta"):
         denoiser = instantiate(config.stage.denoiser)
     assert sum(parameter.numel() for parameter in denoiser.parameters()) > 1e5

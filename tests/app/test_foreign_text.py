@@ -14,7 +14,8 @@ from small_stages import export_readers_of_shapes_t5
 from imagen.app.ablation import Workplace
 from imagen.app.sample import sample
 from imagen.checks.names import printable
-from imagen.commandline.command import override, prepare_environment, run_reporting_errors
+from imagen.commandline.arguments import override
+from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.commandline.config_errors import check_configuration
 from imagen.errors import UserError
 from imagen.progress import track

@@ -1,7 +1,7 @@
 """Everything a user, a broken disk or a stranger may hand in: one line, exit code 2 or 3, nothing run, nothing ignored.
 
-The calls go through `run_reporting_errors`, which is what stands between the commands and the shell. docs/malformed.md
-lists the lines; the test compares, and writes the page with IMAGEN_WRITE_MALFORMED=1.
+The calls go through `run_reporting_errors`, which stands between the commands and the shell.
+docs/reference/malformed.md lists the lines; the test compares, and writes the page with IMAGEN_WRITE_MALFORMED=1.
 """
 
 import os
@@ -234,11 +234,11 @@ REFUSED = {
 }  # fmt: skip
 
 
-PAGE = ROOT / "docs" / "malformed.md"
+PAGE = ROOT / "docs" / "reference" / "malformed.md"
 
 
 def told(name: str, code: int, line: str, place) -> str:
-    """A row of docs/malformed.md: the line without what differs from one machine or run to the next."""
+    """A row of docs/reference/malformed.md: the line without what differs from one machine or run to the next."""
     line = line.removeprefix("error: ").replace(str(place.path), "…").replace(str(place.cache), "…")
     line = re.sub(r"process \d+ on [^:]+", "process 12345 on host", line)
     line = re.sub(r"\b[0-9a-f]{12}…", "3f2a…", re.sub(r"\b[0-9a-f]{64}\b", "3f2a…", line))
@@ -248,7 +248,7 @@ def told(name: str, code: int, line: str, place) -> str:
 
 @pytest.fixture(scope="module")
 def page():
-    """docs/malformed.md; with IMAGEN_WRITE_MALFORMED=1 its table is written again from what the tests found."""
+    """docs/reference/malformed.md; with IMAGEN_WRITE_MALFORMED=1 the tests write its table again."""
     found: dict[str, str] = {}
     yield SimpleNamespace(lines=PAGE.read_text(encoding="utf-8").splitlines(), found=found)
     if os.environ.get("IMAGEN_WRITE_MALFORMED"):

@@ -1,4 +1,4 @@
-"""The networks in conf/stage/unet."""
+"""The networks in conf/stage/network."""
 
 import sys
 from pathlib import Path
@@ -24,4 +24,4 @@ def test_paper_presets_have_about_the_published_number_of_parameters(preset: str
 
 @pytest.mark.parametrize("preset", RESOLUTIONS)
 def test_documentation_has_the_size_of_every_preset(preset: str) -> None:
-    assert row(preset) in (ROOT / "docs" / "networks.md").read_text()
+    assert row(preset) in (ROOT / "docs" / "reference" / "networks.md").read_text()

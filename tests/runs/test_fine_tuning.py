@@ -65,7 +65,7 @@ def test_a_network_that_only_its_shapes_have_in_common_is_refused(trained, compo
     config = compose_config("train", *still(f"init_from={trained}"))
     level = config.stage.denoiser.network.levels[0]
     level.attention.head_channels = 16
-    with pytest.raises(UserError, match=r"another network .*heads is 1, here 2; choose its stage/unet"):
+    with pytest.raises(UserError, match=r"another network .*heads is 1, here 2; choose its stage/network"):
         train(config)
     level.attention.head_channels = 32
     config.stage.denoiser.network.checkpointing = True  # says how it is computed, not what

@@ -34,8 +34,8 @@ def nothing_long(monkeypatch):
         (["resolutions=[9,18,36]"], r"images of 9 x 9: each side must be a multiple of 2"),
         (["data.crop_size=7"], r"images of 7 x 7: each side must be a multiple of 2"),
         (["stage=sr1", "data.crop_size=7"], r"data\.crop_size=7 of a stage that enlarges 2 times must be a multiple"),
-        (["stage/unet=sr_micro"], r"this network needs a low-resolution image and got none: is it the right stage"),
-        (["stage=sr1", "stage/unet=base_micro"], r"this network takes no low-resolution image and got one"),
+        (["stage/network=sr_micro"], r"this network needs a low-resolution image and got none: is it the right stage"),
+        (["stage=sr1", "stage/network=base_micro"], r"this network takes no low-resolution image and got one"),
         (["stage.denoiser.network.text_features=7"], r"does not take pictures of 8 x 8 with text of 256 features"),
         (["callbacks.best.monitor=val/los"], r"a checkpoint monitors val/los: nothing logs it; choose val/loss"),
         (["callbacks=default", "callbacks.samples.weights=[]"], r"a grid of 2 prompts and the weights \[\] is empty"),
@@ -79,12 +79,12 @@ def test_a_checkpoint_that_does_not_fit_is_refused_before_the_long_work(compose_
     assert kept.read_bytes() == before  # the run was not trained under any of these
 
 
-@pytest.mark.parametrize("unet", options("stage/unet"))
-def test_every_network_takes_its_step_on_the_meta_device(unet, compose_config):
+@pytest.mark.parametrize("network", options("stage/network"))
+def test_every_network_takes_its_step_on_the_meta_device(network, compose_config):
     published = {"base_300m": 0, "base_2b": 0, "sr256_600m": 1, "sr1024_400m": 2}
-    sizes = ["resolutions=[64,256,1024]"] if unet in published else []
-    stage = ["base", "sr1", "sr2"][published.get(unet, int("sr" in unet))]
-    config = compose_config("train", f"stage={stage}", f"stage/unet={unet}", *sizes, "trainer.accelerator=cpu")
+    sizes = ["resolutions=[64,256,1024]"] if network in published else []
+    stage = ["base", "sr1", "sr2"][published.get(network, int("sr" in network))]
+    config = compose_config("train", f"stage={stage}", f"stage/network={network}", *sizes, "trainer.accelerator=cpu")
     with torch.device("meta"):
         built = instantiate(config.stage)
     built.conditioner, built.schedule = instantiate(config.stage.conditioner), instantiate(config.stage.schedule)

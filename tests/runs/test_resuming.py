@@ -93,12 +93,16 @@ def test_what_decides_no_number_may_change(compose_config, tmp_path):
     run.keep_configuration(compose_config("train", *SMALL, *changes))
 
 
-def test_a_run_of_before_the_trainer_moved_resumes(compose_config, tmp_path):
+def test_a_run_begun_before_functions_moved_and_keys_went_may_resume(compose_config, tmp_path):
     run = begun(compose_config, tmp_path)
-    config = run.path / "config.yaml"
-    config.write_text(config.read_text().replace("imagen.runs.trainer.make_trainer", "imagen.app.trainer.make_trainer"))
-    assert "imagen.app.trainer.make_trainer" in config.read_text()
+    path = run.path / "config.yaml"
+    saved = OmegaConf.load(path)
+    saved.trainer._target_ = "imagen.app.trainer.make_trainer"
+    saved.stage.denoiser.network._convert_ = "all"
+    saved.data.path = None
+    OmegaConf.save(saved, path)
     run.keep_configuration(compose_config("train", *SMALL))
+    assert "imagen.app" not in path.read_text()
 
 
 def test_every_key_of_the_trainer_is_decided_on(compose_config):

@@ -49,7 +49,9 @@ def test_a_pipe_in_its_place_is_not_waited_for(tmp_path):
         read_saved(tmp_path / "config.yaml")
 
 
-@pytest.mark.parametrize("overrides", [[], ["stage=sr2", "stage/unet=sr1024_400m", "data=webdataset", "data.path=/x"]])
+@pytest.mark.parametrize(
+    "overrides", [[], ["stage=sr2", "stage/network=sr1024_400m", "data=webdataset", "data.path=/x"]]
+)
 def test_what_a_run_writes_is_read_as_it_was(overrides, compose_config, tmp_path):
     plain = OmegaConf.to_container(compose_config("train", *overrides), resolve=True)
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(plain)), encoding="utf-8")

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from imagen.checks.names import checked_name
-from imagen.commandline.command import override, prepare_environment, run_reporting_errors
+from imagen.commandline.arguments import override
+from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.commandline.together import run_alone
 from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.places import ROOT
 
 ABLATIONS = ROOT / "conf" / "ablation"
-PUBLISHED = ROOT / "docs" / "ablations" / "imagen_figure4.csv"
+RESULTS = ROOT / "docs" / "results" / "ablations"
+PUBLISHED = RESULTS / "imagen_figure4.csv"
 Runner = Callable[[Sequence[str]], int]
 """Runs one command (`train.py`, its arguments, ...) and returns its exit code."""
 
@@ -223,9 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m imagen.app.ablation", description=__doc__.splitlines()[0])
     parser.add_argument("name", help=", ".join(sorted(file.stem for file in ABLATIONS.glob("*.yaml"))))
     parser.add_argument("--root", type=user_path, default=ROOT, help="folder of runs/, outputs/ and cache/")
-    parser.add_argument(
-        "--out", type=user_path, default=ROOT / "docs" / "ablations", help="folder of the plot and the table"
-    )
+    parser.add_argument("--out", type=user_path, default=RESULTS, help="folder of the plot and the table")
     parser.add_argument("--train", nargs="*", default=[], metavar="KEY=VALUE", help="changed in every training")
     parser.add_argument("--evaluate", nargs="*", default=[], metavar="KEY=VALUE", help="changed in every evaluation")
     parser.add_argument("--draw", action="store_true", help="run nothing: draw the curves that are finished")

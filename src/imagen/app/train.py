@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from imagen.callbacks.curves import Curves
 from imagen.callbacks.loggers import BEGINNING
 from imagen.callbacks.stop_on_signal import StopOnSignal
-from imagen.commandline.command import is_multirun, values_of
+from imagen.commandline.arguments import values_of
+from imagen.commandline.command import is_multirun
 from imagen.data.module import ImagenDataModule
 from imagen.errors import UserError
 from imagen.files import user_path

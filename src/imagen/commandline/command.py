@@ -5,20 +5,18 @@ Imports nothing heavy, so that `--help` answers at once.
 
 import logging
 import os
-import re
 import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.checks.names import as_name, printable, printable_lines
+from imagen.commandline.arguments import as_hydra_reads_them, traceback_wanted
 from imagen.commandline.interruption import Interrupted, interruptible
 from imagen.files import user_path
 from imagen.places import ROOT
-
-HOME = re.compile(r"(?<=[=\[,])~(?=/|$|[\],])")
 
 
 def command(
@@ -36,12 +34,7 @@ def command(
         def main() -> None:
             offline_by_default = "HF_HUB_OFFLINE" not in os.environ
             prepare_environment()
-            # Hydra's grammar reads `true` as a boolean, which cannot be the choice of a group.
-            sys.argv = [
-                "traceback=true" if argument.lower() == "debug=true" else _at_home(argument) for argument in sys.argv
-            ]
-            # Hydra's parser takes a flag behind an override for the end of the overrides.
-            sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multi", "--multirun"))
+            sys.argv[1:] = as_hydra_reads_them(sys.argv[1:])
             started = partial(_run_hydra, config_name, run, offline_by_default)
             if help_text and {"--help", "-h"} & set(sys.argv[1:]):
                 started = partial(print, help_text)
@@ -50,11 +43,6 @@ def command(
         return main
 
     return wrap
-
-
-def _at_home(argument: str) -> str:
-    """An override with `~` written out in its paths: no shell does that within a word, Hydra's grammar refuses it."""
-    return argument if set("'\"") & set(argument) else HOME.sub(str(user_path("~")), argument)
 
 
 def prepare_environment() -> None:
@@ -140,35 +128,6 @@ def _report(error: Exception, config_name: str, code: int) -> int:
         raise error
     print(f"error: {printable(explain(error, ROOT / 'conf', config_name))}", file=sys.stderr)
     return code
-
-
-def traceback_wanted() -> bool:
-    """Whether the last `traceback=` of the command line is true, as Hydra reads it: `True` is, `yes` is a text."""
-    return [False, *values_of("traceback")][-1] is True
-
-
-def values_of(key: str) -> Iterator[object]:
-    """What the command line says of `key`, in order, as Hydra reads it: `True` is true, and a list is a list."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    for argument in sys.argv[1:]:
-        if argument.partition("=")[0].lstrip("+") == key:
-            try:
-                yield OverridesParser.create().parse_override(argument).value()
-            except (HydraException, ValueError):  # said with all other mistakes
-                continue
-
-
-def override(key: str, text: str) -> str:
-    """What gives `key` exactly this text on a command line, whatever Hydra's grammar would read in it.
-
-    >>> print(override("paths.runs", "/my runs/a,b"))
-    paths.runs='/my runs/a,b'
-    """
-    # A backslash is one by itself, and escapes before a quotation mark: the closing one too.
-    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), text)
-    return f"{key}='{escaped}'"
 
 
 def is_multirun() -> bool:

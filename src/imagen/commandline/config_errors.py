@@ -8,6 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from imagen.commandline.arguments import RENAMED
 from imagen.commandline.numbers import check_numbers
 from imagen.errors import UserError
 from imagen.instantiation import LEFT_OVER, refuse_interpolations
@@ -25,8 +26,11 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
         return text
     if found := re.search(r"UserError raised while resolving interpolation: (.*?)(?: full_key:|$)", text):
         return found.group(1)
-    if found := re.search(r"Could not override '([^']+)'", text):
-        return f"no such key: {found.group(1)}{_nearest_key(found.group(1), conf, config_name)}"
+    if match := re.search(r"Could not override '([^']+)'", text):
+        key = match.group(1)
+        if key in RENAMED:  # in a file of the user's; on the command line it is read under its present name
+            return f"{key} is called {RENAMED[key]} now: change that where the file names it"
+        return f"no such key: {key}{_nearest_key(key, conf, config_name)}"
     if found := re.search(r"Could not find '([^']+)'.*\n+Available options in '([^']+)':((?:\n\t\S+)*)", str(error)):
         return _no_such_choice(found.group(1).rsplit("/", 1)[-1], found.group(2), found.group(3).split())
     if found := re.search(r"Missing mandatory value: (\S+)", text):

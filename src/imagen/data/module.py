@@ -58,7 +58,8 @@ class ImagenDataModule(LightningDataModule):
     all the state there is, so that what workers have prefetched does not count. A resumed run goes on with that batch.
 
     Args:
-        train, validation: where pictures come from.
+        train: source of the training pictures.
+        validation: source of the validation pictures.
         text: embeds the captions.
         resolution: of the stage, pixels per side.
         source_resolution: pictures are drawn, or cut and reduced, to this many pixels per side, or to `resolution` if

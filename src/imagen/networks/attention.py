@@ -25,7 +25,7 @@ def attend(
     """Multi-head attention; `bias` is added to the logits.
 
     On the CPU it is two matrix products and a softmax: the backward pass of scaled_dot_product_attention in bfloat16
-    is slower there (docs/networks.md).
+    is slower there (docs/results/networks.md).
     """
     q, k, v = (tensor.unflatten(-1, (heads, -1)).transpose(1, 2) for tensor in (query, key, value))
     if query.device.type == "cpu":
@@ -144,9 +144,9 @@ class SelfAttentionSpec(AttentionSpec):
     """Self-attention with the text in its keys and values.
 
     Args:
-        positions: tell every pixel where in the picture it is. The paper's networks are not told: their convolutions
-            find out from the zeros beyond the edge, which takes a small network long (docs/shapes_world.md). For
-            networks that see whole pictures, not crops.
+        positions: add the pixel's position. The paper's networks have none: their convolutions infer it from the zero
+            padding, which a small network learns slowly (docs/explanation/noise_and_composition.md). Only for networks
+            that are trained on whole pictures, not on crops.
     """
 
     positions: bool = False

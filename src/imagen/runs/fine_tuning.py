@@ -37,13 +37,13 @@ def begin_with(stage: DiffusionStage, folder: Path, text: dict[str, Any] | None)
         )
     state = found.model.denoiser.state_dict()
     if misfit := describe_misfit(stage.denoiser.state_dict(), state):
-        raise UserError(f"init_from={folder}: another network than this run's: {misfit}; choose its stage/unet")
+        raise UserError(f"init_from={folder}: another network than this run's: {misfit}; choose its stage/network")
     there, here = _settings(found.model.denoiser), _settings(stage.denoiser)
     for name in there:
         if there[name] != here.get(name):
             raise UserError(
                 f"init_from={folder}: another network than this run's: {name} is {there[name]}, here {here.get(name)}; "
-                "choose its stage/unet"
+                "choose its stage/network"
             )
     stage.denoiser.load_state_dict(state)
     stage.ema = WeightAverage(stage.denoiser, stage.ema.decay)

@@ -73,7 +73,7 @@ def rehearse_data(data: ImagenDataModule, trainer: Trainer) -> None:
     if len(data.validation) < trainer.world_size:
         raise UserError(
             f"{data.validation.name}: {len(data.validation)} pictures for validation, fewer than the "
-            f"{trainer.world_size} processes; hold out more (docs/data.md)"
+            f"{trainer.world_size} processes; hold out more (docs/reference/data.md)"
         )
 
 

@@ -43,6 +43,8 @@ FREE_WITHIN_KEPT = (
 FIXED = ("stage.optimizer._target_", "stage.optimizer.min_side")
 """What `may_change` cannot allow: the state of another optimizer does not fit."""
 
+IGNORED = {"_convert_"}
+"""Keys that older configurations have at any depth and that decide nothing: how Hydra was to hand over lists."""
 
 ABSENT: Mapping[str, Any] = {"trainer.num_nodes": 1}
 """What keys stand for in a configuration that lacks them; the others for nothing."""
@@ -86,12 +88,11 @@ def checked_may_change(wanted: Mapping[str, Any], saved: Mapping[str, Any]) -> l
 
 def _refuse_difference(key: str, saved: object, wanted: object, folder: Path, free: tuple[str, ...]) -> None:
     saved, wanted = (ABSENT.get(key) if value is None else value for value in (saved, wanted))
-    if key.endswith("_target_"):
-        saved = MOVED.get(saved, saved)
+    saved = MOVED.get(saved, saved) if isinstance(saved, str) else saved
     if key in free or saved == wanted or _says_nothing(key, saved, wanted):
         return
     if isinstance(saved, dict) and isinstance(wanted, dict):
-        for name in sorted(saved.keys() | wanted.keys(), key=str):
+        for name in sorted((saved.keys() | wanted.keys()) - IGNORED, key=str):
             _refuse_difference(f"{key}.{name}", saved.get(name), wanted.get(name), folder, free)
         return
     # What is of another class would be trained on as if it had always been that.

@@ -1,4 +1,4 @@
-"""The shapes world: captioned pictures with exact answers (docs/shapes_world.md)."""
+"""The shapes world: captioned pictures with exact answers (docs/reference/shapes_world.md)."""
 
 from imagen.shapes.captions import caption, parse
 from imagen.shapes.checking import CATEGORIES, Category, Verdict, categories, check, judge

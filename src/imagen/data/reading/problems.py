@@ -67,8 +67,9 @@ def refusal(name: str, problems: Sequence[Problem], total: int, allowed: int, li
 def summary(problems: Sequence[Problem], total: int) -> str:
     """How many of how many, by reason.
 
-    >>> summary([Problem(0, Fault.SMALL, ""), Problem(1, Fault.MISSING, ""), Problem(2, Fault.MISSING, "")], 9)
-    '3 of 9 pictures (2 missing, 1 too small)'
+    Examples:
+        >>> summary([Problem(0, Fault.SMALL, ""), Problem(1, Fault.MISSING, ""), Problem(2, Fault.MISSING, "")], 9)
+        '3 of 9 pictures (2 missing, 1 too small)'
     """
     counts = ", ".join(f"{count} {fault.count_as}" for fault, count in _by_number(problems).items())
     return f"{len(problems)} of {total} pictures ({counts})"

@@ -115,8 +115,9 @@ def hashed(name: str, sha256: str) -> str:
 def looks_published(name: str) -> bool:
     """Whether somebody could take a judge of that name for one of published numbers.
 
-    >>> [looks_published(name) for name in ("f.i.d", "CLIP ViT-L/14", "Inception-v3", "shapes-judge-a")]
-    [True, True, True, False]
+    Examples:
+        >>> [looks_published(name) for name in ("f.i.d", "CLIP ViT-L/14", "Inception-v3", "shapes-judge-a")]
+        [True, True, True, False]
     """
     plain = "".join(sign for sign in unicodedata.normalize("NFKC", name).casefold() if sign.isalnum())
     return any(word in plain for word in RESERVED)

@@ -97,8 +97,8 @@ def bootstrap(
 
     `raters` and `prompts` number them from 0. Both are drawn with replacement, independently (the pigeonhole bootstrap
     of Owen 2007), so an answer's weight is the product of two counts. With few raters it is somewhat too narrow
-    (docs/rating.md has figures). One rater stands for nobody else: the interval is over prompts alone then, and over
-    raters alone with one prompt.
+    (docs/how-to/rate_pictures.md has figures). With one rater the interval is over prompts alone, and with one prompt
+    over raters alone.
     """
     draw = np.random.default_rng(seed)
     means = []
