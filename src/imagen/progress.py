@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, a line every few seconds elsewhere."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items`, showing how many of `total` are done on standard error."""
+    """Yield `items` and report on standard error how many of `total` are done."""
     description = printable(description)
     if total is None and isinstance(items, Sized):
         total = len(items)
@@ -24,10 +24,10 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
 
         yield from bar(items, escape(description), total=total, console=Console(stderr=True))
         return
-    started = shown = time.monotonic()
+    started = reported = time.monotonic()
     for done, item in enumerate(items):
         yield item
         now = time.monotonic()
-        if now - shown >= SECONDS_BETWEEN_LINES or done + 1 == total:
-            shown = now
+        if now - reported >= SECONDS_BETWEEN_LINES or done + 1 == total:
+            reported = now
             print(f"{description}: {done + 1}/{total or '?'} in {now - started:.0f} s", file=sys.stderr, flush=True)

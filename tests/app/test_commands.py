@@ -1,4 +1,4 @@
-"""The commands as a user calls them: wrong calls get one line and the right exit code."""
+"""The commands as a user calls them: wrong calls give one line and the right exit code."""
 
 import errno
 import importlib

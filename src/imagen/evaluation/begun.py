@@ -1,7 +1,7 @@
-"""What an evaluation was begun as: one that is started again in its folder goes on only if it is the same.
+"""The identity of an evaluation, written when it begins. An evaluation resumes in its folder only if it is the same.
 
-More prompts, weights and curves are still the same evaluation; another seed, judge, cascade or prompt is another one,
-and so are other curves only.
+With more prompts, weights or curves it is the same evaluation. With another seed, judge, cascade or prompt, or with no
+curve in common, it is another one.
 """
 
 import json
@@ -20,20 +20,20 @@ from imagen.locks import hold
 FILE = "evaluation.json"
 
 OURS = {"blocks", "locks", "reference", "stages", "strips.safetensors", "evaluation.json"}
-"""What there may be of an evaluation of an earlier version, without results: named by all it depends on."""
+"""Files that an unfinished evaluation of an earlier version may have left; their names depend on its settings."""
 
 
 def keep_identity(evaluation: Evaluation, plan: Plan) -> None:
-    """Note in the folder of `evaluation` what it is, or compare with what was noted.
+    """Write the identity of `evaluation` to its folder, or compare it with the identity written there.
 
     Raises:
-        UserError: where another evaluation was begun there, naming the first fact that differs with both values, or
-            where there is something else.
+        UserError: if another evaluation was begun there (names the first fact that differs, with both values), or if
+            the folder holds other files.
     """
     folder, texts = evaluation.out, evaluation.all_prompts.texts
     depends = {"reference": dict(evaluation.reference.identity), "weight_of": plan.weight_of}
     facts = {**evaluation.identity(), **depends, "curves": plan.identities}
-    facts = json.loads(json.dumps(facts))  # as they are read back
+    facts = json.loads(json.dumps(facts))  # as JSON gives them back
     with hold(folder / "locks" / "identity", wait=True):
         begun = _begun(folder)
         if begun is not None:
@@ -49,18 +49,18 @@ def keep_identity(evaluation: Evaluation, plan: Plan) -> None:
 
 
 def _begun(folder: Path) -> dict[str, Any] | None:
-    """The facts of the evaluation in `folder`, None where there is none. Raises UserError for anything else there."""
+    """The facts of the evaluation in `folder`; None if there is none. Raises UserError for any other file there."""
     way_out = "give another name=..., or remove this folder"
-    for name in (FILE, "results.json"):  # the second where an earlier version finished it
+    for name in (FILE, "results.json"):  # the second if an earlier version finished it
         if (folder / name).is_file():
-            found = read_json(folder / name, way_out)
-            sound = isinstance(found, dict) and isinstance(found.get("curves"), dict)
-            if not sound or type(found.get("prompts_count", 0)) is not int:
-                raise UserError(f"{folder / name} does not say of which evaluation it is; {way_out}")
-            return found
+            record = read_json(folder / name, way_out)
+            sound = isinstance(record, dict) and isinstance(record.get("curves"), dict)
+            if not sound or type(record.get("prompts_count", 0)) is not int:
+                raise UserError(f"{folder / name} does not say to which evaluation it belongs; {way_out}")
+            return record
     other = sorted(path.name for path in folder.iterdir() if path.name not in OURS and not path.name.startswith("."))
     if other:
-        raise UserError(f"{folder} holds {printable(other[0])}, which is not of an evaluation; {way_out}")
+        raise UserError(f"{folder} holds {printable(other[0])}, which does not belong to an evaluation; {way_out}")
     return None
 
 
@@ -74,12 +74,12 @@ def _insist_on_same(folder: Path, begun: Mapping[str, Any], wanted: Mapping[str,
             _refuse_difference(folder, f"curves.{label}", begun["curves"][label], curve)
     count = begun.get("prompts_count", 0)
     if 0 < count <= len(texts):
-        found = fingerprint(texts[:count])
-        _refuse_difference(folder, f"texts_sha256 of {count} prompts", begun.get("texts_sha256"), found)
+        digest = fingerprint(texts[:count])
+        _refuse_difference(folder, f"texts_sha256 of {count} prompts", begun.get("texts_sha256"), digest)
 
 
 def _refuse_difference(folder: Path, key: str, begun: Any, wanted: Any) -> None:
-    """Down to the first value that differs, which is named."""
+    """Raise UserError that names the first value that differs, at any depth."""
     if begun == wanted:
         return
     if isinstance(begun, dict) and isinstance(wanted, dict):
@@ -90,7 +90,7 @@ def _refuse_difference(folder: Path, key: str, begun: Any, wanted: Any) -> None:
             _refuse_difference(folder, f"{key}[{number}]", one, other)
     raise UserError(
         printable(
-            f"{folder} was begun with {key}={begun!r:.100} and cannot go on with {wanted!r:.100}; give another "
+            f"{folder} was begun with {key}={begun!r:.100} and cannot resume with {wanted!r:.100}; give another "
             "name=..., or remove that folder"
         )
     )

@@ -1,4 +1,4 @@
-"""Descriptions to English and back."""
+"""Captions: from a description to English and back."""
 
 import re
 from enum import Enum
@@ -18,17 +18,17 @@ _NUMBERS = {word: number for number, word in NUMBER_WORDS.items()}
 
 
 def with_article(words: str) -> str:
-    """`words` after "a" or "an"."""
+    """`words` with "a" or "an" in front."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def noun(look: Look) -> str:
-    """ "red circle"."""
+    """Colour and shape in words: "red circle"."""
     return f"{look.colour} {look.shape}"
 
 
 def plural_of(shape: Shape) -> str:
-    """ "circles"."""
+    """The plural of a shape's name: "circles"."""
     return _PLURALS[shape]
 
 
@@ -65,9 +65,9 @@ def _(description: Position) -> str:
 
 
 def parse(text: str) -> Description:
-    """The description that has this caption; upper case, spacing and a final full stop do not matter.
+    """The description with this caption; upper case, spacing and a final full stop are ignored.
 
-    Raises UserError, naming the word, where the text leaves the grammar.
+    Raises UserError that names the first word outside the grammar.
     """
     words = _Words(text)
     number = words.maybe_one_of(_NUMBERS)
@@ -92,7 +92,7 @@ def parse(text: str) -> Description:
 
 
 def _link(words: "_Words") -> Relation | None:
-    """What stands between two objects: None for "and", else a relation."""
+    """The link between two objects: None for "and", else a relation."""
     sides = {"left": Relation.LEFT, "right": Relation.RIGHT}
     word = words.one_of({name: name for name in ("and", "to", "above", "below")})
     if word == "and":

@@ -1,4 +1,4 @@
-"""The shapes judges before and after training: their recipes, tokenizer, network, and the folder they are saved in."""
+"""The shapes judges before and after training: recipes, tokenizer, network, and saving."""
 
 import json
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ IMAGE_SIZE = 64
 
 @dataclass(frozen=True)
 class JudgeRecipe:
-    """All that makes one judge differ from another. `seed` decides its weights, scenes and augmentation.
+    """The settings that differ between judges. `seed` determines the weights, scenes and augmentation.
 
     `steps` of pictures and captions, `caption_steps` of the caption tower alone, `late_steps` of both again.
     """
@@ -69,8 +69,8 @@ RECIPES = {
 
 
 def make_tokenizer() -> Any:
-    """A CLIPTokenizer (byte-level BPE) whose merges are learned on the captions: each of their words is one token,
-    any other word still has tokens."""
+    """A CLIPTokenizer (byte-level BPE) with merges learned on the captions: each of their words is one token; other
+    words become several tokens."""
     from tokenizers import Tokenizer, pre_tokenizers
     from tokenizers.models import BPE
     from tokenizers.trainers import BpeTrainer
@@ -93,7 +93,7 @@ def make_tokenizer() -> Any:
 
 
 def make_model(recipe: JudgeRecipe, tokenizer: Any) -> "CLIPModel":
-    """An untrained CLIPModel of the recipe, its weights a function of the seed."""
+    """An untrained CLIPModel of the recipe; its weights depend on the seed alone."""
     from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
     text = CLIPTextConfig(
@@ -119,8 +119,8 @@ def make_model(recipe: JudgeRecipe, tokenizer: Any) -> "CLIPModel":
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("judge-weights", recipe.seed))
         model = CLIPModel(config)
-    # CLIP starts with positions 14 times weaker than contents; "left of" is then learned last. Start from a grid
-    # instead.
+    # CLIP's initial position embeddings are 14 times weaker than its contents, so "left of" would be learned last.
+    # Start from a grid instead.
     with torch.no_grad():
         positions = model.vision_model.embeddings.position_embedding.weight
         positions[1:] = grid_positions(IMAGE_SIZE // recipe.patch, recipe.width)
@@ -128,8 +128,7 @@ def make_model(recipe: JudgeRecipe, tokenizer: Any) -> "CLIPModel":
 
 
 def grid_positions(side: int, width: int) -> Float[Tensor, "positions width"]:
-    """Sines and cosines of the row in one half of the features and of the column in the other, at a quarter of unit
-    scale."""
+    """Sines and cosines of the row in one half of the features and of the column in the other half, scaled by 1/4."""
     frequencies = 2.0 ** -torch.arange(width // 4, dtype=torch.float32).mul(8 / (width // 4)) * torch.pi / 2
     angles = torch.arange(side, dtype=torch.float32)[:, None] * frequencies
     line = torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -138,7 +137,7 @@ def grid_positions(side: int, width: int) -> Float[Tensor, "positions width"]:
 
 
 def save(model: "CLIPModel", tokenizer: Any, folder: Path) -> None:
-    """The folder that `ClipJudge` and transformers load: weights, configuration, tokenizer, image processor."""
+    """Write the folder that `ClipJudge` and transformers load: weights, configuration, tokenizer, image processor."""
     from transformers import CLIPImageProcessor
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +148,7 @@ def save(model: "CLIPModel", tokenizer: Any, folder: Path) -> None:
 
 
 def load(folder: Path) -> "CLIPModel":
-    """The network of a saved judge, to go on training."""
+    """The network of a saved judge, for further training."""
     from transformers import CLIPModel
 
     return load_pretrained(CLIPModel, folder, dtype=torch.float32)

@@ -21,10 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from imagen.shipped.judge_training import train
 
     parser = argparse.ArgumentParser(prog="python -m imagen.shipped.train_judge", description=__doc__.splitlines()[0])
-    parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="which recipe")
+    parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="name of the recipe")
     parser.add_argument("--out", type=user_path, required=True, help="folder to write")
     parser.add_argument("--first-phase", type=user_path, help="folder of a judge after the first phase")
-    parser.add_argument("--steps", type=int, help="so many steps in each phase, for a trial")
+    parser.add_argument("--steps", type=int, help="number of steps of each phase, for a trial")
     chosen = parser.parse_args(arguments)
     if chosen.steps is not None and chosen.steps < 3:
         parser.error(f"--steps {chosen.steps}: a learning rate that rises and falls needs at least 3")
