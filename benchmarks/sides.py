@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from imagen.commandline.command import prepare_environment
-from imagen.diffusion.conditioning import Conditioning
+from imagen.diffusion.conditioning import Conditioning, TextSignal
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.places import ROOT
 from imagen.shapes import Position, Scene, draw, sample_scene
@@ -66,7 +66,7 @@ def main() -> None:
         for log_snr in LOG_SNRS:
             level = NoiseLevel(torch.full((len(scenes),), log_snr))
             with torch.inference_mode():
-                x0 = stage.model.denoiser(noise, level, Conditioning(text, mask, None))
+                x0 = stage.model.denoiser(noise, level, Conditioning(text=TextSignal(text, mask)))
             known = (x0 * templates).mean((1, 2, 3)) / knowable
             error = known.std() / len(known) ** 0.5
             print(f"  log-SNR {log_snr:5.1f}: {known.mean():.3f} ± {error:.3f} of what can be known")

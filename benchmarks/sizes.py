@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from imagen.diffusion.conditioning import Conditioning, LowResImage
+from imagen.diffusion.conditioning import Conditioning, LowResImage, TextSignal
 from imagen.diffusion.noise_level import NoiseLevel
 
 PRESETS = Path(__file__).parents[1] / "conf" / "stage" / "network"
@@ -45,9 +45,11 @@ def gigaflops(network: nn.Module, resolution: int, text_features: int, tokens: i
     with torch.device("meta"):
         image, log_snr = torch.empty(1, 3, resolution, resolution), torch.empty(1)
         text, mask = torch.empty(1, tokens, text_features), torch.empty(1, tokens, dtype=torch.bool)
-        low_res = LowResImage(image, NoiseLevel(log_snr)) if network.embedding.low_res is not None else None
+        conditioning = Conditioning(text=TextSignal(text, mask))
+        if network.embedding.low_res is not None:
+            conditioning = Conditioning(conditioning, low_res=LowResImage(image, NoiseLevel(log_snr)))
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(image, log_snr, Conditioning(text, mask, low_res))
+            network(image, log_snr, conditioning)
     return counter.get_total_flops() / 1e9
 
 

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from peer import make_peer
 from torch import Tensor, nn
 
-from imagen.diffusion.conditioning import Conditioning
+from imagen.diffusion.conditioning import Conditioning, TextSignal
 from imagen.networks.attention import SelfAttentionSpec
 from imagen.networks.efficient_unet import EfficientUNet
 from imagen.networks.levels import LevelSpec
@@ -94,7 +94,7 @@ class Inputs:
         z, eps = torch.randn(2, BATCH, 3, RESOLUTION, RESOLUTION, device=device)
         text = torch.randn(BATCH, TOKENS, TEXT_FEATURES, device=device)
         mask = torch.ones(BATCH, TOKENS, dtype=torch.bool, device=device)
-        return cls(z, eps, torch.randn(BATCH, device=device), Conditioning(text, mask))
+        return cls(z, eps, torch.randn(BATCH, device=device), Conditioning(text=TextSignal(text, mask)))
 
 
 Step = Callable[[], object]
@@ -111,7 +111,7 @@ def our_steps(network: nn.Module, inputs: Inputs, autocast: torch.autocast) -> d
     @torch.no_grad()
     @autocast
     def guided() -> Tensor:
-        both = conditioning.concat(conditioning.without_text())
+        both = conditioning.concat(conditioning.without("text"))
         conditional, unconditional = network(torch.cat([z, z]), torch.cat([log_snr, log_snr]), both).chunk(2)
         return unconditional + WEIGHT * (conditional - unconditional)
 

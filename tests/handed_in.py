@@ -81,6 +81,17 @@ def described(**changes):
     return change
 
 
+def encoder_at(path: str) -> dict:
+    """The record of a text encoder of 256 features."""
+    encoder = {"_target_": "imagen.text.encoders.HuggingFaceEncoder", "path": path}
+    return {"_target_": "imagen.text.sources.make_text_source", "mode": "online", "features": 256, "encoder": encoder}
+
+
+def reading_text_by(path: str):
+    """A base stage whose text encoder is none of conf/text, and records that it is at `path`."""
+    return sampling(stages=["base"], change=described(text={"model": "0" * 64}, text_source=encoder_at(path)))
+
+
 def other_tensors(base):
     state = load_file(base / "model.safetensors")
     names = sorted(state)[:4]

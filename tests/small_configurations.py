@@ -21,7 +21,7 @@ SMALL = [
     "resolutions=[8,16,32]",
     "trainer.accelerator=cpu",
 ]
-"""A training of two steps that takes about a second."""
+"""A stage that trains in a second on a CPU."""
 
 
 def options(group: str) -> list[str]:

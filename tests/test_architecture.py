@@ -23,6 +23,7 @@ ORDER = (
     "checks",
     "progress",
     "fetching",
+    "plugins",
     "instantiation",
     "pictures",
     "shapes",

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from small_stages import FEATURES, export_random_stage, small_cascade
 
 from imagen.cascade import Cascade, SamplingSettings
+from imagen.diffusion.conditioning import Conditioning, TextSignal
 from imagen.diffusion.guidance import ClassifierFreeGuidance
 from imagen.diffusion.samplers import DDPMSampler
 from imagen.diffusion.thresholding import StaticThresholding
@@ -29,7 +30,8 @@ def text():
 
 def sample(cascade, text, ids, how=None, seed=0):
     values, mask = (part[ids] for part in text)
-    return cascade.sample(values * mask[..., None], mask, seed, ids, how or [settings(), settings()])
+    given = Conditioning(text=TextSignal(values * mask[..., None], mask))
+    return cascade.sample(given, seed, ids, how or [settings(), settings()])
 
 
 def test_a_picture_does_not_depend_on_its_batch(cascade, text):

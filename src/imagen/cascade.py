@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
-from imagen.diffusion.conditioning import Conditioning, LowResImage, OtherSizeImages
+from imagen.diffusion.conditioning import Conditioning, ImageSignal
+from imagen.diffusion.corrections import Correction, correct
 from imagen.diffusion.guidance import Guidance
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.samplers import Sampler
@@ -15,13 +15,13 @@ from imagen.errors import UserError
 from imagen.randomness import make_generator, randn_per_image
 from imagen.stages.export import TrainedStage
 from imagen.stages.model import StageModel
-from imagen.tensors import Images, Text, TextMask
+from imagen.tensors import Images
 
 CHANNELS = 3
 
 TEXT_MULTIPLE = 32
-"""Captions are padded to a multiple of so many tokens. A softmax in bfloat16 on a CPU sums the last keys that do not
-fill a vector in another order: with the longest caption of the batch, a picture would depend on its neighbours."""
+"""Captions are padded to a multiple of this number of tokens. A softmax in bfloat16 on a CPU sums the last keys, which
+do not fill a vector, in another order. Without padding a picture would depend on the longest caption of its batch."""
 
 
 @dataclass(frozen=True)
@@ -75,66 +75,61 @@ class Cascade:
     @torch.inference_mode()
     def sample(
         self,
-        text: Text,
-        text_mask: TextMask,
+        given: Conditioning,
         seed: int,
         picture_ids: Sequence[int],
         settings: Sequence[SamplingSettings],
-        smaller: OtherSizeImages | None = None,
         first: int = 0,
+        corrections: Sequence[Correction | None] | None = None,
     ) -> list[Images]:
         """The pictures of every stage that is run, smallest first, in [-1, 1].
 
-        Picture i depends on (`seed`, `picture_ids[i]`) and its own caption alone, whatever else is in the batch, to
-        the rounding of the hardware (docs/reference/reliability.md).
+        Picture i depends on (`seed`, `picture_ids[i]`), its own row of `given` and its own correction alone, whatever
+        else is in the batch, to the rounding of the hardware (docs/reference/reliability.md).
 
         Args:
-            text: embedded captions, one for each picture.
-            text_mask: which of their tokens are real.
+            given: what the conditioners of the stages build their signals from, one row for each picture: `text`, and
+                to go on from there, `smaller`, the pictures of stage number `first` - 1.
             seed: of the whole run.
             picture_ids: number of each picture in the run.
             settings: one for each stage; fewer than there are stages stops early.
-            smaller: pictures of the stage before `first`, to continue from; the result is the same as that of a run
-                through all stages.
-            first: number of the first stage to run.
+            first: number of the first stage to run. The pictures are those of a run of all stages.
+            corrections: one for each picture, for every stage; None: no picture is corrected.
+
+        Raises:
+            UserError: if `given` or `corrections` are not one for each picture, or a stage misses a signal.
         """
-        if len(text) != len(picture_ids):
-            raise UserError(f"{len(text)} captions for {len(picture_ids)} pictures")
-        missing = -text.shape[1] % TEXT_MULTIPLE
-        text, text_mask = F.pad(text, (0, 0, 0, missing)), F.pad(text_mask, (0, missing))
+        per_picture = given if corrections is None else {**given, "corrections": corrections}
+        for name, rows in per_picture.items():
+            if len(rows) != len(picture_ids):
+                raise UserError(f"{name}: {len(rows)} rows for {len(picture_ids)} pictures; give one for each")
+        if "text" in given:
+            given = Conditioning(given, text=given["text"].padded(TEXT_MULTIPLE))
         pictures: list[Images] = []
-        for stage, how in zip(self.stages[first : len(settings)], settings[first:], strict=True):
+        for stage, one in zip(self.stages[first : len(settings)], settings[first:], strict=True):
             generators = [make_generator(seed, "picture", i, stage.model.name) for i in picture_ids]
-            smaller = sample_images(stage.model, text, text_mask, smaller, how, generators)
-            pictures.append(smaller)
+            pictures.append(sample_images(stage.model, given, one, generators, corrections))
+            given = Conditioning(given, smaller=ImageSignal(pictures[-1]))
         return pictures
 
 
 def sample_images(
     model: StageModel,
-    text: Text,
-    text_mask: TextMask,
-    smaller: OtherSizeImages | None,
+    given: Conditioning,
     settings: SamplingSettings,
     generators: Sequence[torch.Generator],
+    corrections: Sequence[Correction | None] | None = None,
 ) -> Images:
-    """Pictures of one stage, in [-1, 1]; picture i is drawn from `generators[i]` alone.
+    """Pictures of one stage, in [-1, 1], on the device of its network.
 
-    `smaller` are the pictures of the stage before, for a super-resolution stage.
+    Picture i is drawn from `generators[i]` alone. The other arguments are those of `Cascade.sample`.
     """
-    side = model.resolution
-    shape = (CHANNELS, side, side)
-    low_res = None
-    if smaller is not None:
-        assert model.augmentation is not None, "a super-resolution stage has an augmentation schedule"
-        level = model.augmentation(torch.full((len(text),), settings.aug_level, device=text.device))
-        eps = randn_per_image(generators, shape, text.device)
-        # Clamped, as the images were that the stage was trained on.
-        low_res = LowResImage.augment(smaller.clamp(-1, 1), side, level, eps)
-    conditioning = Conditioning(text, text_mask, low_res)
+    device = next(model.denoiser.parameters()).device
+    conditioning = model.conditioner.for_sampling(given.to(device), model.resolution, settings.aug_level, generators)
 
     def denoise(z: Images, level: NoiseLevel) -> Images:
-        return settings.thresholding(settings.guidance(model.denoiser, z, level, conditioning))
+        x0 = settings.thresholding(settings.guidance(model.denoiser, z, level, conditioning))
+        return x0 if corrections is None else correct(corrections, x0, z, level)
 
-    noise = randn_per_image(generators, shape, text.device)
+    noise = randn_per_image(generators, (CHANNELS, model.resolution, model.resolution), device)
     return settings.sampler(denoise, model.schedule, noise, generators)

@@ -3,9 +3,10 @@
 Hydra's `instantiate` calls whatever `_target_` names. Here a target is either a class of this package or stands in a
 short list of exact names; everything else is refused before anything is imported or called. A function writes files or
 reads them as soon as it is called, so ours too must stand in the list. Configuration read from a checkpoint or an
-exported stage passes the narrower gates `instantiate_stage_part` and `instantiate_saved_text`. Hydra resolves
-interpolations in what it is given, so none may be left in it: what is resolved once (`resolved`) is not resolved again.
-Values are held to the types that the target's signature asks for.
+exported stage passes the narrower gates `instantiate_stage_part` and `instantiate_saved_text`. Every gate lets through
+the classes of the user's own packages (`imagen.plugins`). Hydra resolves interpolations in what it is given, so none
+may be left in it: what is resolved once (`resolved`) is not resolved again. Values are held to the types that the
+target's signature asks for.
 """
 
 import importlib
@@ -17,6 +18,7 @@ from omegaconf import OmegaConf
 
 from imagen.checks.arguments import check_arguments
 from imagen.errors import UserError
+from imagen.plugins import in_a_plugin, may_be_plugin
 
 TEXT_SOURCE = "imagen.text.sources.make_text_source"
 
@@ -48,6 +50,9 @@ ALLOWED_TARGETS = frozenset(
 
 LEFT_OVER = "is an interpolation after resolving, which would be resolved again: write the value itself"
 
+FRAMEWORKS = frozenset({"torch", "torchvision", "lightning", "transformers", "datasets", "hydra", "omegaconf", "numpy"})
+"""Too large to be trusted whole: no message proposes to."""
+
 STAGE_PART_PACKAGES = ("imagen.diffusion.", "imagen.networks.", "imagen.stages.")
 """Where the parts of an exported stage may come from."""
 
@@ -71,15 +76,16 @@ def instantiate_stage_part(config: Any, **kwargs: Any) -> Any:
     return _checked_instantiate(config, STAGE_PART_PACKAGES, frozenset(), kwargs)
 
 
-def instantiate_saved_text(config: Any) -> Any:
-    """The text source that a run was trained on, from the configuration beside its checkpoint: classes of `imagen.text`
-    only, which read files of this machine and write none until they are given captions, and never the network.
+def instantiate_saved_text(config: Any, where: str = "text") -> Any:
+    """The text source that a run was trained on, from the configuration beside its checkpoint or in its export: classes
+    of `imagen.text` only, which read files of this machine and write none until they are given captions, and never the
+    network. `where` is the place of `config` in its file.
 
     Raises:
         UserError: also for an interpolation, and for arguments without names, among which a download could hide.
     """
-    refuse_interpolations(config, "text")
-    return _checked_instantiate(_offline(config, "text"), ("imagen.text.",), frozenset({TEXT_SOURCE}), {})
+    refuse_interpolations(config, where)
+    return _checked_instantiate(_offline(config, where), ("imagen.text.",), frozenset({TEXT_SOURCE}), {}, where)
 
 
 def resolved(config: Any) -> Any:
@@ -118,14 +124,16 @@ def _offline(node: Any, where: str) -> Any:
     return [_offline(value, f"{where}.{i}") for i, value in enumerate(node)] if isinstance(node, list) else node
 
 
-def _checked_instantiate(config: Any, packages: tuple[str, ...], names: frozenset[str], kwargs: dict) -> Any:
+def _checked_instantiate(
+    config: Any, packages: tuple[str, ...], names: frozenset[str], kwargs: dict, where: str | None = None
+) -> Any:
     import hydra.utils
     from hydra.errors import InstantiationException
 
     plain = resolved(config)
     refuse_interpolations([value for value in kwargs.values() if isinstance(value, str)], "arguments")
-    for where, node in _targets(plain, _place(config)):
-        check_arguments(_checked_target(node["_target_"], where, packages, names), node, where)
+    for place, node in _targets(plain, where or _place(config)):
+        check_arguments(_checked_target(node["_target_"], place, packages, names), node, place)
     try:
         return hydra.utils.instantiate(plain, _convert_="all", **kwargs)  # plain lists and dicts, not OmegaConf's
     except InstantiationException as error:
@@ -170,19 +178,31 @@ def _checked_target(target: Any, where: str, packages: tuple[str, ...], names: f
     """What `target` names. Raises UserError if that is not allowed."""
     if isinstance(target, str) and target in names:
         return _resolve(target, where)
-    if not isinstance(target, str) or not target.startswith(packages):
-        raise UserError(
-            f"{where}._target_={target!r} is not allowed: name something from "
-            f"{' or '.join(package + '*' for package in packages)}, or add it to imagen/instantiation.py"
-        )
-    found = _resolve(target, where)
+    if not isinstance(target, str) or not (target.startswith(packages) or in_a_plugin(target)):
+        raise UserError(f"{where}._target_={target!r} is not allowed: {_way_out(_module_of(target), packages)}")
+    thing = _resolve(target, where)
     # `imagen.x.os.system` starts like ours and is not: what counts is where the object was defined.
-    defined_in = getattr(found, "__module__", None) or ""
-    if not inspect.isclass(found) or not defined_in.startswith(packages):
+    defined_in = getattr(thing, "__module__", None) or ""
+    if not inspect.isclass(thing):
+        raise UserError(f"{where}._target_={target!r} is not a class; a function must be listed in its gate")
+    if not (defined_in.startswith(packages) or in_a_plugin(defined_in)):
         raise UserError(
-            f"{where}._target_={target!r} is not a class of this package; functions must be listed in its gate"
+            f"{where}._target_={target!r} is not allowed, for it is defined in {defined_in}: "
+            f"{_way_out(defined_in, packages)}"
         )
-    return found
+    return thing
+
+
+def _module_of(target: Any) -> str:
+    return target.rpartition(".")[0] if isinstance(target, str) else ""
+
+
+def _way_out(module: str, packages: tuple[str, ...]) -> str:
+    """What to name instead, and how to allow the classes of `module` where it may be the user's."""
+    ours = f"name something from {' or '.join(package + '*' for package in packages)}"
+    if not may_be_plugin(module) or module.split(".")[0] in FRAMEWORKS:
+        return ours
+    return f"{ours}, or, if you trust {module}, add plugins=[{module}] to the command line"
 
 
 def _resolve(target: str, where: str) -> Any:

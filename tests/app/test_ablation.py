@@ -115,7 +115,7 @@ def test_one_evaluation_is_not_made_in_two_ways(tmp_path):
 @pytest.mark.parametrize("name", options("ablation"))
 def test_every_ablation_says_what_it_is_and_all_its_commands_compose(name, tmp_path):
     text = (ABLATIONS / f"{name}.yaml").read_text(encoding="utf-8")
-    assert f"# Command: python -m imagen.app.ablation {name}\n" in text
+    assert f"# Command: imagen ablation {name}\n" in text
     assert text.startswith("# What: ")
     ablation, place = read_ablation(ABLATIONS / f"{name}.yaml"), Workplace(tmp_path)
     check_before(ablation, place)

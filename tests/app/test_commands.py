@@ -16,6 +16,7 @@ import pytest
 
 from imagen.commandline.arguments import traceback_wanted
 from imagen.commandline.command import command, is_multirun, run_reporting_errors
+from imagen.commandline.dispatcher import COMMANDS
 from imagen.places import ROOT
 
 OFFLINE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -46,21 +47,26 @@ def test_the_flag_of_a_multirun_may_stand_behind_an_override(tmp_path):
     assert (done.returncode, done.stderr) == (2, "error: seed=1.5 must be a whole number\n")
 
 
-def commands_of_the_package() -> list[str]:
+OF_THE_PACKAGE = {name: it.place for name, it in COMMANDS.items() if not it.place.endswith(".py")}
+
+
+def test_every_module_that_is_a_command_is_one_of_imagen():
     modules = (ROOT / "src" / "imagen" / "app").glob("*.py")
-    return sorted(path.stem for path in modules if '__name__ == "__main__"' in path.read_text(encoding="utf-8"))
+    programs = {path.stem for path in modules if '__name__ == "__main__"' in path.read_text(encoding="utf-8")}
+    assert {f"imagen.app.{program}" for program in programs} <= set(OF_THE_PACKAGE.values())
 
 
-@pytest.mark.parametrize("module", commands_of_the_package())
-def test_help_of_every_command_describes_that_command(module):
+@pytest.mark.parametrize("name", OF_THE_PACKAGE)
+def test_help_of_every_command_describes_that_command(name):
+    place = OF_THE_PACKAGE[name]
     done = subprocess.run(
-        [sys.executable, "-m", f"imagen.app.{module}", "--help"],
+        [sys.executable, "-m", place, "--help"],
         capture_output=True, text=True, timeout=300, cwd=ROOT, env=os.environ | OFFLINE, check=False,
     )  # fmt: skip
     said = " ".join(done.stdout.split())
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"python -m imagen.app.{module} " in said
-    purpose = importlib.import_module(f"imagen.app.{module}").__doc__.split(":")[0].split(",")[0]
+    assert f"imagen {name} " in said
+    purpose = importlib.import_module(place).__doc__.split(":")[0].split(",")[0]
     assert " ".join(purpose.split()) in said
 
 

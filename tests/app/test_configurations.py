@@ -1,5 +1,7 @@
 """Every file under conf/ composes, and its objects can be built."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
@@ -7,6 +9,7 @@ from omegaconf import OmegaConf
 from small_configurations import options
 
 from imagen.checks.arguments import check_arguments
+from imagen.commandline.config_errors import check_configuration
 from imagen.errors import UserError
 from imagen.instantiation import ALLOWED_TARGETS, STAGE_PART_PACKAGES, _checked_target, _targets, instantiate, resolved
 
@@ -38,7 +41,13 @@ NEEDED = {
     "published": ["metrics.reference.source.path=/pictures"],
     "published_all": ["metrics.reference.source.path=/pictures"],
 }
-CHOICES = [(entry, group, option) for entry, groups in GROUPS.items() for group in groups for option in options(group)]
+CHOICES = [
+    (entry, group, option)
+    for entry, groups in GROUPS.items()
+    for group in groups
+    for option in options(group)
+    if (entry, option) != ("train", "stage")  # `text=stage`: the encoder of stages that are trained already
+]
 
 
 @pytest.mark.parametrize(("entry", "group", "option"), CHOICES, ids=lambda value: str(value))
@@ -46,6 +55,13 @@ def test_every_choice_composes_and_names_only_what_may_be_built(entry, group, op
     config = compose_config(entry, f"{group}={option}", *NEEDED.get(option, []))
     for where, node in _targets(resolved(config), entry):
         check_arguments(_checked_target(node["_target_"], where, ("imagen.",), ALLOWED_TARGETS), node, where)
+
+
+@pytest.mark.parametrize("name", ["train", "sample"])
+def test_the_encoder_of_the_stages_is_a_choice_for_sampling_alone(name, compose_config):
+    config = compose_config(name, "text=stage", *(["prompt=a"] if name == "sample" else []))
+    with nullcontext() if name == "sample" else pytest.raises(UserError, match=r"^text=stage is for sample\.py and"):
+        check_configuration(config)
 
 
 @pytest.mark.parametrize("network", options("stage/network"))

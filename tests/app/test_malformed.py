@@ -19,6 +19,7 @@ from handed_in import (
     dangling_last,
     described,
     disk_full,
+    encoder_at,
     evaluating,
     evil_checkpoint,
     evil_judge,
@@ -27,6 +28,7 @@ from handed_in import (
     of_another_network,
     other_tensors,
     prompts_not_utf8,
+    reading_text_by,
     runs_is_a_file,
     sampling,
     sampling_a_checkpoint,
@@ -189,7 +191,7 @@ REFUSED = {
     "cache: newer version": (embedding(change=changed_manifest(format=99)), r"format 99, this version reads 1"),
     "cache: NaN": (embedding(change=not_a_number), r"shard-00000\.safetensors: holds vectors that are not finite"),
     "cache: another encoder": (
-        embedding(change=by_another_encoder), r"\(model: cache 3f2a, configuration \w+\): .*imagen\.app\.cache",
+        embedding(change=by_another_encoder), r"\(model: cache 3f2a, configuration \w+\): .*imagen cache",
     ),
     "cache: another revision": (embedding("text.encoder.revision=v2"), r"revision: cache none, configuration v2"),
     "cache: another length": (embedding("text.encoder.max_length=64"), r"max_length: cache 128, configuration 64"),
@@ -204,6 +206,33 @@ REFUSED = {
     ),
     "stage: reads the environment": (
         sampling(change=described(schedule={"_target_": "x", "y": "${oc.env:MY_TOKEN}"})), r"is an interpolation",
+    ),
+    "stage: text by os.mkdir": (
+        sampling(change=described(text_source={"_target_": "os.mkdir", "path": "ran"})),
+        r"config\.json: text_source\._target_='os\.mkdir' is not allowed",
+    ),
+    "stage: text by a class that reads no captions": (
+        sampling(change=described(text_source={"_target_": "imagen.text.encoders.HuggingFaceEncoder", "path": "x"})),
+        r"config\.json: text_source describes a HuggingFaceEncoder, no text source",
+    ),
+    "stage: text reads the environment": (
+        sampling(change=described(text_source=encoder_at("${oc.env:MY_TOKEN}"))),
+        r"config\.json: text_source\.encoder\.path=.* is an interpolation",
+    ),
+    "stage: text encoder in /proc": (
+        reading_text_by("/proc/self"), r"base: /proc/self/model\.safetensors is missing",
+    ),
+    "stage: text encoder elsewhere": (
+        reading_text_by("/nowhere/my_t5"),
+        r"base: text encoder /nowhere/my_t5 is not on this machine .*text\.encoder\.path=FOLDER",
+    ),
+    "stage: text encoder not fetched": (
+        reading_text_by("google/t5-v1_1-xxl"),
+        r"base: text encoder google/t5-v1_1-xxl is not on this machine .*imagen\.app\.fetch t5-v1_1-xxl",
+    ),
+    "stage: another text encoder": (
+        sampling("text=shapes_t5", "text.encoder.max_length=64"),
+        r"base was trained on another text encoder than text= names \(max_length: 128, here 64\): leave text= out",
     ),
     "stage: no weights": (sampling(change=lambda base: (base / "model.safetensors").unlink()), r"is missing or no"),
     "stage: absent": (sampling(stages=["nothing"]), r"nothing: no exported stage"),

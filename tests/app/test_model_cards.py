@@ -8,14 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from omegaconf import OmegaConf
-from small_configurations import SMALL, options
+from small_configurations import SMALL
 
 from imagen.app.export import export
 from imagen.app.train import train
 from imagen.places import ROOT
-from imagen.sampling.command import stages_below, text_overrides
+from imagen.sampling.command import stages_below
 from imagen.stages.export import read_description
 
 QUICK = [*SMALL, "callbacks=minimal", "logger=none", "trainer.max_steps=1", "trainer.limit_val_batches=0"]
@@ -45,30 +43,6 @@ def test_the_command_of_a_super_resolution_stage_on_a_text_encoder_of_ones_own_r
     assert done.returncode == 0, done.stderr
     assert f"stage sr1: {exports['sr1']} (16 × 16" in done.stdout
     assert (tmp_path / "out" / "sr1" / "00000.png").is_file()
-
-
-@pytest.mark.parametrize("choice", options("text"))
-def test_a_text_encoder_is_named_by_its_choice(choice, compose_config):
-    text = OmegaConf.to_container(compose_config("train", f"text={choice}").text, resolve=True)
-    overrides = text_overrides(text)
-    assert overrides[0] == f"text={choice}"
-    assert all(override.startswith("text.encoder.path=") for override in overrides[1:])  # paths.cache is another here
-    sampled = compose_config("sample", *overrides)
-    assert OmegaConf.to_container(sampled.text, resolve=True) == text
-
-
-def test_what_differs_from_the_choice_is_said(compose_config):
-    changes = [
-        "text.encoder.path='/a, b/\"c\"'",
-        "text.encoder.max_length=64",
-        "text.features=7",
-        "text.encoder.revision='1'",
-    ]
-    text = OmegaConf.to_container(compose_config("train", "text=minilm", *changes).text, resolve=True)
-    overrides = text_overrides(text)
-    assert len(overrides) == 5
-    found = OmegaConf.to_container(compose_config("sample", *overrides).text, resolve=True)["encoder"]
-    assert found == text["encoder"] | {"batch_size": found["batch_size"]}  # how many at once decides nothing
 
 
 def test_the_cards_of_the_shipped_stages_name_the_shipped_cascade():

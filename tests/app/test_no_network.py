@@ -79,6 +79,6 @@ def test_what_is_absent_is_named_at_once_with_the_command_that_brings_it(attempt
     assert time.process_time() - begun < 5
     (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert "text encoder google/t5-v1_1-small is not on this machine" in said
-    assert "python -m imagen.app.fetch t5-v1_1-small" in said
+    assert "imagen fetch t5-v1_1-small" in said
     assert re.search(r"\(about \d+ MB, into \S+\)", said)
     assert attempts.read_text() == ""

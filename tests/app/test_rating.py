@@ -1,4 +1,4 @@
-"""`python -m imagen.app.rating` from a finished evaluation to a table, as a user calls it."""
+"""`imagen rate` from a finished evaluation to a table, as a user calls it."""
 
 import json
 

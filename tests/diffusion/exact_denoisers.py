@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from imagen.diffusion.conditioning import Conditioning
+from imagen.diffusion.conditioning import Conditioning, TextSignal
 from imagen.diffusion.noise_level import NoiseLevel
 
 
@@ -72,7 +72,7 @@ class ExactNetwork(nn.Module):
         self.images += len(z)
         level = NoiseLevel(log_snr)
         conditional = Mixture(self.mixture.means[:1], self.mixture.std).denoise(z, level)
-        has_text = conditioning.text_mask.any(dim=1)[:, None, None, None]
+        has_text = conditioning["text"].mask.any(dim=1)[:, None, None, None]
         x0 = torch.where(has_text, conditional, self.mixture.denoise(z, level))
         return self.parameterisation.target(x0, (z - level.alpha * x0) / level.sigma, level)
 
@@ -84,4 +84,4 @@ def constant_level(log_snr, like):
 
 def some_text(batch):
     """A conditioning with text for every image."""
-    return Conditioning(torch.ones(batch, 3, 2), torch.ones(batch, 3, dtype=torch.bool))
+    return Conditioning(text=TextSignal(torch.ones(batch, 3, 2), torch.ones(batch, 3, dtype=torch.bool)))

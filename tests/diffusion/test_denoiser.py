@@ -36,7 +36,7 @@ class Wrong(nn.Module):
 def test_a_perfect_network_of_any_parameterisation_denoises_perfectly(parameterisation):
     z = images("z")
     denoiser = Denoiser(ExactNetwork(TWO_PEAKS, parameterisation), parameterisation, UnweightedLoss())
-    without_text = some_text(4).without_text()
+    without_text = some_text(4).without("text")
     torch.testing.assert_close(denoiser(z, LEVEL, without_text), TWO_PEAKS.denoise(z, LEVEL), atol=1e-4, rtol=1e-4)
 
 
@@ -74,7 +74,7 @@ def test_the_exact_denoiser_has_a_lower_loss_than_any_near_it():
                 return offset + gain * super().forward(*inputs)
 
         denoiser = Denoiser(Changed(TWO_PEAKS, X0Prediction()), X0Prediction(), UnweightedLoss())
-        return denoiser.loss(x0, eps, level, some_text(64).without_text()).mean()
+        return denoiser.loss(x0, eps, level, some_text(64).without("text")).mean()
 
     best = loss(0.0, 1.0)
     assert all(best < other for other in (loss(0.05, 1.0), loss(-0.05, 1.0), loss(0.0, 1.1), loss(0.0, 0.9)))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from exact_denoisers import TWO_PEAKS, ExactNetwork, constant_level, some_text
 
-from imagen.diffusion.conditioning import LowResImage
+from imagen.diffusion.conditioning import Conditioning, LowResImage
 from imagen.diffusion.denoiser import Denoiser
 from imagen.diffusion.guidance import ClassifierFreeGuidance, IntervalGuidance
 from imagen.diffusion.noise_level import NoiseLevel
@@ -32,7 +32,7 @@ def denoiser():
 def test_guidance_of_x0_is_guidance_of_what_the_network_predicts(parameterisation, weight):
     denoiser = denoiser_of(parameterisation)
     cond = denoiser.network(Z, LEVEL.log_snr, TEXT)
-    uncond = denoiser.network(Z, LEVEL.log_snr, TEXT.without_text())
+    uncond = denoiser.network(Z, LEVEL.log_snr, TEXT.without("text"))
     guided = weight * cond + (1 - weight) * uncond  # Imagen, eq. 2
     expected = parameterisation.to_x0(guided, Z, LEVEL)
     torch.testing.assert_close(ClassifierFreeGuidance(weight)(denoiser, Z, LEVEL, TEXT), expected, atol=1e-4, rtol=1e-4)
@@ -47,7 +47,7 @@ def test_weight_one_is_the_conditional_estimate_from_one_pass(denoiser):
 
 
 def test_weight_zero_is_the_unconditional_estimate_from_one_pass(denoiser):
-    expected = denoiser(Z, LEVEL, TEXT.without_text())
+    expected = denoiser(Z, LEVEL, TEXT.without("text"))
     denoiser.network.calls = denoiser.network.images = 0
     assert torch.equal(ClassifierFreeGuidance(0.0)(denoiser, Z, LEVEL, TEXT), expected)
     assert (denoiser.network.calls, denoiser.network.images) == (1, len(Z))
@@ -70,17 +70,17 @@ def test_batched_guidance_gives_both_halves_the_low_resolution_image(denoiser):
         seen.append(conditioning)
         return denoiser(z, level, conditioning)
 
-    conditioning = type(TEXT)(TEXT.text, TEXT.text_mask, low_res)
+    conditioning = Conditioning(TEXT, low_res=low_res)
     ClassifierFreeGuidance(4.0)(remember, Z, LEVEL, conditioning)
     (both,) = seen
-    assert torch.equal(both.low_res.image, torch.cat([low_res.image] * 2))
-    assert torch.equal(both.low_res.level.log_snr, torch.cat([low_res.level.log_snr] * 2))
-    assert both.text_mask.any(dim=1).tolist() == [True] * 4 + [False] * 4
-    assert not both.text[4:].any()
+    assert torch.equal(both["low_res"].image, torch.cat([low_res.image] * 2))
+    assert torch.equal(both["low_res"].level.log_snr, torch.cat([low_res.level.log_snr] * 2))
+    assert both["text"].mask.any(dim=1).tolist() == [True] * 4 + [False] * 4
+    assert not both["text"].values[4:].any()
 
 
 def test_more_guidance_goes_further_from_the_unconditional_estimate(denoiser):
-    uncond = denoiser(Z, LEVEL, TEXT.without_text())
+    uncond = denoiser(Z, LEVEL, TEXT.without("text"))
     distance = [
         (ClassifierFreeGuidance(weight)(denoiser, Z, LEVEL, TEXT) - uncond).norm().item() for weight in (0, 1, 2, 5)
     ]

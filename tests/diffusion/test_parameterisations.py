@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from imagen.diffusion.noise_level import NoiseLevel
-from imagen.diffusion.parameterisations import EpsPrediction, FlowPrediction, VPrediction, X0Prediction
+from imagen.diffusion.parameterisations import (
+    EpsPrediction,
+    FlowPrediction,
+    Parameterisation,
+    VPrediction,
+    X0Prediction,
+)
 
 PARAMETERISATIONS = [EpsPrediction(), X0Prediction(), VPrediction(), FlowPrediction()]
 each_parameterisation = pytest.mark.parametrize("parameterisation", PARAMETERISATIONS, ids=lambda p: type(p).__name__)
@@ -60,3 +66,40 @@ def test_v_is_the_one_of_salimans_and_ho_and_flow_is_eps_minus_x0(level, pair):
     x0, eps = pair
     torch.testing.assert_close(VPrediction().target(x0, eps, level), level.alpha * eps - level.sigma * x0)
     torch.testing.assert_close(FlowPrediction().target(x0, eps, level), eps - x0)
+
+
+def test_the_common_ones_are_exact_in_float32(level, pair):
+    """Whatever order a and b are put together in: trained weights and pictures follow from these bits."""
+    x0, eps = (tensor.float() for tensor in pair)
+    level = NoiseLevel(level.log_snr.float())
+    alpha, sigma, z = level.alpha, level.sigma, level.add_noise(x0, eps)
+    assert torch.equal(EpsPrediction().target(x0, eps, level), eps)
+    assert torch.equal(EpsPrediction().to_x0(x0, z, level), (z - sigma * x0) / alpha)
+    assert torch.equal(EpsPrediction().eps_loss_factor(level), torch.ones(7))
+    assert torch.equal(VPrediction().target(x0, eps, level), alpha * eps - sigma * x0)
+    assert torch.equal(VPrediction().to_x0(x0, z, level), alpha * z - sigma * x0)
+    assert torch.equal(FlowPrediction().target(x0, eps, level), eps - x0)
+    assert torch.equal(FlowPrediction().to_x0(x0, z, level), (z - sigma * x0) / (alpha + sigma))
+    assert torch.equal(X0Prediction().target(x0, eps, level), x0)
+    torch.testing.assert_close(X0Prediction().to_x0(x0, z, level), x0, rtol=2e-7, atol=0)
+
+
+@each_parameterisation
+def test_the_determinant_is_the_one_of_the_coefficients(parameterisation, level):
+    a, b = parameterisation.coefficients(level)
+    torch.testing.assert_close(parameterisation.determinant(level), b * level.alpha - a * level.sigma)
+
+
+def test_a_new_parameterisation_is_two_coefficients(level, pair):
+    class EDMPrediction(Parameterisation):
+        """F of EDM (Karras et al. 2022, table 1) for data of standard deviation 1/2."""
+
+        def coefficients(self, level):
+            scale = (level.sigma**2 + level.alpha**2 / 4).sqrt()
+            return 2 * level.sigma / scale, -level.alpha / 2 / scale
+
+    prediction, z = pair
+    noise = level.sigma / level.alpha  # EDM's sigma; its noisy image is z / alpha
+    c_skip, c_out = 0.25 / (noise**2 + 0.25), noise / 2 / (noise**2 + 0.25).sqrt()
+    expected = c_skip * z / level.alpha + c_out * prediction
+    torch.testing.assert_close(EDMPrediction().to_x0(prediction, z, level), expected)

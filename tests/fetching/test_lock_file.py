@@ -67,6 +67,6 @@ def test_a_model_is_found_by_its_hub_name_once_all_of_its_files_are_there(assets
 
 def test_the_way_to_fetch_names_command_size_and_place(tmp_path, monkeypatch):
     monkeypatch.setenv("IMAGEN_MODELS", str(tmp_path))
-    assert how_to_fetch("inception") == f"`python -m imagen.app.fetch inception` (95.6 MB, into {tmp_path}/inception)"
+    assert how_to_fetch("inception") == f"`imagen fetch inception` (95.6 MB, into {tmp_path}/inception)"
     assert "fetch t5-v1_1-xl --trust-on-first-use` (about 11.4 GB" in how_to_fetch("google/t5-v1_1-xl")
     assert how_to_fetch("somebody/else") == "`hf download somebody/else`"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from imagen.diffusion.conditioning import Conditioning, LowResImage
+from imagen.diffusion.conditioning import Conditioning, LowResImage, TextSignal
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.networks.attention import CrossAttentionSpec, SelfAttentionSpec
 from imagen.networks.efficient_unet import EfficientUNet
@@ -59,6 +59,7 @@ def make_inputs(
     log_snr, low_res_log_snr = torch.randn(2, batch, generator=generator)
     mask = torch.arange(tokens) < torch.tensor(lengths)[:, None]
     text = torch.randn(batch, max(tokens, 16), TEXT_FEATURES, generator=generator)[:, :tokens] * mask[..., None]
-    has_low_res = network.embedding.low_res is not None
-    low_res = LowResImage(image, NoiseLevel(low_res_log_snr)) if has_low_res else None
-    return z, log_snr, Conditioning(text, mask, low_res)
+    conditioning = Conditioning(text=TextSignal(text, mask))
+    if network.embedding.low_res is not None:
+        conditioning = Conditioning(conditioning, low_res=LowResImage(image, NoiseLevel(low_res_log_snr)))
+    return z, log_snr, conditioning

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from small_networks import randomise
 from torch import Tensor, nn
 
+from imagen.diffusion.conditioning import TextSignal
 from imagen.networks.attention import CrossAttentionSpec, SelfAttentionSpec, as_images, as_tokens, attend, positions
 from imagen.networks.blocks import ResidualBlock
 from imagen.networks.efficient_unet import strided_conv
@@ -89,7 +90,7 @@ def test_cross_attention_without_text_adds_exactly_nothing(tokens: int) -> None:
     nn.init.normal_(module.null_key)
     x = torch.randn(2, 64, 4, 4)
     mask = torch.zeros(2, tokens, dtype=torch.bool)
-    assert torch.equal(module(x, TextContext.of(torch.zeros(2, tokens, 8), mask, x.dtype)), x)
+    assert torch.equal(module(x, TextContext.of(TextSignal(torch.zeros(2, tokens, 8), mask), x.dtype)), x)
 
 
 def test_self_attention_reads_text_and_distant_pixels() -> None:
@@ -97,7 +98,7 @@ def test_self_attention_reads_text_and_distant_pixels() -> None:
     nn.init.normal_(module.to_out.weight)
     x, text = torch.randn(1, 64, 4, 4, requires_grad=True), torch.randn(1, 3, 8, requires_grad=True)
     mask = torch.tensor([[True, True, False]])
-    out = module(x, TextContext.of(text, mask, x.dtype))
+    out = module(x, TextContext.of(TextSignal(text, mask), x.dtype))
     to_x, to_text = torch.autograd.grad(out[0, :, 0, 0].sum(), (x, text))
     assert to_x[0, :, 3, 3].abs().max() > 0
     assert (to_text.abs().amax(dim=2) > 0).tolist() == mask.tolist()
@@ -117,7 +118,8 @@ def test_noise_levels_look_different_and_near_ones_similar() -> None:
 def test_only_attention_with_positions_tells_places_apart(know_positions: bool) -> None:
     torch.manual_seed(0)
     layer = randomise(SelfAttentionSpec(head_channels=32, positions=know_positions).build(32, 24))
-    x, text = torch.randn(2, 32, 4, 6), TextContext.of(torch.randn(2, 3, 24), torch.ones(2, 3) > 0, torch.float32)
+    x, caption = torch.randn(2, 32, 4, 6), TextSignal(torch.randn(2, 3, 24), torch.ones(2, 3) > 0)
+    text = TextContext.of(caption, torch.float32)
     mirrored = layer(x.flip(3), text).flip(3)  # pixels change places, and back
     assert torch.allclose(mirrored, layer(x, text), atol=1e-5) != know_positions
 

@@ -1,7 +1,6 @@
 """Both U-Nets: the inputs on which they must and must not depend."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import jaxtyping
 import pytest
@@ -9,7 +8,7 @@ import torch
 from small_networks import TEXT_FEATURES, make_base, make_inputs, randomise
 from torch import nn
 
-from imagen.diffusion.conditioning import Conditioning, LowResImage
+from imagen.diffusion.conditioning import Conditioning, LowResImage, TextSignal
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.errors import UserError
 from imagen.networks.attention import SelfAttentionSpec
@@ -39,9 +38,9 @@ def test_non_square_images_pass(make_network: MakeNetwork) -> None:
     network = randomise(make_network())
     z, log_snr, conditioning = make_inputs(network)
     z = z[..., :8, :]
-    if conditioning.low_res is not None:
-        low_res = LowResImage(conditioning.low_res.image[..., :8, :], conditioning.low_res.level)
-        conditioning = replace(conditioning, low_res=low_res)
+    if "low_res" in conditioning:
+        low_res = conditioning["low_res"]
+        conditioning = Conditioning(conditioning, low_res=LowResImage(low_res.image[..., :8, :], low_res.level))
     assert network(z, log_snr, conditioning).shape == (3, 3, 8, 16)
 
 
@@ -49,10 +48,11 @@ def test_longer_padding_changes_nothing(make_network: MakeNetwork) -> None:
     network = randomise(make_network())
     z, log_snr, short = make_inputs(network, tokens=5)
     _, _, long = make_inputs(network, tokens=13)
-    garbage = torch.where(long.text_mask[..., None], long.text, torch.full_like(long.text, 7.0))
+    text = long["text"]
+    garbage = TextSignal(torch.where(text.mask[..., None], text.values, 7.0), text.mask)
     expected = network(z, log_snr, short)
     assert_same(network(z, log_snr, long), expected)
-    assert_same(network(z, log_snr, replace(long, text=garbage)), expected)
+    assert_same(network(z, log_snr, Conditioning(long, text=garbage)), expected)
 
 
 def test_every_token_is_read_and_its_place_is_the_encoder_s_business(make_network: MakeNetwork) -> None:
@@ -60,9 +60,10 @@ def test_every_token_is_read_and_its_place_is_the_encoder_s_business(make_networ
     z, log_snr, conditioning = make_inputs(network)
     before = network(z, log_snr, conditioning)
     for token in range(5):
-        text = conditioning.text.clone()
-        text[0, token] = -text[0, token]
-        after = network(z, log_snr, replace(conditioning, text=text))
+        values = conditioning["text"].values.clone()
+        values[0, token] = -values[0, token]
+        text = TextSignal(values, conditioning["text"].mask)
+        after = network(z, log_snr, Conditioning(conditioning, text=text))
         assert (after[0] - before[0]).abs().max() > 1e-4
         assert_same(after[1:], before[1:])
 
@@ -70,8 +71,9 @@ def test_every_token_is_read_and_its_place_is_the_encoder_s_business(make_networ
 def test_dropped_text_equals_no_tokens_at_all(make_network: MakeNetwork) -> None:
     network = randomise(make_network())
     z, log_snr, conditioning = make_inputs(network)
-    empty = Conditioning(conditioning.text[:, :0], conditioning.text_mask[:, :0], conditioning.low_res)
-    dropped = network(z, log_snr, conditioning.without_text())
+    text = conditioning["text"]
+    empty = Conditioning(conditioning, text=TextSignal.none(len(text), text.values.shape[-1]))
+    dropped = network(z, log_snr, conditioning.without("text"))
     assert dropped.isfinite().all()
     assert (dropped - network(z, log_snr, conditioning)).abs().max() > 1e-4
     assert_same(network(z, log_snr, empty), dropped)
@@ -96,12 +98,9 @@ def test_every_parameter_is_trained(make_network: MakeNetwork) -> None:
 def test_images_of_a_batch_do_not_see_each_other(make_network: MakeNetwork) -> None:
     network = randomise(make_network())
     z, log_snr, conditioning = make_inputs(network)
-    alone = Conditioning(conditioning.text[:1], conditioning.text_mask[:1])
-    if conditioning.low_res is not None:
-        level = NoiseLevel(conditioning.low_res.level.log_snr[:1])
-        alone = replace(alone, low_res=LowResImage(conditioning.low_res.image[:1], level))
     together = network(z, log_snr, conditioning)
-    assert_same(network(z[:1], log_snr[:1], alone), together[:1], tolerance=1e-5)
+    alone = network(z[:1], log_snr[:1], conditioning.take(slice(1)))
+    assert_same(alone, together[:1], tolerance=1e-5)
 
 
 def test_noise_level_and_low_resolution_image_are_read(make_network: MakeNetwork) -> None:
@@ -109,11 +108,11 @@ def test_noise_level_and_low_resolution_image_are_read(make_network: MakeNetwork
     z, log_snr, conditioning = make_inputs(network)
     before = network(z, log_snr, conditioning)
     assert (network(z, log_snr + 3, conditioning) - before).abs().max() > 1e-4
-    if conditioning.low_res is None:
+    if "low_res" not in conditioning:
         return
-    image, level = conditioning.low_res.image, conditioning.low_res.level
+    image, level = conditioning["low_res"].image, conditioning["low_res"].level
     for changed in (LowResImage(-image, level), LowResImage(image, NoiseLevel(level.log_snr + 3))):
-        assert (network(z, log_snr, replace(conditioning, low_res=changed)) - before).abs().max() > 1e-4
+        assert (network(z, log_snr, Conditioning(conditioning, low_res=changed)) - before).abs().max() > 1e-4
 
 
 def test_checkpointing_changes_memory_and_not_gradients(make_network: MakeNetwork) -> None:
@@ -167,7 +166,7 @@ def test_compile_in_place_keeps_the_result_and_the_names_of_the_parameters(monke
 def test_pooled_text_is_exactly_zero_without_text() -> None:
     pooling = randomise(TextPooling(TEXT_FEATURES, 64))
     text, mask = torch.randn(2, 4, TEXT_FEATURES), torch.tensor([[True] * 4, [False] * 4])
-    pooled = pooling(TextContext.of(text, mask, torch.float32))
+    pooled = pooling(TextContext.of(TextSignal(text, mask), torch.float32))
     assert pooled[0].abs().min() > 0
     assert torch.equal(pooled[1], torch.zeros(64))
 
@@ -178,9 +177,9 @@ def test_wrong_images_are_refused() -> None:
     with pytest.raises(UserError, match="takes no low-resolution image"):
         base(z, log_snr, conditioning)
     with pytest.raises(UserError, match="needs a low-resolution image"):
-        sr(z, log_snr, replace(conditioning, low_res=None))
+        sr(z, log_snr, Conditioning(text=conditioning["text"]))
     with pytest.raises(UserError, match="multiple of 4"):
-        base(z[..., :14], log_snr, replace(conditioning, low_res=None))
+        base(z[..., :14], log_snr, Conditioning(text=conditioning["text"]))
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_an_encoder_without_its_weights_is_refused_before_the_pictures_are_check
     folder = shutil.copytree(ROOT / "assets" / "shapes_t5", tmp_path / "t5")
     (folder / "model.safetensors").unlink()
     for mode in ("online", "cached"):
-        with pytest.raises(UserError, match=r"model\.safetensors is missing: .* `python -m imagen\.app\.convert "):
+        with pytest.raises(UserError, match=r"model\.safetensors is missing: .* `imagen convert "):
             train(compose_config("train", *QUIET, f"text.encoder.path={folder}", f"text.mode={mode}"))
 
 

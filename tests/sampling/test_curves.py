@@ -37,9 +37,9 @@ def sampled(monkeypatch):
     counts = Counter()
     real = imagen.cascade.sample_images
 
-    def counting(model, text, *others):
-        counts[model.name] += len(text)
-        return real(model, text, *others)
+    def counting(model, given, *others):
+        counts[model.name] += len(given["text"])
+        return real(model, given, *others)
 
     monkeypatch.setattr(imagen.cascade, "sample_images", counting)
     return counts

@@ -14,7 +14,8 @@ def conditioned(kind: type) -> tuple[torch.Tensor, torch.Tensor]:
     """The low-resolution images and their log-SNR."""
     text, mask = torch.zeros(16, 1, 4), torch.ones(16, 1, dtype=torch.bool)
     batch = Batch(IMAGES, text, mask, torch.arange(16), ("a",) * 16, 0)
-    low_res = kind(4, 8, CosineSchedule(-15.0, 15.0))(batch, IMAGES, torch.Generator().manual_seed(1)).low_res
+    conditioner = kind(4, 8, CosineSchedule(-15.0, 15.0))
+    low_res = conditioner.for_training(batch, torch.Generator().manual_seed(1))["low_res"]
     return low_res.image, low_res.level.log_snr
 
 

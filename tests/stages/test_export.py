@@ -9,6 +9,7 @@ from small_stages import export_random_stage, small_cascade
 
 from imagen.errors import UserError
 from imagen.files import sha256_of_file
+from imagen.stages.conditioners import LowResConditioner
 from imagen.stages.export import load_stage, read_description
 
 
@@ -18,7 +19,7 @@ def test_an_exported_stage_comes_back_with_every_weight(tmp_path):
     for name, tensor in stage.model.denoiser.state_dict().items():
         torch.testing.assert_close(tensor, state[name], rtol=0, atol=0)
     assert stage.description.low_resolution == 8
-    assert stage.model.augmentation is not None
+    assert isinstance(stage.model.conditioner, LowResConditioner)
     assert not any(parameter.requires_grad for parameter in stage.model.denoiser.parameters())
 
 

@@ -38,7 +38,7 @@ def pickled(tmp_path):
 
 def test_the_converted_encoder_gives_the_vectors_of_the_pickled_one(pickled, monkeypatch, capsys):
     folder, model = pickled
-    with pytest.raises(UserError, match=rf"python -m imagen\.app\.convert {folder}"):
+    with pytest.raises(UserError, match=rf"imagen convert {folder}"):
         HuggingFaceEncoder(folder)(["a"])
     monkeypatch.setenv("IMAGEN_MODELS", str(folder.parent))
     convert("t5-v1_1-base")
@@ -67,7 +67,7 @@ def test_what_cannot_be_converted_is_one_line_and_runs_nothing(pickled, tmp_path
 def test_every_way_to_fetch_ends_in_weights_that_are_read():
     for asset in read_lock().values():
         said = how_to_fetch(asset.id)
-        assert f"python -m imagen.app.fetch {asset.id}" in said
+        assert f"imagen fetch {asset.id}" in said
         read = any(file.name.endswith((".safetensors", ".pth")) for file in asset.files)
-        assert (f"python -m imagen.app.convert {asset.id}" in said) != read
-        assert ("imagen.app.convert" in asset.use) != read
+        assert (f"imagen convert {asset.id}" in said) != read
+        assert ("imagen convert" in asset.use) != read

@@ -204,7 +204,7 @@ def test_another_encoder_is_refused_with_both_values(built, field):
     was = other.fingerprint.get(field)
     other.fingerprint = other.fingerprint | {field: "other"}
     for use in (lambda source: source.embed(CAPTIONS[:1]), lambda source: source.prepare(["new"])):
-        with pytest.raises(UserError, match=f"{field}: cache {was}, configuration other.*imagen.app.cache"):
+        with pytest.raises(UserError, match=f"{field}: cache {was}, configuration other.*imagen cache"):
             use(CachedText(other, built))
     assert files(built) == before
 
@@ -244,7 +244,7 @@ def test_without_the_encoder_a_cache_that_agrees_is_used_with_a_warning(built, c
 
 def test_a_caption_that_is_not_there_is_named(built, tmp_path):
     for folder in (built, tmp_path / "nothing here"):
-        with pytest.raises(UserError, match=r"'a purple cow' is not in the embedding cache .*imagen.app.cache.*online"):
+        with pytest.raises(UserError, match=r"'a purple cow' is not in the embedding cache .*imagen cache.*online"):
             CachedText(FakeEncoder(), folder).embed([*CAPTIONS[:0], "a purple cow"])
 
 

@@ -1,4 +1,4 @@
-"""The ablations of Imagen's figure 4 in miniature: `python -m imagen.app.ablation text_encoder`.
+"""The ablations of Imagen's figure 4 in miniature: `imagen ablation text_encoder`.
 
 One command trains what is not trained yet, measures each model with evaluate.py and draws them together. It runs the
 commands that a user would type, one after the other, and prints them; stopped, it goes on where it was.
@@ -222,7 +222,7 @@ def draw_ablation(name: str, ablation: Ablation, evaluations: Path, out: Path) -
 
 def main(arguments: Sequence[str] | None = None) -> int:
     prepare_environment()
-    parser = argparse.ArgumentParser(prog="python -m imagen.app.ablation", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="imagen ablation", description=__doc__.splitlines()[0])
     parser.add_argument("name", help=", ".join(sorted(file.stem for file in ABLATIONS.glob("*.yaml"))))
     parser.add_argument("--root", type=user_path, default=ROOT, help="folder of runs/, outputs/ and cache/")
     parser.add_argument("--out", type=user_path, default=RESULTS, help="folder of the plot and the table")

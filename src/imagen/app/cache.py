@@ -1,7 +1,7 @@
 """Encode captions ahead of training, into the cache that all stages share; whatever is there is not encoded again.
 
-    python -m imagen.app.cache data=image_folder data.path=/my/pictures text=t5_base
-    python -m imagen.app.cache experiment=pictures_base data.path=/my/pictures
+    imagen cache data=image_folder data.path=/my/pictures text=t5_base
+    imagen cache experiment=pictures_base data.path=/my/pictures
 
 The overrides are those of train.py: what the training would encode on first use is encoded now, and its pictures are
 checked. `python train.py --help` lists the groups of choices, `--cfg job` prints every value; nothing is trained.

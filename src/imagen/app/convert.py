@@ -1,4 +1,4 @@
-"""Convert a text encoder's pickled weights to safetensors, once: `python -m imagen.app.convert t5-v1_1-base`.
+"""Convert a text encoder's pickled weights to safetensors, once: `imagen convert t5-v1_1-base`.
 
 Some models on the hub, T5 v1.1 among them, have pickled weights only, which are not read here. What is in them is not
 run in converting them either.
@@ -11,7 +11,7 @@ from imagen.files import user_path
 
 
 def convert(model: str) -> None:
-    """Convert the model in the folder `model`, or the one that `imagen.app.fetch` fetched under that id.
+    """Convert the model in the folder `model`, or the one that `imagen fetch` fetched under that id.
 
     Raises:
         UserError: if it is not there, or there is nothing to convert.
@@ -26,7 +26,7 @@ def convert(model: str) -> None:
 
 def main() -> None:
     prepare_environment()
-    parser = argparse.ArgumentParser(prog="python -m imagen.app.convert", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="imagen convert", description=__doc__.splitlines()[0])
     parser.add_argument("model", help="what was fetched, e.g. t5-v1_1-base, or a folder with pytorch_model.bin")
     raise SystemExit(run_reporting_errors(lambda: convert(parser.parse_args().model)))
 

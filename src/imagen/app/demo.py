@@ -109,9 +109,9 @@ def train_stages(minutes: float) -> int:
     return run_together(commands)
 
 
-def run(arguments: str) -> int:
-    """Run `python <arguments>`; its exit code."""
-    print(f"    python {arguments}", flush=True)
+def run(arguments: str, shown: str | None = None) -> int:
+    """Run `python <arguments>`, which is `shown` as a user would type it; its exit code."""
+    print(f"    {shown or f'python {arguments}'}", flush=True)
     return run_alone(shlex.split(arguments))
 
 
@@ -128,7 +128,11 @@ def take(title: str, step: Callable[[], int]) -> None:
 def make_demo(minutes: float) -> None:
     """Take the steps one after another; stop at the first that fails."""
     started = time.monotonic()
-    take("[1/4] Encode the captions, once for both stages", lambda: run(f"-m imagen.app.cache experiment={NAME}_base"))
+    captions = f"cache experiment={NAME}_base"
+    take(
+        "[1/4] Encode the captions, once for both stages",
+        lambda: run(f"-m imagen.app.{captions}", f"imagen {captions}"),
+    )
     take("[2/4] Train the stages: text -> 8 x 8, and 8 -> 32", lambda: train_stages(minutes))
     pictures = "out=outputs/demo/pictures overwrite=true"  # of a demo that was interrupted
     take("[3/4] Sample", lambda: run(f"sample.py 'prompt={PROMPTS}' cascade.runs=[{NAME}] {pictures}"))
@@ -138,7 +142,7 @@ def make_demo(minutes: float) -> None:
 
 def main() -> None:
     prepare_environment()
-    parser = argparse.ArgumentParser(prog="python -m imagen.app.demo", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="imagen demo", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=14.0, help="for all of it; a longer demo is a better one")
     goes_on = "what is finished is kept, and the same command goes on"
     raise SystemExit(run_reporting_errors(lambda: make_demo(parser.parse_args().minutes), interrupted=goes_on))

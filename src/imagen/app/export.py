@@ -1,4 +1,4 @@
-"""Export a run that is not finished: `python -m imagen.app.export runs/base/mine`, then sample or evaluate it.
+"""Export a run that is not finished: `imagen export runs/base/mine`, then sample or evaluate it.
 
 A finished run exports itself. This takes the averaged weights of the last checkpoint, also while the run goes on.
 """
@@ -19,7 +19,7 @@ def export(run: Path, out: Path | None = None) -> Path:
     """
     from imagen.errors import UserError
     from imagen.runs.folder import RunFolder
-    from imagen.runs.weights import AVERAGED, read_checkpoint, saved_sections
+    from imagen.runs.weights import AVERAGED, read_checkpoint
     from imagen.sampling.command import sampling_command
     from imagen.stages.export import CONFIG, default_card, export_stage
 
@@ -28,8 +28,7 @@ def export(run: Path, out: Path | None = None) -> Path:
         raise UserError(f"{out} holds an exported stage already; give another --out, or remove it")
     description, denoiser = read_checkpoint(folder.last_checkpoint, AVERAGED)
     out = out or folder.export
-    text = saved_sections(run / "config.yaml").text
-    command = sampling_command(description, out, text, run.absolute().parent.parent)
+    command = sampling_command(description, out, run.absolute().parent.parent)
     export_stage(out, description, denoiser, default_card(description, command))
     print(f"step {description.step} of {run} -> {out}", flush=True)
     return out
@@ -37,10 +36,18 @@ def export(run: Path, out: Path | None = None) -> Path:
 
 def main() -> None:
     prepare_environment()
-    parser = argparse.ArgumentParser(prog="python -m imagen.app.export", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="imagen export", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=user_path, help="folder of a run, e.g. runs/base/mine")
     parser.add_argument("--out", type=user_path, default=None, help="where to; default: the run's own export/")
-    raise SystemExit(run_reporting_errors(lambda: export(**vars(parser.parse_args()))))
+    parser.add_argument("--plugins", nargs="+", default=[], metavar="PACKAGE", help="packages of its own classes")
+    raise SystemExit(run_reporting_errors(lambda: _export(parser.parse_args())))
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from imagen.plugins import using_plugins
+
+    with using_plugins(arguments.plugins):
+        export(arguments.run, arguments.out)
 
 
 if __name__ == "__main__":

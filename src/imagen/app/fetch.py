@@ -1,4 +1,4 @@
-"""Fetch published weights: `python -m imagen.app.fetch inception clip-vit-large-patch14`; `--list` shows all.
+"""Fetch published weights: `imagen fetch inception clip-vit-large-patch14`; `--list` shows all.
 
 The only command that opens a connection. What may be fetched stands in assets.lock, with the hash that must arrive.
 """
@@ -53,7 +53,7 @@ def table(assets: dict, models: Path) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line; every default of the command stands here."""
-    made = argparse.ArgumentParser(prog="python -m imagen.app.fetch", description=__doc__.splitlines()[0])
+    made = argparse.ArgumentParser(prog="imagen fetch", description=__doc__.splitlines()[0])
     made.add_argument("ids", nargs="*", help="assets, e.g. inception")
     made.add_argument("--list", action="store_true", help="show what can be fetched")
     made.add_argument("--to", type=user_path, help="folder of the models; default: $IMAGEN_MODELS, else models/")

@@ -1,8 +1,8 @@
 """Blind human rating: make a page for raters, read what they answered.
 
-python -m imagen.app.rating make outputs/evaluation/one                     # the paper's two questions
-python -m imagen.app.rating make outputs/evaluation/one outputs/evaluation/other   # DrawBench's comparison
-python -m imagen.app.rating read answers-*.json --key outputs/evaluation/one/rating/key.json
+imagen rate make outputs/evaluation/one                     # the paper's two questions
+imagen rate make outputs/evaluation/one outputs/evaluation/other   # DrawBench's comparison
+imagen rate read answers-*.json --key outputs/evaluation/one/rating/key.json
 """
 
 import argparse
@@ -119,7 +119,7 @@ def _cells(chosen: Sequence[str] | None, known: Sequence[Sequence[str]], folders
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m imagen.app.rating", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="imagen rate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="make | read")
     making = commands.add_parser("make", help="write a page for raters and its key")

@@ -185,6 +185,5 @@ def _finish(
     trainer.save_checkpoint(run.last_checkpoint)
     if trainer.is_global_zero:
         description = describe(config, trainer.global_step, data.pictures_seen, data.text.fingerprint, stage.init_from)
-        text = OmegaConf.to_container(config.text, resolve=True)
-        command = sampling_command(description, run.export, text, user_path(config.paths.runs))
+        command = sampling_command(description, run.export, user_path(config.paths.runs))
         export_stage(run.export, description, stage.ema.module, default_card(description, command))

@@ -12,7 +12,7 @@ from imagen.callbacks.stop_on_signal import stopped_by_signal
 from imagen.cascade import SamplingSettings, sample_images
 from imagen.data.batch import Batch
 from imagen.data.pixels import to_uint8
-from imagen.diffusion.conditioning import resize
+from imagen.diffusion.conditioning import Conditioning, ImageSignal, TextSignal, resize
 from imagen.diffusion.guidance import ClassifierFreeGuidance
 from imagen.diffusion.samplers import Sampler
 from imagen.diffusion.thresholding import Thresholding
@@ -112,16 +112,17 @@ class SampleGrid(Callback):
     def _columns(self, stage: DiffusionStage, batch: Batch) -> dict[str, np.ndarray]:
         """Column label -> pictures, uint8."""
         count = min(self.num_prompts, len(batch.images))
-        images, text, mask = batch.images[:count], batch.text[:count], batch.text_mask[:count]
+        images = batch.images[:count]
+        given = Conditioning(text=TextSignal(batch.text, batch.text_mask).take(slice(count)))
         columns: dict[str, np.ndarray] = {}
-        smaller = None
-        if stage.conditioner.augmentation is not None:
+        if stage.conditioner.factor > 1:
             smaller = resize(images, images.shape[-1] // stage.conditioner.factor)
+            given = Conditioning(given, smaller=ImageSignal(smaller))
             columns = {"original": to_uint8(images), "given": to_uint8(smaller)}
         model = stage.averaged(images.shape[-1])
         for weight, settings in zip(self.weights, self.settings, strict=True):
             generators = [make_generator(self.seed, "grid", i) for i in range(count)]
             with torch.autocast(stage.device.type, torch.bfloat16, enabled="bf16" in str(stage.trainer.precision)):
-                pictures = sample_images(model, text, mask, smaller, settings, generators)
+                pictures = sample_images(model, given, settings, generators)
             columns[f"w = {weight:g}"] = to_uint8(pictures)
         return columns

@@ -13,7 +13,7 @@ from functools import partial
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.checks.names import as_name, printable, printable_lines
-from imagen.commandline.arguments import as_hydra_reads_them, traceback_wanted
+from imagen.commandline.arguments import as_hydra_reads_them, traceback_wanted, values_of
 from imagen.commandline.interruption import Interrupted, interruptible
 from imagen.files import user_path
 from imagen.places import ROOT
@@ -145,6 +145,7 @@ def _run_hydra(config_name: str, run: Callable[[DictConfig], None], offline_by_d
     from imagen.commandline.config_errors import check_configuration, refuse_endless_numbers
     from imagen.commandline.needed_weights import allows_downloads, check_weights
     from imagen.errors import UserError
+    from imagen.plugins import using_plugins
 
     refuse_endless_numbers(sys.argv[1:])
     caught: list[Exception] = []
@@ -157,10 +158,24 @@ def _run_hydra(config_name: str, run: Callable[[DictConfig], None], offline_by_d
             if offline_by_default and allows_downloads(config):
                 os.environ["HF_HUB_OFFLINE"] = "0"  # the hub's client reads it when it is imported, later
             check_weights(config)
-            run(config)
+            with using_plugins(_plugins_of_the_command_line(config)):
+                run(config)
         except (UserError, OmegaConfBaseException, OSError) as error:  # past Hydra, which would announce it itself
             caught.append(error)
 
     hydra.main(config_path=str(ROOT / "conf"), config_name=config_name, version_base="1.3")(checked)()
     if caught:
         raise caught[0]
+
+
+def _plugins_of_the_command_line(config: DictConfig) -> list[str]:
+    """The packages that `config` lists, if it has them from there. Raises UserError where a file lists them."""
+    from imagen.errors import UserError
+
+    packages = list(config.plugins)
+    if packages and not any(True for _ in values_of("plugins")):
+        raise UserError(
+            f"plugins=[{','.join(packages)}] stands in a file, and whose classes may be built is said on the command "
+            "line alone: add it there"
+        )
+    return packages

@@ -124,6 +124,8 @@ def check_configuration(config: DictConfig) -> None:
     for key, value in OmegaConf.to_container(config, resolve=True).items():
         if key != "prompt":
             refuse_interpolations(value, key, LEFT_OVER)
+    if "text_features" in config and config.text_features is None:  # a training that leaves the encoder to its stages
+        raise UserError("text=stage is for sample.py and evaluate.py; name a text encoder, such as text=shapes_t5")
     check_numbers(config)
 
 

@@ -22,6 +22,7 @@ NUMBERS = {
     "cascade.weights": str,
     "cascade.stop_at": str | None,
     "cascade.stages": str | Sequence[str] | None,  # a lone text is told later that it must be a list
+    "plugins": Sequence[str],
     "prompts_file": str | None,
     "paths.runs": str,
     "paths.cache": str,

@@ -10,6 +10,7 @@ from typing import Any
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
+from imagen.data.batch import Batch
 from imagen.data.loading import Assembler, BatchLoader, Sizes
 from imagen.data.reading.problems import MAX_SHARE, Fault, Problem, refusal, summary, write_list
 from imagen.data.sampler import BatchPlan, FixedOrderBatchSampler, PositionKeyedBatchSampler, Share, check_batch_size
@@ -53,9 +54,9 @@ class BadPictures:
 class ImagenDataModule(LightningDataModule):
     """Embedded, captioned pictures for training and validation, as `Batch`.
 
-    Training batch k is a function of (seed, k, rank, world size) alone. The trainer's code sets
-    `next_position = batch.position + 1` after each training step, before a checkpoint can be written. This is the only
-    state, so batches prefetched by workers do not count. A resumed run continues with that batch.
+    Training batch k is a function of (seed, k, rank, world size) alone. The only state is `next_position`, the number
+    of the batch after the current one, so batches prefetched by workers do not count. It is saved with every
+    checkpoint, and a resumed run continues with that batch.
 
     Args:
         train: source of the training pictures.
@@ -124,6 +125,12 @@ class ImagenDataModule(LightningDataModule):
             len(self.train), self.batch_size, self.seed, self._share(), self.next_position
         )
         return self._loader(self.train, self.geometry, sampler, draw_captions=True)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Lightning calls this as it hands a batch to the stage: before any checkpoint that includes it is written."""
+        if self.trainer is not None and self.trainer.training:
+            self.next_position = batch.position + 1
+        return batch
 
     def val_dataloader(self) -> BatchLoader:
         """Every picture of this rank's share once, always in the same order and with the same crop."""

@@ -1,29 +1,140 @@
-"""Everything a denoiser is told besides the noisy image."""
+"""What a denoiser is told besides the noisy image: signals, each with a name."""
 
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from imagen.diffusion.noise_level import NoiseLevel
+from imagen.errors import UserError
 from imagen.tensors import Images, Text, TextMask
 
 OtherSizeImages = Float[Tensor, "batch channels other_height other_width"]
 """Images of the same batch as `Images`, but not of the same size."""
 
 
-def resize(images: Images, resolution: int) -> Float[Tensor, "batch channels {resolution} {resolution}"]:
-    """Square resize, bilinear; antialiased when it makes images smaller. The only resize of tensors in the project."""
-    if images.shape[-1] == resolution and images.shape[-2] == resolution:
-        return images
-    return interpolate(images.float(), size=(resolution, resolution), mode="bilinear", antialias=True)
+@dataclass(frozen=True)
+class Signal(ABC):
+    """One thing that a denoiser is told. A subclass is a frozen dataclass of tensors whose first axis is the batch."""
+
+    @abstractmethod
+    def null(self) -> "Signal":
+        """What stands for the absence of this signal: a signal of the same shape. The stage chooses what it is."""
+
+    def drop(self, images: Bool[Tensor, "batch"]) -> "Signal":
+        """`null` for the images where `images` is True, unchanged for the others."""
+
+        def choose(null: Tensor, kept: Tensor) -> Tensor:
+            return torch.where(images.reshape(-1, *[1] * (kept.ndim - 1)), null, kept)
+
+        return map_tensors(choose, self.null(), self)
+
+    def concat(self, other: "Signal") -> "Signal":
+        """Both batches, one after the other."""
+        return map_tensors(lambda *pair: torch.cat(pair), self, other)
+
+    def take(self, rows: slice | Sequence[int]) -> "Signal":
+        """The same signal for some of the images."""
+        return map_tensors(lambda tensor: tensor[rows], self)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(getattr(self, fields(self)[0].name))
+
+
+class Conditioning(dict[str, Any]):
+    """The signals of a batch by name, for example `Conditioning(text=TextSignal(...), low_res=LowResImage(...))`.
+
+    A network reads the signals it knows. `Conditioning(conditioning, text=other)` is a copy with another text.
+    """
+
+    def __missing__(self, name: str) -> Any:
+        raise UserError(f"there is no signal {name!r} here, only {', '.join(self) or 'none at all'}")
+
+    def without(self, *names: str) -> "Conditioning":
+        """The named signals replaced by their `null`: for guidance."""
+        return Conditioning(self, **{name: self[name].null() for name in names})
+
+    def drop(self, name: str, images: Bool[Tensor, "batch"]) -> "Conditioning":
+        """The named signal dropped for the images where `images` is True: for training with guidance in mind."""
+        return Conditioning(self, **{name: self[name].drop(images)})
+
+    def concat(self, other: "Conditioning") -> "Conditioning":
+        """Both batches, one after the other, so that one pass of the network serves them.
+
+        Raises:
+            ValueError: if they do not have the same signals.
+        """
+        if self.keys() != other.keys():
+            raise ValueError(f"cannot concatenate the signals {sorted(self)} and {sorted(other)}")
+        return Conditioning({name: signal.concat(other[name]) for name, signal in self.items()})
+
+    def take(self, rows: slice | Sequence[int]) -> "Conditioning":
+        """The same signals for some of the images."""
+        return Conditioning({name: signal.take(rows) for name, signal in self.items()})
+
+    def to(self, device: torch.device | str) -> "Conditioning":
+        """The same signals on another device."""
+        return Conditioning({name: map_tensors(lambda t: t.to(device), signal) for name, signal in self.items()})
 
 
 @dataclass(frozen=True)
-class LowResImage:
-    """A smaller image, resized to the resolution of the stage and noised to `level`."""
+class TextSignal(Signal):
+    """Embedded captions; `values` are zero wherever `mask` is False. A mask that is False everywhere means no text.
+
+    Args:
+        without: what stands for "no text": the embedding of "" or of a negative prompt, as many tokens as `values`.
+            None is the paper's choice: zeros, and a mask that is False everywhere. A network that learns a vector for
+            "no text" puts it where the mask is False everywhere.
+
+    Raises:
+        ValueError: if `without` has another shape than `values`.
+    """
+
+    values: Text
+    mask: TextMask
+    without: "TextSignal | None" = None
+
+    def __post_init__(self) -> None:
+        if self.without is not None and self.without.values.shape != self.values.shape:
+            shapes = tuple(self.values.shape), tuple(self.without.values.shape)
+            raise ValueError(f"text is of shape {shapes[0]} and its `without` of {shapes[1]}; pad both alike")
+
+    @classmethod
+    def none(cls, batch: int, features: int) -> "TextSignal":
+        """No text for `batch` images: no tokens at all."""
+        return cls(torch.zeros(batch, 0, features), torch.zeros(batch, 0, dtype=torch.bool))
+
+    def null(self) -> "TextSignal":
+        if self.without is not None:
+            return replace(self.without, without=self.without)
+        return TextSignal(torch.zeros_like(self.values), torch.zeros_like(self.mask))
+
+    def padded(self, multiple: int) -> "TextSignal":
+        """With masked tokens behind it, up to a multiple of `multiple` tokens."""
+        missing = -self.values.shape[1] % multiple
+        without = None if self.without is None else self.without.padded(multiple)
+        return TextSignal(F.pad(self.values, (0, 0, 0, missing)), F.pad(self.mask, (0, missing)), without)
+
+
+@dataclass(frozen=True)
+class ImageSignal(Signal):
+    """Plain images in [-1, 1], of any size. Without them, mid-grey."""
+
+    images: Images
+
+    def null(self) -> "ImageSignal":
+        return ImageSignal(torch.zeros_like(self.images))
+
+
+@dataclass(frozen=True)
+class LowResImage(Signal):
+    """A smaller image, resized to the resolution of the stage and noised to `level`. Without it, mid-grey."""
 
     image: Images
     level: NoiseLevel
@@ -40,40 +151,22 @@ class LowResImage:
         """
         return cls(level.add_noise(resize(image, resolution), eps), level)
 
+    def null(self) -> "LowResImage":
+        return LowResImage(torch.zeros_like(self.image), self.level)
 
-@dataclass(frozen=True)
-class Conditioning:
-    """Text, and for super-resolution the low-resolution image.
 
-    `text` is zero wherever `text_mask` is False. An image whose mask is False everywhere is unconditional.
-    """
+def map_tensors(function: Callable[..., Tensor], *values: Any) -> Any:
+    """`function` of the tensors that stand at the same place in each of `values`, which are dataclasses of one kind."""
+    first = values[0]
+    if not is_dataclass(first):
+        return None if first is None else function(*values)
+    return replace(
+        first, **{f.name: map_tensors(function, *(getattr(value, f.name) for value in values)) for f in fields(first)}
+    )
 
-    text: Text
-    text_mask: TextMask
-    low_res: LowResImage | None = None
 
-    def drop_text(self, drop: torch.Tensor) -> "Conditioning":
-        """Without text for the images where `drop`, bool of shape (batch,), is True."""
-        mask = self.text_mask & ~drop[:, None]
-        return replace(self, text=self.text * mask[..., None], text_mask=mask)
-
-    def without_text(self) -> "Conditioning":
-        """The unconditional counterpart, for classifier-free guidance: zeros, as in the paper."""
-        return replace(self, text=torch.zeros_like(self.text), text_mask=torch.zeros_like(self.text_mask))
-
-    def concat(self, other: "Conditioning") -> "Conditioning":
-        """Both batches, one after the other, so that one pass of the network serves them.
-
-        Raises:
-            ValueError: if one has a low-resolution image and the other has none.
-        """
-        if (self.low_res is None) != (other.low_res is None):
-            raise ValueError("cannot concatenate conditionings with and without a low-resolution image")
-        low_res = None
-        if self.low_res is not None:
-            low_res = LowResImage(
-                torch.cat([self.low_res.image, other.low_res.image]),
-                NoiseLevel(torch.cat([self.low_res.level.log_snr, other.low_res.level.log_snr])),
-            )
-        text = torch.cat([self.text, other.text])
-        return type(self)(text, torch.cat([self.text_mask, other.text_mask]), low_res)
+def resize(images: Images, resolution: int) -> Float[Tensor, "batch channels {resolution} {resolution}"]:
+    """Square resize, bilinear; antialiased when it makes images smaller. The only resize of tensors in the project."""
+    if images.shape[-1] == resolution and images.shape[-2] == resolution:
+        return images
+    return F.interpolate(images.float(), size=(resolution, resolution), mode="bilinear", antialias=True)

@@ -5,7 +5,7 @@ unconditional. The weights of the two estimates sum to 1 and x0 is affine in eps
 eq. 2, stated there for eps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -37,6 +37,7 @@ class ClassifierFreeGuidance:
         rescale: how far to pull the standard deviation of each guided image back to that of the conditional estimate
             (Lin et al. 2023, section 3.4, there with 0.7 on v; here on x0); 0 is off, 1 is all the way.
         batched: evaluate both estimates in one pass of the network on twice the batch: faster, at the cost of memory.
+        without: names of the signals that the unconditional estimate lacks (`Conditioning.without`).
 
     Raises:
         UserError: unless weight is finite and not negative, and rescale in [0, 1].
@@ -45,6 +46,7 @@ class ClassifierFreeGuidance:
     weight: float | int
     rescale: float | int = 0.0
     batched: bool = True
+    without: Sequence[str] = ("text",)
 
     def __post_init__(self) -> None:
         check_guidance(self.weight, self.rescale)
@@ -55,8 +57,10 @@ class ClassifierFreeGuidance:
         if self.weight == 1:
             return denoiser(z, level, conditioning)
         if self.weight == 0 and self.rescale == 0:
-            return denoiser(z, level, conditioning.without_text())
-        x0_cond, x0_uncond = both_estimates(denoiser, z, level, conditioning, self.batched)
+            return denoiser(z, level, conditioning.without(*self.without))
+        x0_cond, x0_uncond = both_estimates(
+            denoiser, z, level, conditioning, conditioning.without(*self.without), self.batched
+        )
         return combine(x0_cond, x0_uncond, self.weight, self.rescale)
 
 
@@ -72,7 +76,7 @@ class IntervalGuidance:
         log_snr_min: the noisy end of the interval, inclusive. The paper's EDM2-XXL interval is about [-0.95, 2.52].
         log_snr_max: its clean end, inclusive.
         rescale: as in `ClassifierFreeGuidance`.
-        batched: as in `ClassifierFreeGuidance`.
+        batched, without: as in `ClassifierFreeGuidance`.
 
     Raises:
         UserError: unless weight is finite and not negative, rescale in [0, 1], and log_snr_min <= log_snr_max.
@@ -83,6 +87,7 @@ class IntervalGuidance:
     log_snr_max: float | int
     rescale: float | int = 0.0
     batched: bool = True
+    without: Sequence[str] = ("text",)
 
     def __post_init__(self) -> None:
         check_guidance(self.weight, self.rescale)
@@ -98,21 +103,26 @@ class IntervalGuidance:
         guided = (level.log_snr >= self.log_snr_min) & (level.log_snr <= self.log_snr_max)
         if self.weight == 1 or not guided.any():
             return denoiser(z, level, conditioning)
-        x0_cond, x0_uncond = both_estimates(denoiser, z, level, conditioning, self.batched)
+        x0_cond, x0_uncond = both_estimates(
+            denoiser, z, level, conditioning, conditioning.without(*self.without), self.batched
+        )
         x0 = combine(x0_cond, x0_uncond, self.weight, self.rescale)
         return torch.where(guided[:, None, None, None], x0, x0_cond)
 
 
 def both_estimates(
-    denoiser: ConditionalDenoise, z: Images, level: NoiseLevel, conditioning: Conditioning, batched: bool
+    denoiser: ConditionalDenoise,
+    z: Images,
+    level: NoiseLevel,
+    conditional: Conditioning,
+    unconditional: Conditioning,
+    batched: bool,
 ) -> tuple[Images, Images]:
-    """The conditional and the unconditional estimate of x0, from one pass if `batched`, else from two."""
+    """The two estimates of x0 at the same z, from one pass of the network if `batched`, else from two."""
     if not batched:
-        return denoiser(z, level, conditioning), denoiser(z, level, conditioning.without_text())
+        return denoiser(z, level, conditional), denoiser(z, level, unconditional)
     twice = NoiseLevel(level.log_snr.repeat(2))
-    x0_cond, x0_uncond = denoiser(z.repeat(2, 1, 1, 1), twice, conditioning.concat(conditioning.without_text())).chunk(
-        2
-    )
+    x0_cond, x0_uncond = denoiser(z.repeat(2, 1, 1, 1), twice, conditional.concat(unconditional)).chunk(2)
     return x0_cond, x0_uncond
 
 

@@ -10,65 +10,64 @@ from dataclasses import dataclass
 import torch
 
 from imagen.diffusion.noise_level import NoiseLevel
-from imagen.tensors import Images, PerImage
+from imagen.tensors import BroadcastPerImage, Images, PerImage
 
 
 class Parameterisation(ABC):
-    """An affine reading of the clean image from the network's prediction, at a given z."""
+    """prediction = a x0 + b eps. A subclass says what a and b are at each noise level; the rest follows.
+
+    Solved together with z = alpha x0 + sigma eps, of determinant d = b alpha - a sigma.
+    """
 
     @abstractmethod
+    def coefficients(self, level: NoiseLevel) -> tuple[BroadcastPerImage, BroadcastPerImage]:
+        """(a, b)."""
+
+    def determinant(self, level: NoiseLevel) -> BroadcastPerImage:
+        """d = b alpha - a sigma, zero at no level that is trained on."""
+        a, b = self.coefficients(level)
+        return b * level.alpha - a * level.sigma
+
     def target(self, x0: Images, eps: Images, level: NoiseLevel) -> Images:
         """What the network should predict for z = level.add_noise(x0, eps)."""
+        a, b = self.coefficients(level)
+        return a * x0 + b * eps
 
-    @abstractmethod
     def to_x0(self, prediction: Images, z: Images, level: NoiseLevel) -> Images:
         """The clean image implied by `prediction` for the noisy image `z`."""
+        _, b = self.coefficients(level)
+        return (b * z - level.sigma * prediction) / self.determinant(level)
 
-    @abstractmethod
     def eps_loss_factor(self, level: NoiseLevel) -> PerImage:
         """The factor in |error of eps|² = factor · |error of the prediction|², at the same z."""
+        return (level.alpha / self.determinant(level)).square().flatten()
 
 
 @dataclass(frozen=True)
 class EpsPrediction(Parameterisation):
     """The noise (Imagen, appendix A). x0 = (z - sigma eps) / alpha, so its errors grow as 1/alpha at high noise."""
 
-    def target(self, x0: Images, eps: Images, level: NoiseLevel) -> Images:
-        return eps
-
-    def to_x0(self, prediction: Images, z: Images, level: NoiseLevel) -> Images:
-        return (z - level.sigma * prediction) / level.alpha
-
-    def eps_loss_factor(self, level: NoiseLevel) -> PerImage:
-        return torch.ones_like(level.log_snr)
+    def coefficients(self, level: NoiseLevel) -> tuple[BroadcastPerImage, BroadcastPerImage]:
+        return torch.zeros_like(level.alpha), torch.ones_like(level.alpha)
 
 
 @dataclass(frozen=True)
 class X0Prediction(Parameterisation):
     """The clean image."""
 
-    def target(self, x0: Images, eps: Images, level: NoiseLevel) -> Images:
-        return x0
-
-    def to_x0(self, prediction: Images, z: Images, level: NoiseLevel) -> Images:
-        return prediction
-
-    def eps_loss_factor(self, level: NoiseLevel) -> PerImage:
-        return level.log_snr.exp()
+    def coefficients(self, level: NoiseLevel) -> tuple[BroadcastPerImage, BroadcastPerImage]:
+        return torch.ones_like(level.alpha), torch.zeros_like(level.alpha)
 
 
 @dataclass(frozen=True)
 class VPrediction(Parameterisation):
     """v = alpha eps - sigma x0 (Salimans & Ho 2022, appendix D), well behaved at both ends."""
 
-    def target(self, x0: Images, eps: Images, level: NoiseLevel) -> Images:
-        return level.alpha * eps - level.sigma * x0
+    def coefficients(self, level: NoiseLevel) -> tuple[BroadcastPerImage, BroadcastPerImage]:
+        return -level.sigma, level.alpha
 
-    def to_x0(self, prediction: Images, z: Images, level: NoiseLevel) -> Images:
-        return level.alpha * z - level.sigma * prediction
-
-    def eps_loss_factor(self, level: NoiseLevel) -> PerImage:
-        return torch.sigmoid(level.log_snr)  # alpha²
+    def determinant(self, level: NoiseLevel) -> BroadcastPerImage:
+        return torch.ones_like(level.alpha)  # alpha² + sigma², without its rounding
 
 
 @dataclass(frozen=True)
@@ -79,11 +78,5 @@ class FlowPrediction(Parameterisation):
     x0 = (z - sigma u) / (alpha + sigma).
     """
 
-    def target(self, x0: Images, eps: Images, level: NoiseLevel) -> Images:
-        return eps - x0
-
-    def to_x0(self, prediction: Images, z: Images, level: NoiseLevel) -> Images:
-        return (z - level.sigma * prediction) / (level.alpha + level.sigma)
-
-    def eps_loss_factor(self, level: NoiseLevel) -> PerImage:
-        return torch.sigmoid(level.log_snr / 2).square()  # (alpha / (alpha + sigma))²
+    def coefficients(self, level: NoiseLevel) -> tuple[BroadcastPerImage, BroadcastPerImage]:
+        return -torch.ones_like(level.alpha), torch.ones_like(level.alpha)

@@ -33,5 +33,5 @@ def how_to_fetch(name: str) -> str:
     if asset is None:
         return f"`hf download {name}`"
     trust = "" if all(file.sha256 for file in asset.files) else " --trust-on-first-use"
-    fetched = f"`python -m imagen.app.fetch {asset.id}{trust}` ({asset.size}, into {models_folder() / asset.id})"
-    return f"{fetched} and convert it with `python -m imagen.app.convert {asset.id}`" if asset.pickled else fetched
+    fetched = f"`imagen fetch {asset.id}{trust}` ({asset.size}, into {models_folder() / asset.id})"
+    return f"{fetched} and convert it with `imagen convert {asset.id}`" if asset.pickled else fetched

@@ -71,6 +71,5 @@ class ConditioningEmbedding(nn.Module):
     ) -> Float[Tensor, "batch features"]:
         embedding = self.log_snr(log_snr) + self.text(text)
         if self.low_res is not None:
-            assert conditioning.low_res is not None
-            embedding = embedding + self.low_res(conditioning.low_res.level.log_snr)
+            embedding = embedding + self.low_res(conditioning["low_res"].level.log_snr)
         return F.silu(embedding)

@@ -28,9 +28,9 @@ def stack_images(z: Images, conditioning: Conditioning, low_res: bool, stride: i
     """
     if z.shape[-2] % stride or z.shape[-1] % stride:
         raise UserError(f"images of {z.shape[-2]} x {z.shape[-1]}: each side must be a multiple of {stride}")
-    if low_res != (conditioning.low_res is not None):
+    if low_res != ("low_res" in conditioning):
         wanted, found = ("needs a", "none") if low_res else ("takes no", "one")
         raise UserError(f"this network {wanted} low-resolution image and got {found}: is it the right stage?")
-    if conditioning.low_res is not None:
-        z = torch.cat([z, conditioning.low_res.image], dim=1)
+    if low_res:
+        z = torch.cat([z, conditioning["low_res"].image], dim=1)
     return z.contiguous(memory_format=torch.channels_last)

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 
-from imagen.tensors import Text, TextMask
+from imagen.diffusion.conditioning import TextSignal
+from imagen.tensors import Text
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,9 @@ class TextContext:
     present: Float[torch.Tensor, "batch 1"]
 
     @classmethod
-    def of(cls, text: Text, mask: TextMask, dtype: torch.dtype) -> "TextContext":
-        """From `Conditioning.text` and `Conditioning.text_mask`, in the `dtype` that the network computes in."""
-        tokens = F.layer_norm(text.float(), text.shape[-1:]).to(dtype)
+    def of(cls, text: TextSignal, dtype: torch.dtype) -> "TextContext":
+        """The signal `text`, in the `dtype` that the network computes in."""
+        tokens = F.layer_norm(text.values.float(), text.values.shape[-1:]).to(dtype)
+        mask = text.mask
         bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, -torch.inf)
         return cls(tokens, bias[:, None, None, :], mask.any(dim=1, keepdim=True).to(dtype))

@@ -103,7 +103,7 @@ class UNet(nn.Module):
             UserError: as `stack_images`.
         """
         x = self.stem(stack_images(z, conditioning, self.embedding.low_res is not None, self.stride))
-        text = TextContext.of(conditioning.text, conditioning.text_mask, x.dtype)
+        text = TextContext.of(conditioning["text"], x.dtype)
         embedding = self.embedding(log_snr, text, conditioning)
         skips = []
         for down in self.down:

@@ -4,16 +4,28 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from imagen.stages.conditioners import CleanLowResConditioner, LowResConditioner, TextConditioner
 from imagen.stages.export import StageDescription
+from imagen.text.record import record_of
+
+IMAGENS_CONDITIONERS = {
+    f"{kind.__module__}.{kind.__qualname__}" for kind in (TextConditioner, LowResConditioner, CleanLowResConditioner)
+}
+"""What an export need not name: to sample, all of them do what `low_resolution` and `augmentation` say."""
 
 
 def describe(
     config: DictConfig, step: int, images_seen: int, text: dict | None, init_from: str | None
 ) -> StageDescription:
-    """What the export says of a stage trained under `config`: what it is. How it came to be, the caller knows: `config`
-    may be another one than that of its first steps.
+    """The description of a stage trained under `config`. Its history is the caller's to give, since a run may resume
+    under a configuration other than that of its first steps.
 
-    `init_from`: sha256 of the weights that the run started from, None for random ones.
+    Args:
+        config: with the sections `stage` and `text`.
+        step: optimizer steps taken.
+        images_seen: by the run.
+        text: fingerprint of the text source.
+        init_from: sha256 of the weights that the run started from; None for random ones.
     """
     stage: dict[str, Any] = OmegaConf.to_container(config.stage, resolve=True)
     conditioner = stage["conditioner"]
@@ -28,4 +40,6 @@ def describe(
         step=step,
         images_seen=images_seen,
         init_from=init_from,
+        conditioner=None if conditioner["_target_"] in IMAGENS_CONDITIONERS else conditioner,
+        text_source=record_of(OmegaConf.to_container(config.text, resolve=True)),
     )

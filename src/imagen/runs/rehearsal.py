@@ -15,6 +15,7 @@ from imagen.errors import UserError
 from imagen.instantiation import instantiate_stage_part
 from imagen.runs.description import describe
 from imagen.stages.diffusion_stage import LOGGED, DiffusionStage
+from imagen.stages.export import described_conditioner
 
 
 def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) -> None:
@@ -29,8 +30,7 @@ def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) 
     stage.configure_optimizers()
     described = describe(config, step=0, images_seen=0, text=None, init_from=None)
     instantiate_stage_part(described.schedule)
-    if described.augmentation is not None:
-        instantiate_stage_part(described.augmentation)
+    described_conditioner(described)
     with torch.device("meta"):
         denoiser = instantiate_stage_part(described.denoiser)
     for callback in trainer.checkpoint_callbacks:
@@ -57,7 +57,7 @@ def _ask(denoiser: Denoiser, stage: DiffusionStage, side: int, features: int) ->
     mask, ids = torch.ones(1, 1, dtype=torch.bool, device="meta"), torch.zeros(1, dtype=torch.int64, device="meta")
     generator = torch.Generator()
     level = stage.schedule.sample(1, generator, x0.device)
-    conditioning = stage.conditioner(Batch(x0, text, mask, ids, ("",), 0), x0, generator)
+    conditioning = stage.conditioner.for_training(Batch(x0, text, mask, ids, ("",), 0), generator)
     denoiser(level.add_noise(x0, x0), level, conditioning)
 
 

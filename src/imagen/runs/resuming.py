@@ -88,7 +88,8 @@ def checked_may_change(wanted: Mapping[str, Any], saved: Mapping[str, Any]) -> l
 
 def _refuse_difference(key: str, saved: object, wanted: object, folder: Path, free: tuple[str, ...]) -> None:
     saved, wanted = (ABSENT.get(key) if value is None else value for value in (saved, wanted))
-    saved = MOVED.get(saved, saved) if isinstance(saved, str) else saved
+    if key.endswith("_target_") and isinstance(saved, str):
+        saved = MOVED.get(saved, saved)
     if key in free or saved == wanted or _says_nothing(key, saved, wanted):
         return
     if isinstance(saved, dict) and isinstance(wanted, dict):

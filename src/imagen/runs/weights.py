@@ -57,7 +57,7 @@ def load_weights(path: Path, weights: str, device: torch.device) -> TrainedStage
     if description.step != (step := read_description(path).step):
         raise UserError(
             f"cascade.weights={RAW}: {path} is of step {step}, {checkpoint} of step {description.step}; export the run "
-            f"again with python -m imagen.app.export {path.parent}"
+            f"again with imagen export {path.parent}"
         )
     return ready_to_sample(description, denoiser, device)
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from imagen.commandline.command import prepare_environment
 from imagen.instantiation import resolved
+from imagen.plugins import using_plugins
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,12 @@ def help_evaluation(settings: dict[str, Any], number: int, threads: int) -> None
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
     config = OmegaConf.create(settings)
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+    with (
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+        using_plugins(config.plugins),
+    ):
         make_evaluation(config).make(make_plan(config))
 
 

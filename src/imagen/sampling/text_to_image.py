@@ -1,8 +1,6 @@
 """Trained stages made ready to sample from captions; shared by sample.py and evaluate.py."""
 
-import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,14 @@ from imagen.cascade import Cascade, SamplingSettings
 from imagen.checks.names import as_name, printable
 from imagen.commandline.numbers import check_numbers
 from imagen.data.pixels import to_uint8
-from imagen.diffusion.conditioning import OtherSizeImages
+from imagen.diffusion.conditioning import Conditioning, ImageSignal, OtherSizeImages, TextSignal
 from imagen.errors import UserError
 from imagen.files import user_path
-from imagen.instantiation import instantiate
+from imagen.instantiation import instantiate, resolved
 from imagen.runs.find import find_stages
 from imagen.runs.trainer import has_fast_bfloat16
-from imagen.runs.weights import AVERAGED, load_weights, saved_sections
-from imagen.sampling.command import text_overrides
+from imagen.runs.weights import AVERAGED, load_weights
+from imagen.sampling.text_source import open_text
 from imagen.tensors import Images
 from imagen.text.sources import RememberedText, TextSource
 
@@ -56,20 +54,11 @@ class Studio:
         batches = []
         for start in range(0, len(captions), self.batch_size):
             part = slice(start, start + self.batch_size)
-            below = None if smaller is None else smaller[part].to(self.device)
-            text, mask = self.text.embed(list(captions[part])).pad()
+            given = Conditioning(text=TextSignal(*self.text.embed(list(captions[part])).pad()))
+            if smaller is not None:
+                given = Conditioning(given, smaller=ImageSignal(smaller[part]))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                batches.append(
-                    self.cascade.sample(
-                        text.to(self.device),
-                        mask.to(self.device),
-                        self.seed,
-                        list(picture_ids[part]),
-                        settings,
-                        below,
-                        first,
-                    )
-                )
+                batches.append(self.cascade.sample(given, self.seed, list(picture_ids[part]), settings, first))
         return [torch.cat(stage) for stage in zip(*batches, strict=True)]
 
 
@@ -94,8 +83,7 @@ def open_studio(config: DictConfig) -> Studio:
         if how.stop_at not in names:
             raise UserError(f"cascade.stop_at={how.stop_at}: no such stage here; choose one of {', '.join(names)}")
         stages = stages[: names.index(how.stop_at) + 1]
-    text = RememberedText(_text_source(config.text))
-    _check_text(text, stages[0].description.text, folders[0])
+    text = RememberedText(open_text(resolved(config.text), folders, [stage.description for stage in stages]))
     return Studio(Cascade(stages), text, device, _autocast(how.precision, device), how.batch_size, how.seed)
 
 
@@ -125,29 +113,6 @@ def _folders(config: DictConfig) -> list[Path]:
     if not folders:
         raise UserError(f"no finished base stage under {config.paths.runs}; train one with python train.py stage=base")
     return folders
-
-
-def _text_source(config: DictConfig) -> TextSource:
-    """A few captions need no cache. Each is encoded alone: beside others its vectors would be rounded in another way,
-    and its picture would depend on its neighbours."""
-    changes: dict[str, Any] = {"mode": "online"} if "mode" in config else {}
-    if "batch_size" in config.get("encoder", {}):
-        changes["encoder"] = {"batch_size": 1}
-    return instantiate(config, **changes)
-
-
-def _check_text(text: TextSource, trained_on: dict | None, stage: Path) -> None:
-    """Raises UserError where `stage` was trained on another text, with the overrides that choose it if known."""
-    if text.fingerprint == trained_on:
-        return
-    way_out = f"name the encoder of {trained_on} in text=..."
-    config = (stage.parent if stage.suffix == ".ckpt" else stage).parent / "config.yaml"
-    with suppress(UserError, OSError):  # an export that came without its run has none
-        way_out = f"add {shlex.join(text_overrides(saved_sections(config).text))}"
-    raise UserError(
-        f"{stage} was trained on another text encoder than text= names ({text.fingerprint}): {way_out}, or take other "
-        "stages with cascade.runs=[...]"
-    )
 
 
 def _device(name: str) -> torch.device:

@@ -223,7 +223,14 @@ def save(encoder: "T5EncoderModel", tokenizer: "PreTrainedTokenizerFast", out: P
     partial.rename(out)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit code."""
+    prepare_environment()
+    return run_reporting_errors(lambda: pretrain(arguments))
+
+
+def pretrain(arguments: Sequence[str] | None = None) -> None:
+    """Pre-train the T5 that the command line asks for, measure it, and write its folder and model card."""
     parser = argparse.ArgumentParser(prog="python -m imagen.shipped.pretrain_t5", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=user_path, default=Path("assets/shapes_t5"))
     parser.add_argument("--seed", type=int, default=0)
@@ -258,5 +265,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    prepare_environment()
-    raise SystemExit(run_reporting_errors(main))
+    raise SystemExit(main())

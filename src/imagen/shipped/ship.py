@@ -8,7 +8,6 @@ import torch
 from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.files import user_path
 from imagen.places import ROOT
-from imagen.runs.weights import saved_sections
 from imagen.sampling.command import sampling_command
 from imagen.stages.export import default_card, export_stage, load_stage
 
@@ -20,11 +19,8 @@ def ship(run: Path, assets: Path) -> None:
         UserError: if the run has no exported stage.
     """
     stage = load_stage(run / "export")
-    text = saved_sections(run / "config.yaml").text
     folder = assets / stage.description.name
-    card = default_card(
-        stage.description, sampling_command(stage.description, folder, text, run.absolute().parent.parent)
-    )
+    card = default_card(stage.description, sampling_command(stage.description, folder, run.absolute().parent.parent))
     card += (
         f"- Made by: `make assets` (`python train.py experiment=shipped_{stage.description.name}` and its later legs)\n"
         "- Stored in float16, computed with in float32\n- Licence: Apache-2.0\n"

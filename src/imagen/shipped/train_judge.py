@@ -1,4 +1,4 @@
-"""Train a judge of the shapes world: `python -m imagen.shipped.train_judge --name a --out assets/judge_a`.
+"""Train a judge of the shapes world: `imagen train-judge --name a --out assets/judge_a`.
 
 Writes a folder that transformers (and `imagen.evaluation.judges.clip.ClipJudge`) load as a CLIPModel, with a
 model card.
@@ -13,18 +13,25 @@ from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.files import user_path
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit code."""
+    prepare_environment()
+    return run_reporting_errors(lambda: train_judge(arguments))
+
+
+def train_judge(arguments: Sequence[str] | None = None) -> None:
+    """Train the judge that the command line asks for, measure it, and write its folder and model card."""
     from imagen.evaluation.judges.clip import ClipJudge
     from imagen.files import write_text
     from imagen.shipped.judge_card import measure, model_card
     from imagen.shipped.judge_model import RECIPES, load, make_tokenizer, save
     from imagen.shipped.judge_training import train
 
-    parser = argparse.ArgumentParser(prog="python -m imagen.shipped.train_judge", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="imagen train-judge", description=__doc__.splitlines()[0])
     parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="name of the recipe")
     parser.add_argument("--out", type=user_path, required=True, help="folder to write")
     parser.add_argument("--first-phase", type=user_path, help="folder of a judge after the first phase")
-    parser.add_argument("--steps", type=int, help="number of steps of each phase, for a trial")
+    parser.add_argument("--steps", type=int, help="steps of each phase, for a trial; default: the recipe's")
     chosen = parser.parse_args(arguments)
     if chosen.steps is not None and chosen.steps < 3:
         parser.error(f"--steps {chosen.steps}: a learning rate that rises and falls needs at least 3")
@@ -43,5 +50,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    prepare_environment()
-    raise SystemExit(run_reporting_errors(main))
+    raise SystemExit(main())

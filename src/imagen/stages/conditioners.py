@@ -1,71 +1,106 @@
-"""What a stage is told about a training batch: the one thing in which base and super-resolution differ."""
+"""Conditioners build the signals of a stage: the one thing in which base and super-resolution stages differ."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 
 from imagen.data.batch import Batch
-from imagen.diffusion.conditioning import Conditioning, LowResImage, resize
+from imagen.diffusion.conditioning import Conditioning, ImageSignal, LowResImage, TextSignal, resize
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
-from imagen.tensors import Images
+from imagen.randomness import randn_per_image
 
 
 class Conditioner(ABC):
-    """Builds the conditioning for training.
+    """What a stage's network is told, in training and in sampling.
 
-    `augmentation` is the noise schedule of a low-resolution image, and `factor` how much smaller that image is; a stage
-    that is given none has None and 1.
+    `factor` is how many times larger the stage makes the images it is given; 1 for a stage that is given none.
     """
 
-    augmentation: NoiseSchedule | None = None
     factor: int = 1
 
     @abstractmethod
-    def __call__(self, batch: Batch, x0: Images, generator: torch.Generator) -> Conditioning:
-        """The conditioning of clean images `x0`, which are `batch.images` at the stage's resolution."""
+    def for_training(self, batch: Batch, generator: torch.Generator) -> Conditioning:
+        """The signals of a training batch. `generator` is on the CPU."""
+
+    @abstractmethod
+    def for_sampling(
+        self, given: Conditioning, resolution: int, aug_level: float, generators: Sequence[torch.Generator]
+    ) -> Conditioning:
+        """The signals of pictures to be sampled.
+
+        Args:
+            given: what comes from outside the stage: `text`, `smaller` (the pictures of the stage before), ….
+            resolution: of the pictures to be sampled.
+            aug_level: in [0, 1], how much noise is added to the smaller pictures; a base stage has no use for it.
+            generators: one for each picture, on the CPU.
+
+        Raises:
+            UserError: if a signal is missing.
+        """
 
 
 class TextConditioner(Conditioner):
-    """For the base stage: the caption."""
+    """The caption: for base stages."""
 
-    def __call__(self, batch: Batch, x0: Images, generator: torch.Generator) -> Conditioning:
-        return Conditioning(batch.text, batch.text_mask)
+    def for_training(self, batch: Batch, generator: torch.Generator) -> Conditioning:
+        return Conditioning(text=TextSignal(batch.text, batch.text_mask))
+
+    def for_sampling(
+        self, given: Conditioning, resolution: int, aug_level: float, generators: Sequence[torch.Generator]
+    ) -> Conditioning:
+        return Conditioning(text=given["text"])
 
 
 class LowResConditioner(Conditioner):
-    """For super-resolution stages: the caption, and a smaller copy of the image with noise added to it.
+    """The caption, and a smaller image with noise added to it: for super-resolution stages.
 
-    Noise conditioning augmentation (Imagen, section 2.4): the aug_level of each image is uniform in [0, 1], a time on
-    the `augmentation` schedule.
+    Noise conditioning augmentation (Imagen, section 2.4): aug_level is a time on the `augmentation` schedule, in
+    training uniform in [0, 1] for each image.
 
     Args:
         low_resolution: side of the images that the stage before makes.
         resolution: side of the images that this stage makes, a multiple of `low_resolution`. Training may use crops:
             only the ratio of the two counts there.
         augmentation: noise schedule on which aug_level is a time.
+
+    Raises:
+        UserError: if the sizes do not fit.
     """
 
     def __init__(self, low_resolution: int, resolution: int, augmentation: NoiseSchedule) -> None:
         if low_resolution >= resolution or resolution % low_resolution:
             raise UserError(
-                f"a super-resolution stage from {low_resolution} to {resolution} cannot be: the larger size must be a "
-                "multiple of the smaller; put sizes that fit into resolutions=[...]"
+                f"a super-resolution stage from {low_resolution} to {resolution} is impossible: the larger size must "
+                "be a multiple of the smaller; choose such sizes with resolutions=[...]"
             )
         self.low_resolution = low_resolution
         self.factor = resolution // low_resolution
         self.augmentation = augmentation
+        self.text = TextConditioner()
 
-    def __call__(self, batch: Batch, x0: Images, generator: torch.Generator) -> Conditioning:
-        return self.at(self.augmentation.sample(len(x0), generator, x0.device), batch, x0, generator)
+    def for_training(self, batch: Batch, generator: torch.Generator) -> Conditioning:
+        level = self.augmentation.sample(len(batch.images), generator, batch.images.device)
+        return self.at(level, batch, generator)
 
-    def at(self, level: NoiseLevel, batch: Batch, x0: Images, generator: torch.Generator) -> Conditioning:
-        """The conditioning with the smaller image noised to `level`."""
-        eps = torch.randn(x0.shape, generator=generator).to(x0.device)
-        side = x0.shape[-1]
-        low_res = LowResImage.augment(resize(x0, side // self.factor), side, level, eps)
-        return Conditioning(batch.text, batch.text_mask, low_res)
+    def at(self, level: NoiseLevel, batch: Batch, generator: torch.Generator) -> Conditioning:
+        """The signals of a training batch with the smaller images noised to `level`."""
+        images, side = batch.images, batch.images.shape[-1]
+        eps = torch.randn(images.shape, generator=generator).to(images.device)
+        low_res = LowResImage.augment(resize(images, side // self.factor), side, level, eps)
+        return Conditioning(self.text.for_training(batch, generator), low_res=low_res)
+
+    def for_sampling(
+        self, given: Conditioning, resolution: int, aug_level: float, generators: Sequence[torch.Generator]
+    ) -> Conditioning:
+        smaller: ImageSignal = given["smaller"]
+        images = smaller.images.clamp(-1, 1)  # as the training images were
+        level = self.augmentation(torch.full((len(images),), aug_level, device=images.device))
+        eps = randn_per_image(generators, (images.shape[1], resolution, resolution), images.device)
+        low_res = LowResImage.augment(images, resolution, level, eps)
+        return Conditioning(self.text.for_sampling(given, resolution, aug_level, generators), low_res=low_res)
 
 
 class CleanLowResConditioner(Conditioner):
@@ -78,6 +113,11 @@ class CleanLowResConditioner(Conditioner):
         self._noised = LowResConditioner(low_resolution, resolution, augmentation)
         self.factor, self.augmentation = self._noised.factor, augmentation
 
-    def __call__(self, batch: Batch, x0: Images, generator: torch.Generator) -> Conditioning:
-        level = self.augmentation(torch.zeros(len(x0), device=x0.device))
-        return self._noised.at(level, batch, x0, generator)
+    def for_training(self, batch: Batch, generator: torch.Generator) -> Conditioning:
+        clean = self.augmentation(torch.zeros(len(batch.images), device=batch.images.device))
+        return self._noised.at(clean, batch, generator)
+
+    def for_sampling(
+        self, given: Conditioning, resolution: int, aug_level: float, generators: Sequence[torch.Generator]
+    ) -> Conditioning:
+        return self._noised.for_sampling(given, resolution, aug_level, generators)

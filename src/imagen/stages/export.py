@@ -21,13 +21,23 @@ from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
 from imagen.files import publish, sha256_of_file, write_json, write_text
 from imagen.instantiation import instantiate_stage_part
+from imagen.stages.conditioners import Conditioner, LowResConditioner, TextConditioner
 from imagen.stages.model import StageModel
+from imagen.text.record import name_of
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 had no `text_source`."""
+
 MAX_RESOLUTION = 1 << 14
 ORIGIN = ("step", "images_seen", "init_from", "format_version")
 """What a description says of the training; its other fields, also those to come, decide the pictures."""
+
+OUTSIDE_IDENTITY = (*ORIGIN, "text_source")
+"""`text_source` says where the text encoder is; which one it is, its fingerprint in `text` decides. As a part of the
+identity it would make another stage of one whose encoder was moved, and of every stage exported before the field
+existed, and evaluations of them would be measured again."""
 
 Part = TypeVar("Part")
 
@@ -36,9 +46,11 @@ Part = TypeVar("Part")
 class StageDescription:
     """Everything about a trained stage but its weights; plain JSON.
 
-    `denoiser`, `schedule` and `augmentation` are configurations; a base stage has no `augmentation` and no
-    `low_resolution`. `text` is the fingerprint of the text source that the stage was trained on. `images_seen` are
-    those of the last run; `init_from` is the sha256 of the weights that it started from, None for random ones.
+    `denoiser`, `schedule`, `augmentation` and `conditioner` are configurations. A base stage has no `low_resolution`
+    and no `augmentation`; a `conditioner` of None is the one of Imagen that follows from these two. `text` is the
+    fingerprint of the text source that the stage was trained on, `text_source` the configuration that builds it again
+    (`imagen.text.record`), None in exports of format version 1. `images_seen` counts those of the last run; `init_from`
+    is the sha256 of the weights that it started from, None for random ones.
     """
 
     name: str
@@ -52,12 +64,19 @@ class StageDescription:
     images_seen: int
     weights_sha256: str = ""
     init_from: str | None = None
+    conditioner: dict[str, Any] | None = None
+    text_source: dict[str, Any] | None = None
     format_version: int = FORMAT_VERSION
 
     @property
     def identity(self) -> dict[str, Any]:
         """Plain values: all of a stage that its pictures depend on, and not how it came to be."""
-        return {name: value for name, value in asdict(self).items() if name not in ORIGIN}
+        return {name: value for name, value in self.fields.items() if name not in OUTSIDE_IDENTITY}
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Plain values. A `conditioner` of None is left out: descriptions without it are older than this field."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("conditioner", None)}
 
 
 @dataclass(frozen=True)
@@ -84,7 +103,7 @@ def export_stage(
     partial = folder / f".{WEIGHTS}.part"
     partial.unlink(missing_ok=True)  # it may be a link to another file
     save_file(state, partial)
-    fields = asdict(description) | {"weights_sha256": sha256_of_file(partial)}
+    fields = description.fields | {"weights_sha256": sha256_of_file(partial)}
     (folder / CONFIG).unlink(missing_ok=True)  # of the export before this one: it does not describe these weights
     publish(partial, folder / WEIGHTS)
     write_text(card or default_card(description), folder / CARD)
@@ -102,10 +121,10 @@ def read_description(folder: Path) -> StageDescription:
         fields = read_json(path, way_out, max_bytes=1 << 20)
     except FileNotFoundError:
         raise UserError(f"{folder}: no exported stage ({CONFIG} is missing); train one with python train.py") from None
-    found = fields.get("format_version") if isinstance(fields, dict) else FORMAT_VERSION
-    if found != FORMAT_VERSION:
-        wanted = f"this version reads {FORMAT_VERSION}: update the project"
-        raise UserError(f"{path}: format_version {found!r:.60}, {wanted}")
+    version = fields.get("format_version") if isinstance(fields, dict) else FORMAT_VERSION
+    if version not in READABLE_VERSIONS:
+        readable = f"this version reads {' and '.join(map(str, READABLE_VERSIONS))}: update the project"
+        raise UserError(f"{path}: format_version {version!r:.60}, {readable}")
     description = checked_record(StageDescription, fields, str(path), way_out)
     checked_name(description.name, f"{path}: name")
     for name in ("resolution", "low_resolution"):
@@ -145,12 +164,28 @@ def ready_to_sample(
     """The stage that `description` and the trained `denoiser` make, on `device`, in evaluation mode."""
     denoiser = denoiser.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     schedule = stage_part(NoiseSchedule, description.schedule, "schedule")
-    augmentation = None
-    if description.augmentation:
-        augmentation = stage_part(NoiseSchedule, description.augmentation, "augmentation")
+    conditioner = described_conditioner(description)
     return TrainedStage(
-        description, StageModel(description.name, description.resolution, denoiser, schedule, augmentation)
+        description, StageModel(description.name, description.resolution, denoiser, schedule, conditioner)
     )
+
+
+def described_conditioner(description: StageDescription) -> Conditioner:
+    """The conditioner that `description` names; where it names none, the text and, if the stage enlarges one, an image.
+
+    Raises:
+        UserError: if the stage enlarges images and says neither how nor on which schedule they are noised.
+    """
+    if description.conditioner is not None:
+        return stage_part(Conditioner, description.conditioner, "conditioner")
+    if description.low_resolution is None:
+        return TextConditioner()
+    if description.augmentation is None:
+        raise UserError(
+            f"stage {description.name!r} enlarges images and has no augmentation schedule; export the stage again"
+        )
+    augmentation = stage_part(NoiseSchedule, description.augmentation, "augmentation")
+    return LowResConditioner(description.low_resolution, description.resolution, augmentation)
 
 
 def stage_part(cls: type[Part], config: Mapping[str, Any], where: str) -> Part:
@@ -190,11 +225,14 @@ def default_card(description: StageDescription, command: str = "") -> str:
         if description.low_resolution
         else f"text → {description.resolution} × {description.resolution} images"
     )
-    encoder = json.dumps(description.text)
+    fingerprint = json.dumps(description.text)
+    encoder = f"`{fingerprint}`"
+    if description.text_source is not None:
+        encoder = f"`{name_of(description.text_source)}`, fingerprint {encoder}"
     start = f" after the stage with weights `{description.init_from[:12]}…`" if description.init_from else ""
     return (
         f"# Imagen stage `{description.name}`\n\n"
         f"{task}; {description.step} optimizer steps, {description.images_seen} images seen{start}; averaged weights"
         ".\n\n"
-        f"- Text encoder: `{encoder}`\n- Network: `{description.denoiser['network']['_target_']}`\n"
+        f"- Text encoder: {encoder}\n- Network: `{description.denoiser['network']['_target_']}`\n"
     ) + (f"- Sample, where `sample.py` is: `{command}`\n" if command else "")

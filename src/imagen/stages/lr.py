@@ -8,6 +8,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from imagen.errors import UserError
 
 
+def constant(optimizer: Optimizer) -> LambdaLR:
+    """The optimizer's own learning rate, from the first step to the last."""
+    return LambdaLR(optimizer, lambda step: 1.0)
+
+
 def warmup_then_cosine(optimizer: Optimizer, warmup_steps: int, total_steps: int, floor: float = 0.0) -> LambdaLR:
     """Linear warm-up over `warmup_steps`, then a cosine to `floor` times the rate at `total_steps` (appendix F).
 

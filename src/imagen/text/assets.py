@@ -6,6 +6,7 @@ with other spaces counts as another one. What would have something else loaded t
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ _TOKENIZER_FILES = (
 """Every name under which a tokenizer of transformers 5 looks for a file, but for chat templates."""
 
 
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+REVISION = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
+"""Of a model on the hub; neither leads out of the folder of the hub's cache, whoever wrote it."""
+
+
 class MissingAssetError(UserError):
     """Files of a pre-trained model are not on this machine."""
 
@@ -57,7 +63,7 @@ class MissingAssetError(UserError):
 
 
 def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> Path:
-    """The folder that holds the model `path`: itself if it is one, else what `imagen.app.fetch` or the hub's client
+    """The folder that holds the model `path`: itself if it is one, else what `imagen fetch` or the hub's client
     put on this machine.
 
     Opens no connection when `local_files_only`.
@@ -66,14 +72,16 @@ def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> P
         MissingAssetError: naming the model and the way out.
     """
     folder = user_path(path)
-    if folder.is_dir():
+    if is_folder(folder):
         return folder
     if revision is None and (fetched := fetched_folder(path)):
         return fetched
-    if folder.is_absolute() or path.count("/") != 1:
+    if folder.is_absolute() or not HUB_NAME.fullmatch(path):
         raise MissingAssetError(
             f"text encoder {path}: no such folder; set text.encoder.path to a folder or a hub model"
         )
+    if revision is not None and not REVISION.fullmatch(revision):
+        raise UserError(f"text encoder {path}: revision {revision!r:.60} is no branch, tag or commit of the model hub")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -88,6 +96,14 @@ def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> P
             f"text encoder {at} is not on this machine (no folder, not fetched, not in the hub's cache): fetch it once "
             f"with {how_to_fetch(path)}, or set text.encoder.path to a folder of yours"
         ) from error
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder of that name; none has a name that no file system takes."""
+    try:
+        return user_path(path).is_dir()
+    except (OSError, ValueError):  # too long; with a NUL
+        return False
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -120,7 +136,7 @@ def weights_files(folder: Path) -> list[Path]:
         if not (folder / name).exists():
             raise MissingAssetError(
                 f"{folder / name} is missing: only safetensors weights are read; if the model has only "
-                f"pytorch_model.bin, convert it once with `python -m imagen.app.convert {folder}`, or set "
+                f"pytorch_model.bin, convert it once with `imagen convert {folder}`, or set "
                 "text.encoder.path to a folder that has them"
             )
     refuse_redirection(folder)

@@ -101,7 +101,7 @@ class EmbeddingCache:
             )
             raise UserError(
                 f"{self.folder / MANIFEST}: made by another text encoder ({differences}): set text.folder to another "
-                f"folder, or delete this one and run `python -m imagen.app.cache`"
+                f"folder, or delete this one and run `imagen cache`"
             )
 
 

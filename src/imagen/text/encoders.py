@@ -176,7 +176,12 @@ class HuggingFaceEncoder(TextEncoder):
         if self.layer == -1:
             vectors = self._model(**inputs).last_hidden_state
         else:
-            vectors = self._model(**inputs, output_hidden_states=True).hidden_states[self.layer]
+            states = self._model(**inputs, output_hidden_states=True).hidden_states
+            if -self.layer > len(states):
+                raise UserError(
+                    f"text encoder layer {self.layer}: {self.path} has {len(states)}; the first is the input"
+                )
+            vectors = states[self.layer]
         return [row[: len(caption)] for row, caption in zip(vectors.cpu(), tokens, strict=True)]
 
     @cached_property

@@ -93,7 +93,7 @@ class CachedText(TextSource):
             if row < 0 and not is_empty(caption):
                 raise UserError(
                     f"caption {caption[:80]!r} is not in the embedding cache {self._cache.folder}: run "
-                    "`python -m imagen.app.cache` with this data, or set text.mode=online"
+                    "`imagen cache` with this data, or set text.mode=online"
                 )
         found = self._reader.read(rows)
         return TextEmbeddings(found.values.float(), found.lengths)
@@ -193,15 +193,18 @@ class NoText(TextSource):
         return TextEmbeddings.null(len(captions), self._features)
 
 
-def make_text_source(mode: str, encoder: TextEncoder, folder: str | Path, features: int) -> TextSource:
-    """The source for `text.mode`: "cached" in `folder`, or "online".
+def make_text_source(mode: str, encoder: TextEncoder, features: int, folder: str | Path | None = None) -> TextSource:
+    """The source for `text.mode`: "cached" in `folder`, or "online", which needs none.
 
     Raises:
-        UserError: for another mode; when `features`, which sizes the networks, is not the width of the vectors.
+        UserError: for another mode, or a cache without a folder; when `features`, which sizes the networks, is not the
+            width of the vectors.
     """
     if mode not in ("cached", "online"):
         raise UserError(f"text.mode={mode}: choose cached or online")
-    source = CachedText(encoder, folder) if mode == "cached" else OnlineText(encoder)
+    if mode == "cached" and folder is None:
+        raise UserError("text.mode=cached: give the folder of the cache as text.folder=FOLDER")
+    source = OnlineText(encoder) if folder is None or mode == "online" else CachedText(encoder, folder)
     try:
         found = source.features
     except MissingAssetError:

@@ -1,0 +1,65 @@
+"""Corrections: what is known about one picture, imposed on every estimate of it.
+
+A correction is applied after guidance and thresholding. Samplers derive eps from the corrected x0, so what it fixes
+stays on the path from noise to image: known pixels of z are alpha times the pixel plus sigma times their own noise.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from imagen.diffusion.conditioning import resize
+from imagen.diffusion.noise_level import NoiseLevel
+from imagen.errors import UserError
+from imagen.tensors import Images
+
+
+@runtime_checkable
+class Correction(Protocol):
+    def __call__(self, x0: Images, z: Images, level: NoiseLevel) -> Images:
+        """The corrected estimate of one picture: all three are batches of one, of any stage's resolution."""
+
+
+@dataclass(frozen=True)
+class KnownPixels:
+    """Inpainting: known pixels keep their colour, the others are sampled to match.
+
+    Args:
+        picture: (3, height, width) in [-1, 1], square; each stage gets it at its own resolution.
+        known: (height, width), True where the picture is to be kept. In a smaller stage a pixel is known if all that it
+            covers is.
+
+    Raises:
+        UserError: if they have different sizes or are not square.
+    """
+
+    picture: Float[Tensor, "3 height width"]
+    known: Bool[Tensor, "known_height known_width"]
+
+    def __post_init__(self) -> None:
+        height, width = self.picture.shape[-2:]
+        mask_height, mask_width = self.known.shape
+        if (mask_height, mask_width) != (height, width) or height != width:
+            raise UserError(
+                f"the picture is {height} × {width} and the mask of its known pixels {mask_height} × {mask_width}; "
+                "both must be square and of one size"
+            )
+
+    def __call__(self, x0: Images, z: Images, level: NoiseLevel) -> Images:
+        side = x0.shape[-1]
+        picture = resize(self.picture[None].to(x0), side)
+        unknown = resize((~self.known)[None, None].to(x0), side)
+        return torch.where(unknown > 0, x0, picture)
+
+
+def correct(corrections: Sequence[Correction | None], x0: Images, z: Images, level: NoiseLevel) -> Images:
+    """Estimates of a batch, each picture with its own correction; None leaves it alone."""
+    corrected = [
+        x0[i : i + 1] if one is None else one(x0[i : i + 1], z[i : i + 1], NoiseLevel(level.log_snr[i : i + 1]))
+        for i, one in enumerate(corrections)
+    ]
+    return torch.cat(corrected)

@@ -1,0 +1,38 @@
+"""What a resumed run may change, put back after Lightning has restored the checkpoint's own values."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning import Trainer
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+
+def settings_of(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """The settings of each parameter group but the current learning rate, as the configuration asks for them."""
+    restored = {"params", "lr"}
+    return [{name: group[name] for name in group.keys() - restored} for group in optimizer.param_groups]
+
+
+def apply_settings(asked: Sequence[Mapping[str, Any]], optimizer: Optimizer, scheduler: LRScheduler) -> None:
+    """Give each parameter group the settings `asked` for, and the learning rate that follows from them now.
+
+    Nothing moves where they are those of the checkpoint.
+    """
+    for i, (group, settings) in enumerate(zip(optimizer.param_groups, asked, strict=True)):
+        group.update(settings)
+        if scheduler.base_lrs[i] != settings["initial_lr"]:
+            scheduler.base_lrs[i] = settings["initial_lr"]
+            group["lr"] = settings["initial_lr"] * scheduler.lr_lambdas[i](scheduler.last_epoch)
+
+
+def round_up_batches(trainer: Trainer) -> None:
+    """Count the batches trained on up to a multiple of `accumulate_grad_batches`.
+
+    With another accumulation than before, the count of a checkpoint may lie within a step; the first step after it
+    would then be of fewer batches.
+    """
+    progress = trainer.fit_loop.epoch_loop.batch_progress.current
+    missing = -progress.ready % trainer.accumulate_grad_batches
+    for name in ("ready", "started", "processed", "completed") if missing else ():
+        setattr(progress, name, getattr(progress, name) + missing)
