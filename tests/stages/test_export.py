@@ -40,11 +40,12 @@ def edit(folder, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_the_identity_of_a_stage_is_all_but_how_it_came_to_be(tmp_path):
+def test_the_identity_of_a_stage_is_all_but_how_it_came_to_be_and_where_its_encoder_is(tmp_path):
     export_random_stage(tmp_path, "base", 8, None)
     before = read_description(tmp_path)
     fields = json.loads((tmp_path / "config.json").read_text())
-    history = {"step": 9, "images_seen": 9, "init_from": "0" * 64}
+    text_source = {"_target_": "imagen.text.sources.NoText", "features": 8}
+    history = {"step": 9, "images_seen": 9, "init_from": "0" * 64, "text_source": text_source}
     parameterisation = {"_target_": "imagen.diffusion.parameterisations.EpsPrediction"}
     decisive = {
         "name": "sr1",
