@@ -11,6 +11,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,7 +38,7 @@ def user_path(value: str | Path) -> Path:
         raise UserError(f"{value}: there is no home folder of that name; write the path in full") from None
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open `path` for reading, in binary mode.
 
     Raises:

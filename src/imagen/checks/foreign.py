@@ -74,7 +74,8 @@ def checked_record(cls: type[Record], value: object, where: str, way_out: str) -
     if _deeper_than(MAX_DEPTH, value):
         raise UserError(f"{where}: nested more than {MAX_DEPTH} deep; {way_out}")
     hints = get_type_hints(cls)
-    known = {field.name: field for field in fields(cls)}
+    dataclass: Any = cls
+    known = {field.name: field for field in fields(dataclass)}
     for name in value:
         if name not in known:
             raise UserError(f"{where}: unknown field {name!r:.120}; {way_out}")

@@ -1,13 +1,14 @@
 """The one rule for names that become paths: of runs, stages and evaluations, and names in other people's files."""
 
 import re
+from typing import TypeGuard
 
 from imagen.errors import UserError
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
-def is_name(value: object) -> bool:
+def is_name(value: object) -> TypeGuard[str]:
     """Whether `value` is safe as a file name on any disk and in any shell, and stays in its folder."""
     return isinstance(value, str) and NAME.fullmatch(value) is not None
 

@@ -94,6 +94,7 @@ class HuggingFaceSource(Source):
     def captions_by_row(self) -> Iterator[tuple[str, ...]]:
         index = 0
         for batch in self.table.select_columns([self.caption_column]).iter(batch_size=1000):
+            assert isinstance(batch, dict)  # a list only where a format was set
             for value in batch[self.caption_column]:
                 yield checked_captions(value, self.where(index))
                 index += 1

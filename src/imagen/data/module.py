@@ -246,10 +246,10 @@ def pictures_seen_at(state: Any) -> int:
         UserError: if `state` is not such a `state_dict`; it may come from somebody else.
     """
     given = state if isinstance(state, Mapping) else {}
-    factors = [given.get(name) for name in ("next_position", "global_batch_size")]
-    if not all(isinstance(factor, int) and factor >= 0 for factor in factors):
+    position, size = given.get("next_position"), given.get("global_batch_size")
+    if not (isinstance(position, int) and isinstance(size, int) and position >= 0 and size >= 0):
         raise UserError("not a checkpoint of a training run: its place in the data is missing or damaged")
-    return factors[0] * factors[1]
+    return position * size
 
 
 def _unchanged(assembled: Any) -> Any:

@@ -39,9 +39,10 @@ def keep_identity(evaluation: Evaluation, plan: Plan) -> None:
         if begun is not None:
             _insist_on_same(folder, begun, facts, texts)
             facts["curves"] = {**begun["curves"], **facts["curves"]}
-        longer = begun is None or begun.get("prompts_count", 0) < len(texts)
-        count = len(texts) if longer else begun["prompts_count"]
-        digest = fingerprint(texts) if longer else begun["texts_sha256"]
+        if begun is None or begun.get("prompts_count", 0) < len(texts):
+            count, digest = len(texts), fingerprint(texts)
+        else:
+            count, digest = begun["prompts_count"], begun["texts_sha256"]
         identity = {**facts, "prompts_count": count, "texts_sha256": digest}
         if identity != begun:
             write_json(identity, folder / FILE)

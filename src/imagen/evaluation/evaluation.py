@@ -147,7 +147,7 @@ class Evaluation:
             return noise_pictures(self.seed, picture_ids, resolution)
 
         def ground_truth(captions: list[str], picture_ids: list[int]) -> np.ndarray:
-            return np.stack([draw(self.prompts.prompts[i].scene, resolution) for i in picture_ids])
+            return np.stack([draw(self.prompts.scene(i), resolution) for i in picture_ids])
 
         settings = {"resolution": resolution}
         truth = {GROUND_TRUTH: Job(ground_truth, settings, drawn=True)} if self.prompts.have_scenes else {}
@@ -196,7 +196,7 @@ class Evaluation:
                 name: judge.truncated_share(self.prompts.texts) for name, judge in self.panel.aligners.items()
             },
             "categories": [checker_key(category.name) for category in CATEGORIES],
-            **({"budget": spending.facts(self.budget)} if spending else {}),
+            **({"budget": spending.facts(self.budget)} if spending and self.budget else {}),
             **depends,
             **identity,
         }

@@ -1,6 +1,7 @@
 """Captions: from a description to English and back."""
 
 import re
+from enum import Enum
 from functools import singledispatch
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ from imagen.shapes.descriptions import Counting, Description, Look, Pair, Positi
 from imagen.shapes.vocabulary import NUMBER_WORDS, Background, Colour, Relation, Shape, Size
 
 Meaning = TypeVar("Meaning")
+Word = TypeVar("Word", bound=Enum)
 
 _PLURALS = {shape: f"{shape}es" if shape.endswith("s") else f"{shape}s" for shape in Shape}
 _SINGULARS = {plural: shape for shape, plural in _PLURALS.items()}
@@ -116,7 +118,7 @@ def _background(words: "_Words") -> Background:
     return background
 
 
-def _by_value(words: type) -> dict:
+def _by_value(words: type[Word]) -> dict[str, Word]:
     return {word.value: word for word in words}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from itertools import permutations
+from typing import TypeGuard
 
 import numpy as np
 from jaxtyping import UInt8
@@ -137,11 +138,12 @@ def _(description: Single, match: Match) -> dict[str, bool]:
 @_stated.register
 def _(description: Position, match: Match) -> dict[str, bool]:
     first, second = match
-    identified = all(_is_identified(item, look) for item, look in zip(match, description.looks, strict=True))
-    return {"relation": identified and _stands(first, description.relation, second)}
+    if _is_identified(first, description.first) and _is_identified(second, description.second):
+        return {"relation": _stands(first, description.relation, second)}
+    return {"relation": False}
 
 
-def _is_identified(item: SeenObject | None, look: Look) -> bool:
+def _is_identified(item: SeenObject | None, look: Look) -> TypeGuard[SeenObject]:
     """Whether the object's shape or colour agrees with the look. Otherwise noise could count as rightly placed."""
     return item is not None and (item.shape == look.shape or item.colour == look.colour)
 

@@ -29,11 +29,11 @@ class Composition:
     arrangement: str
 
 
-@dataclass(frozen=True)
 class Description(ABC):
     """What a caption states. Hashable. Two descriptions are equal exactly if their captions are."""
 
     kind: ClassVar[str]
+    background: Background
 
     @property
     @abstractmethod

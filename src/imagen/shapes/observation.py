@@ -8,6 +8,7 @@ palette colour, the one with the smallest residual; it belongs to an object if t
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -93,20 +94,26 @@ def _sampled(mask: Mask, resolution: int) -> Bool[np.ndarray, "{resolution} {res
 def _object_masks(difference: Canvas, ground: Float[np.ndarray, "3"]) -> list[Mask]:
     """One mask for each object."""
     foreground, words = _explain(difference, ground)
-    components, count = ndimage.label(foreground)
+    components, count = _components(foreground)
     areas = np.bincount(components.ravel(), minlength=count + 1)
     large = [index for index in range(1, count + 1) if areas[index] >= MIN_AREA]
     masks = [part for index in large for part in _split_by_colour(components == index, words)]
     return masks + _ghosts(difference, foreground)
 
 
+def _components(mask: Any) -> tuple[Int[np.ndarray, "height width"], int]:
+    """The connected components, numbered from 1 (0 is none of them), and how many there are."""
+    labelled: Any = ndimage.label(mask)  # SciPy has no annotations: it returns a number where an output is given
+    return labelled
+
+
 def _ghosts(difference: Canvas, foreground: Mask) -> list[Mask]:
     """Visible patches of no known colour. They count as objects; otherwise a faint extra object would be missed."""
     visible = np.einsum("ijk,ijk->ij", difference, difference) > GHOST_STRENGTH**2
-    visible &= ~ndimage.binary_dilation(foreground, iterations=GHOST_DISTANCE)
+    visible &= ~np.asarray(ndimage.binary_dilation(foreground, iterations=GHOST_DISTANCE), dtype=bool)
     if visible.sum() < MIN_AREA:
         return []
-    labels, count = ndimage.label(ndimage.binary_opening(visible, np.ones((3, 3))))
+    labels, count = _components(ndimage.binary_opening(visible, np.ones((3, 3))))
     masks = [labels == index for index in range(1, count + 1)]
     return [mask for mask in masks if mask.sum() >= MIN_AREA]
 
@@ -122,7 +129,8 @@ def _explain(difference: Canvas, ground: Float[np.ndarray, "3"]) -> tuple[Mask, 
     unexplained = strength - 2 * part * (flat @ directions.T) + (part * lengths) ** 2
     height, width, _ = difference.shape
     # Neighbours vote on a pixel's colour, which removes noise. Background pixels fit every colour and do not vote.
-    votes = ndimage.uniform_filter(unexplained.reshape(height, width, -1), (3, 3, 1), mode="nearest")
+    size: Any = (3, 3, 1)
+    votes = ndimage.uniform_filter(unexplained.reshape(height, width, -1), size, mode="nearest")
     words = votes.argmin(axis=2)
     foreground = strength.reshape(height, width) > (0.5 * lengths[words]) ** 2
     return foreground, words
@@ -136,13 +144,13 @@ def _split_by_colour(component: Mask, words: Int[np.ndarray, "height width"]) ->
         for word in np.flatnonzero(areas >= MIN_PATCH_AREA):
             # Opening removes the thin seam of mixed colours between two objects.
             opened = ndimage.binary_opening(component & (words == word), np.ones((3, 3)))
-            labels, count = ndimage.label(opened)
+            labels, count = _components(opened)
             patches += [labels == index for index in range(1, count + 1)]
     patches = [patch for patch in patches if patch.sum() >= MIN_PATCH_AREA]
     if len(patches) < 2:
         yield component
         return
-    distances = np.stack([ndimage.distance_transform_edt(~patch) for patch in patches])
+    distances = np.stack([np.asarray(ndimage.distance_transform_edt(~patch)) for patch in patches])
     nearest = distances.argmin(axis=0)
     for index in range(len(patches)):
         yield component & (nearest == index)
@@ -172,7 +180,7 @@ def _recognise(difference: Canvas, ground: Float[np.ndarray, "3"], mask: Mask, m
 
 def _core_colour(patch: Canvas, mask: Mask) -> Float[np.ndarray, "3"]:
     """The object's colour minus the background's, from the pixels that it covers most."""
-    inner = ndimage.binary_erosion(mask)
+    inner = np.asarray(ndimage.binary_erosion(mask), dtype=bool)
     inside = patch[inner if inner.sum() >= MIN_AREA else mask]
     strength = (inside**2).sum(1)
     return np.median(inside[strength >= np.quantile(strength, 0.75)], axis=0)

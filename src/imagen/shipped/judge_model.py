@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,9 @@ from torch import Tensor
 from imagen.randomness import derive_seed
 from imagen.shapes import all_captions
 from imagen.text.pretrained import load_pretrained
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel
 
 IMAGE_SIZE = 64
 
@@ -84,11 +87,12 @@ def make_tokenizer() -> Any:
     tokens = sorted(model["vocab"], key=model["vocab"].get)
     tokens += [letter + end for letter in alphabet if letter + end not in model["vocab"]]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
-    merges = [tuple(merge) for merge in model["merges"]]
-    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=merges, model_max_length=77)
+    merges: Any = [tuple(merge) for merge in model["merges"]]  # annotated as str, read as pairs
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
 
 
-def make_model(recipe: JudgeRecipe, tokenizer: Any) -> torch.nn.Module:
+def make_model(recipe: JudgeRecipe, tokenizer: Any) -> "CLIPModel":
     """An untrained CLIPModel of the recipe; its weights depend on the seed alone."""
     from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
@@ -132,7 +136,7 @@ def grid_positions(side: int, width: int) -> Float[Tensor, "positions width"]:
     return torch.cat([rows, columns], dim=-1).reshape(side * side, -1) * 0.25
 
 
-def save(model: torch.nn.Module, tokenizer: Any, folder: Path) -> None:
+def save(model: "CLIPModel", tokenizer: Any, folder: Path) -> None:
     """Write the folder that `ClipJudge` and transformers load: weights, configuration, tokenizer, image processor."""
     from transformers import CLIPImageProcessor
 
@@ -143,7 +147,7 @@ def save(model: torch.nn.Module, tokenizer: Any, folder: Path) -> None:
     CLIPImageProcessor(size={"shortest_edge": IMAGE_SIZE}, crop_size=size).save_pretrained(folder)
 
 
-def load(folder: Path) -> torch.nn.Module:
+def load(folder: Path) -> "CLIPModel":
     """The network of a saved judge, for further training."""
     from transformers import CLIPModel
 

@@ -6,7 +6,7 @@ attribute, so that the cosine falls even if a single word is wrong.
 
 from collections.abc import Callable
 from itertools import count, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from imagen.shipped.judge_hints import Hints, sides_in_captions, sides_in_scenes
 from imagen.shipped.judge_model import IMAGE_SIZE, JudgeRecipe, make_model
 from imagen.shipped.negatives import contents, wrong_descriptions
 from imagen.tensors import PerImage, Pixels
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel
 
 NEGATIVES = 3
 """Wrong captions for each picture, in different attributes as far as there are enough."""
@@ -45,7 +48,7 @@ def draw_scenes(scenes: list[Scene], resolution: int) -> Pixels:
     return torch.from_numpy(np.stack([draw(scene, resolution) for scene in scenes]))
 
 
-def train(recipe: JudgeRecipe, tokenizer: Any, started: torch.nn.Module | None = None) -> torch.nn.Module:
+def train(recipe: JudgeRecipe, tokenizer: Any, started: "CLIPModel | None" = None) -> "CLIPModel":
     """Train a judge in three phases, each with new heads and a new optimizer. The result depends on the recipe alone,
     up to the order of floating-point sums. `started` is a model after the first phase.
 
@@ -65,10 +68,10 @@ def train(recipe: JudgeRecipe, tokenizer: Any, started: torch.nn.Module | None =
     return model.eval()
 
 
-StepLoss = Callable[[torch.nn.Module, Hints, int], Tensor]
+StepLoss = Callable[["CLIPModel", Hints, int], Tensor]
 
 
-def _optimise(model: torch.nn.Module, recipe: JudgeRecipe, steps: range, description: str, loss_of: StepLoss) -> None:
+def _optimise(model: "CLIPModel", recipe: JudgeRecipe, steps: range, description: str, loss_of: StepLoss) -> None:
     model.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("judge-hints", recipe.seed))
@@ -103,12 +106,12 @@ def _optimise(model: torch.nn.Module, recipe: JudgeRecipe, steps: range, descrip
 def joint_loss(tokenizer: Any, recipe: JudgeRecipe) -> StepLoss:
     """The contrastive loss of pictures and captions, plus the hints."""
 
-    def loss_of(model: torch.nn.Module, hints: Hints, step: int) -> Tensor:
+    def loss_of(model: "CLIPModel", hints: Hints, step: int) -> Tensor:
         scenes = [judge_scene(recipe.seed, step * recipe.batch + i) for i in range(recipe.batch)]
         descriptions = [scene.description for scene in scenes]
         rng = np.random.default_rng(derive_seed("judge-negatives", recipe.seed, step))
         images = augment(draw_scenes(scenes, IMAGE_SIZE), make_generator("judge-augment", recipe.seed, step))
-        embeddings = model.get_image_features(pixel_values=PREPROCESSING(images))
+        embeddings: Any = model.get_image_features(pixel_values=PREPROCESSING(images))
         read = _read(model, tokenizer, descriptions, rng)
         return (
             contrastive_loss(pooled(embeddings), read, _groups(descriptions), model.logit_scale.exp())
@@ -120,7 +123,7 @@ def joint_loss(tokenizer: Any, recipe: JudgeRecipe) -> StepLoss:
     return loss_of
 
 
-def caption_loss(model: torch.nn.Module, tokenizer: Any, recipe: JudgeRecipe) -> StepLoss:
+def caption_loss(model: "CLIPModel", tokenizer: Any, recipe: JudgeRecipe) -> StepLoss:
     """The same for captions of positions, with picture features that are computed once and stay fixed."""
     indices = (index for index in count() if isinstance(judge_scene(-recipe.seed, index).description, Position))
     scenes = [judge_scene(-recipe.seed, index) for index in islice(indices, CAPTION_POOL)]
@@ -130,7 +133,7 @@ def caption_loss(model: torch.nn.Module, tokenizer: Any, recipe: JudgeRecipe) ->
     features = torch.cat(batches).clone()
     descriptions = [scene.description for scene in scenes]
 
-    def loss_of(model: torch.nn.Module, hints: Hints, step: int) -> Tensor:
+    def loss_of(model: "CLIPModel", hints: Hints, step: int) -> Tensor:
         rng = np.random.default_rng(derive_seed("judge-captions", recipe.seed, step))
         rows = rng.choice(len(scenes), 2 * recipe.batch, replace=False).tolist()
         chosen = [descriptions[row] for row in rows]
@@ -143,7 +146,7 @@ def caption_loss(model: torch.nn.Module, tokenizer: Any, recipe: JudgeRecipe) ->
 
 
 def _read(
-    model: torch.nn.Module,
+    model: "CLIPModel",
     tokenizer: Any,
     descriptions: list[Description],
     rng: np.random.Generator,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from imagen.shapes import Background, Colour, Counting, Description, Look, Pair, Position, Shape, Single, Size
 from imagen.shapes.vocabulary import NUMBER_WORDS
@@ -22,15 +23,15 @@ def wrong_descriptions(description: Description) -> dict[str, list[Description]]
         "relation": [],
         "binding": list(_with_colours_exchanged(description)),
         "background": [
-            replace(description, background=other) for other in Background if other != description.background
+            _changed(description, background=other) for other in Background if other != description.background
         ],
     }
     if isinstance(description, Counting):
-        wrong["count"] = [replace(description, number=n) for n in NUMBER_WORDS if n != description.number]
+        by_attribute["count"] = [replace(description, number=n) for n in NUMBER_WORDS if n != description.number]
     if isinstance(description, Single) and description.size:
-        wrong["size"] = [replace(description, size=size) for size in Size if size != description.size]
+        by_attribute["size"] = [replace(description, size=size) for size in Size if size != description.size]
     if isinstance(description, Position):
-        wrong["relation"] = [replace(description, relation=description.relation.inverse)]
+        by_attribute["relation"] = [replace(description, relation=description.relation.inverse)]
     return {attribute: wrong for attribute, wrong in by_attribute.items() if wrong}
 
 
@@ -40,13 +41,19 @@ def contents(description: Description) -> tuple[str, ...]:
     return (description.background.value, *looks)
 
 
+def _changed(description: Description, **changes: Any) -> Description:
+    """A copy with other values of some fields: every kind of description is a dataclass."""
+    dataclass: Any = description
+    return replace(dataclass, **changes)
+
+
 def _with_other_looks(description: Description, attribute: str, values: tuple) -> Iterator[Description]:
     for field in ("look", "first", "second"):
         look: Look | None = getattr(description, field, None)
         if look is None:
             continue
         for value in values:
-            other = replace(description, **{field: replace(look, **{attribute: value})})
+            other = _changed(description, **{field: replace(look, **{attribute: value})})
             if _is_proper(other) and contents(other) != contents(description):
                 yield other
 

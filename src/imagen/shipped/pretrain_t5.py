@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -141,6 +141,8 @@ def train(
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     warmup, losses = max(1, steps // 20), []
     vocabulary, end, pad = model.config.vocab_size, model.config.eos_token_id, model.config.pad_token_id
+    assert isinstance(end, int)
+    assert isinstance(pad, int)
     model.train()
     for step in track(range(steps), "pre-training the shapes T5", steps):
         rng = np.random.default_rng(derive_seed("shapes-t5", seed, step))
@@ -181,10 +183,10 @@ def build_model(vocabulary: int, seed: int) -> "T5ForConditionalGeneration":
         num_decoder_layers=1,
         dropout_rate=0.0,
         feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
+        tie_word_embeddings=False,  # pyright: ignore[reportCallIssue]: a field of every configuration
         pad_token_id=0,
         eos_token_id=1,
-        decoder_start_token_id=0,
+        decoder_start_token_id=0,  # pyright: ignore[reportCallIssue]: the same
     )
     model = T5ForConditionalGeneration(config)
     with torch.no_grad():
@@ -194,7 +196,8 @@ def build_model(vocabulary: int, seed: int) -> "T5ForConditionalGeneration":
         model.lm_head.weight.mul_(config.d_model**-0.5)
         # Each head starts with attention to one neighbour, so a word's vector contains its neighbours (its colour, its
         # relation) from the first step. Adam would need thousands of steps to grow a bias of several units.
-        bias = model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight
+        blocks: Any = model.encoder.block
+        bias = blocks[0].layer[0].SelfAttention.relative_attention_bias.weight
         for head, buckets in enumerate(HEAD_BUCKETS):
             bias[list(buckets), head] += HEAD_BIAS
     return model
@@ -212,11 +215,9 @@ def encoder_of(model: "T5ForConditionalGeneration") -> "T5EncoderModel":
 
 def save(encoder: "T5EncoderModel", tokenizer: "PreTrainedTokenizerFast", out: Path) -> None:
     """Write the encoder, in bfloat16, and its tokenizer to the folder `out`, which is replaced."""
-    import torch
-
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    encoder.to(torch.bfloat16).save_pretrained(partial)
+    encoder.bfloat16().save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
@@ -249,6 +250,7 @@ def pretrain(arguments: Sequence[str] | None = None) -> None:
     tokenizer = build_tokenizer(sentences)
     model = build_model(len(tokenizer), options.seed)
     separator = tokenizer.convert_tokens_to_ids(".")
+    assert isinstance(separator, int)
     untrained = evaluate(model.eval(), encoder_of(model), tokenizer)
     started = time.monotonic()
     corpus = build_corpus(tokenizer, "train")

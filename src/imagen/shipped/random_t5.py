@@ -34,7 +34,7 @@ def make_random_t5(like: Path, out: Path, seed: int) -> None:
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     torch.manual_seed(derive_seed("random T5", seed))
-    T5EncoderModel(load_pretrained(T5Config, like)).to(torch.bfloat16).save_pretrained(partial)
+    T5EncoderModel(load_pretrained(T5Config, like)).bfloat16().save_pretrained(partial)
     for name in TOKENIZER:
         shutil.copy(like / name, partial / name)
     shutil.rmtree(out, ignore_errors=True)

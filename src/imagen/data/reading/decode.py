@@ -131,6 +131,7 @@ def _opened(file: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise UnreadableImageError("there is no such file", Fault.MISSING) from None
     except Image.DecompressionBombError:  # raised before the size can be read
+        assert Image.MAX_IMAGE_PIXELS is not None  # otherwise Pillow has no limit
         limit = min(max_pixels, 2 * Image.MAX_IMAGE_PIXELS)
         reason = f"more than max_pixels={limit} pixels (a decompression bomb?)"
         raise UnreadableImageError(reason, Fault.LARGE) from None

@@ -57,7 +57,7 @@ def members_of(archive: Path) -> Iterator[Member]:
                 if info.offset <= end or info.size < 0:
                     raise tarfile.ReadError("a header that points backwards")
                 end = info.offset
-                tar.members = []  # otherwise tarfile keeps them all
+                tar.members = []  # pyright: ignore[reportAttributeAccessIssue]: otherwise tarfile keeps them all
                 if info.isreg() and not info.issparse():
                     last = f"member {shown(info.name)}"
                     yield Member(info.name, info.offset_data, info.size)

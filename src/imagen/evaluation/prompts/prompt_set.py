@@ -44,6 +44,12 @@ class PromptSet:
     def texts(self) -> list[str]:
         return [prompt.text for prompt in self.prompts]
 
+    def scene(self, index: int) -> Scene:
+        """The true scene of a prompt; for a set that `have_scenes` only."""
+        scene = self.prompts[index].scene
+        assert scene is not None, self.texts[index]
+        return scene
+
     def first(self, count: int) -> "PromptSet":
         """The set of its first `count` prompts."""
         return replace(self, prompts=self.prompts[:count])

@@ -41,7 +41,7 @@ def draw_intervals(axis: Any, cell: CellResult, x: float, y: float, across: str 
     """
     if up in cell.intervals:
         axis.vlines(x, *around(y, cell.intervals[up]), color=colour, linewidth=1, alpha=0.55)
-    if across in cell.intervals:
+    if across is not None and across in cell.intervals:
         axis.hlines(y, *around(x, cell.intervals[across]), color=colour, linewidth=1, alpha=0.55)
 
 

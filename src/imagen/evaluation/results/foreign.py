@@ -6,7 +6,7 @@ use these checks: compare, the ablations, the pages for raters.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import torch
 from torch import Tensor
@@ -129,7 +129,7 @@ def check_one_evaluation(results: Mapping[str, Any], cells: Sequence[str], where
         raise UserError(f"{where}: results.json and the kept pictures have different cells; {WAY_OUT}")
 
 
-def _all(values: object, kind: Any) -> bool:
+def _all(values: object, kind: Any) -> TypeGuard[list[Any]]:
     return isinstance(values, list) and all(isinstance(value, kind) for value in values)
 
 

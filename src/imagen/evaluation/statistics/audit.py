@@ -142,6 +142,7 @@ class _StoredClip:
     ) -> dict[str, Tensor]:
         if images is not None:
             return {"pixel_values": torch.stack(images)}
+        assert text is not None, "torchmetrics asks for one of the two"
         rows = torch.tensor([int(row) for row in text])
         return {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
 

@@ -94,7 +94,9 @@ class Sweep:
             if block is not None:
                 done[name, start] = block
         for name, start in [key for key in todo if key not in done]:
-            done[name, start] = self._block(name, ids[start], jobs[name], wait=True)
+            block = self._block(name, ids[start], jobs[name], wait=True)
+            assert block is not None, "waited for, so made by somebody"
+            done[name, start] = block
         return {name: join([done[name, start] for start in starts]) for name in jobs}
 
     def _block(self, name: str, ids: range, job: Job, wait: bool) -> Block | None:
