@@ -7,6 +7,7 @@ import time
 from lightning import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
 
+from imagen.data.module import make_data
 from imagen.instantiation import instantiate
 from imagen.runs.trainer import quieten_libraries
 
@@ -51,5 +52,5 @@ def seconds_per_step(config: DictConfig, seconds: float = 10.0) -> float:
             logger=False,
             default_root_dir=folder,
         )
-        trainer.fit(instantiate(config.stage), instantiate(config.data))
+        trainer.fit(instantiate(config.stage), make_data(config.data))
     return timer.median()

@@ -19,7 +19,7 @@ from imagen.checks.names import printable
 from imagen.errors import UserError
 from imagen.instantiation import instantiate, instantiate_saved_text
 from imagen.places import ROOT
-from imagen.runs.weights import saved_sections
+from imagen.runs.saved_config import saved_sections
 from imagen.stages.export import CONFIG, StageDescription
 from imagen.text.record import WHEN_SAMPLING, differences, for_sampling, name_of, path_in, places_of, with_path
 from imagen.text.sources import TextSource
@@ -100,6 +100,8 @@ def _of_runs(folders: Sequence[Path]) -> Iterator[Record]:
 def _choices(stage: StageDescription, any_width: bool) -> Iterator[Record]:
     """The choices of conf/text that may be what the stage was trained on, with the settings in its fingerprint: those
     of its network's width unless it may be `any_width`."""
+    if not (ROOT / "conf" / "text").is_dir():  # the package was installed without a checkout
+        return
     paths = OmegaConf.load(ROOT / "conf" / "paths" / "default.yaml")
     paths.root = str(ROOT)
     width, text = _width(stage), stage.text or {}
