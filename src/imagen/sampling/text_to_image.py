@@ -27,6 +27,7 @@ from imagen.sampling.text_source import open_text
 from imagen.stages.export import StageDescription
 from imagen.tensors import Images
 from imagen.text.embeddings import TextEmbeddings
+from imagen.text.record import differences
 from imagen.text.sources import RememberedText, TextSource
 
 
@@ -113,8 +114,8 @@ class TextToImage:
         described = [stage.description for stage in cascade.stages]
         if text is not None and text.fingerprint != described[0].text:
             raise UserError(
-                f"text has the fingerprint {text.fingerprint}, the stages were trained on {described[0].text}; leave "
-                "it out, since stages know theirs"
+                "text is not the source that the stages were trained on "
+                f"({differences(described[0].text, text.fingerprint)}); leave it out, since stages know theirs"
             )
         source = partial(open_text, {}, folders, described) if text is None else text
         return cls(cascade, source, device=chosen, autocast=autocast, batch_size=batch_size, weights=weights)
