@@ -26,11 +26,11 @@ def wrong_descriptions(description: Description) -> dict[str, list[Description]]
         ],
     }
     if isinstance(description, Counting):
-        wrong["count"] = [replace(description, number=n) for n in NUMBER_WORDS if n != description.number]
+        by_attribute["count"] = [replace(description, number=n) for n in NUMBER_WORDS if n != description.number]
     if isinstance(description, Single) and description.size:
-        wrong["size"] = [replace(description, size=size) for size in Size if size != description.size]
+        by_attribute["size"] = [replace(description, size=size) for size in Size if size != description.size]
     if isinstance(description, Position):
-        wrong["relation"] = [replace(description, relation=description.relation.inverse)]
+        by_attribute["relation"] = [replace(description, relation=description.relation.inverse)]
     return {attribute: wrong for attribute, wrong in by_attribute.items() if wrong}
 
 
