@@ -22,7 +22,7 @@ from imagen.commandline.command import is_multirun
 from imagen.data.module import ImagenDataModule
 from imagen.errors import UserError
 from imagen.files import user_path
-from imagen.instantiation import instantiate
+from imagen.instantiation import as_dict, instantiate
 from imagen.locks import only_trainer
 from imagen.randomness import derive_seed
 from imagen.runs.description import describe
@@ -141,7 +141,7 @@ def _announce_resumption(run: RunFolder, checkpoint: Path, step: int, max_steps:
 
 def _log_configuration(trainer: Trainer, config: DictConfig) -> None:
     """The resolved configuration of a new run as text and as flat hyperparameters, in every logger that has them."""
-    resolved = OmegaConf.to_container(config, resolve=True)
+    resolved = as_dict(config)
     text = OmegaConf.to_yaml(OmegaConf.create(resolved))
     rest = _flat({key: resolved[key] for key in ("stage", "trainer", "data", "resolutions")})
     flat = _first_to_see(resolved) | rest

@@ -1,11 +1,14 @@
 """Of what type the plain values of a configuration are, by their key; those of objects are held by the gate."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.checks.arguments import Count, Natural, described, fits
 from imagen.errors import UserError
+
+MaybeCount: TypeAlias = Count | None
 
 NUMBERS = {
     "seed": int,
@@ -32,7 +35,7 @@ NUMBERS = {
     "base_guidance": float,
     "sr_guidance": float,
     "block_size": Count,
-    "budget": Count | None,
+    "budget": MaybeCount,
     "first_pass": Count,
     "processes": Count,
     "grid_prompts": Natural,

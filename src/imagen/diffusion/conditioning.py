@@ -158,7 +158,7 @@ class LowResImage(Signal):
 def map_tensors(function: Callable[..., Tensor], *values: Any) -> Any:
     """`function` of the tensors that stand at the same place in each of `values`, which are dataclasses of one kind."""
     first = values[0]
-    if not is_dataclass(first):
+    if not is_dataclass(first) or isinstance(first, type):
         return None if first is None else function(*values)
     return replace(
         first, **{f.name: map_tensors(function, *(getattr(value, f.name) for value in values)) for f in fields(first)}
