@@ -228,7 +228,7 @@ REFUSED = {
     ),
     "stage: text encoder not fetched": (
         reading_text_by("google/t5-v1_1-xxl"),
-        r"base: text encoder google/t5-v1_1-xxl is not on this machine .*imagen\.app\.fetch t5-v1_1-xxl",
+        r"base: text encoder google/t5-v1_1-xxl is not on this machine .*imagen fetch t5-v1_1-xxl",
     ),
     "stage: another text encoder": (
         sampling("text=shapes_t5", "text.encoder.max_length=64"),

@@ -27,7 +27,7 @@ def nothing_long(monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["stage.lr_schedule.warmup_steps=9"], r"warmup_steps=9 must lie between 0 and total_steps=2"),
+        (["stage.lr_schedule.warmup_steps=-1"], r"warmup_steps=-1 and total_steps=2 must be 0 or more"),
         (["stage.optimizer.lr=-1"], r"stage\.optimizer cannot be built"),
         (["stage/optimizer=muon", "stage.optimizer.momentum=1"], r"stage\.optimizer cannot be built"),
         (["stage.ema_decay=1.0"], r"ema_decay must be in"),

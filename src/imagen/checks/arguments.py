@@ -39,18 +39,18 @@ def check_arguments(target: Callable[..., Any], values: Mapping[str, Any], where
     """
     hints = _hints(target)
     for name, value in values.items():
-        if name in hints and not fits(_passed_over(value), hints[name]):
+        if name in hints and not fits(_without_targets(value), hints[name]):
             raise UserError(f"{where}.{name}={value!r:.80} must be {described(hints[name])}")
 
 
 _BUILT = object()
 
 
-def _passed_over(value: Any) -> Any:
+def _without_targets(value: Any) -> Any:
     """`value`, with a placeholder of any type for each `_target_` node: those are checked when they are built."""
     if isinstance(value, Mapping):
-        return _BUILT if "_target_" in value else {key: _passed_over(one) for key, one in value.items()}
-    return [_passed_over(one) for one in value] if isinstance(value, list | tuple) else value
+        return _BUILT if "_target_" in value else {key: _without_targets(one) for key, one in value.items()}
+    return [_without_targets(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -29,6 +29,17 @@ def checked_caption(value: object, where: str) -> str:
     return value
 
 
+def checked_prompt(value: object, where: str) -> str:
+    """`value` if it is a caption that is not empty.
+
+    Raises:
+        UserError: as for `checked_caption`, and for white space alone.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{where}: a prompt must be a text that is not empty, found {value!r:.80}")
+    return checked_caption(value, where)
+
+
 def checked_captions(value: object, where: str) -> tuple[str, ...]:
     """The captions of a picture: one text, or a list from which training draws one each time.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule
+from omegaconf import DictConfig, open_dict
 from torch.utils.data import DataLoader, Sampler
 
 from imagen.data.batch import Batch
@@ -18,6 +19,7 @@ from imagen.data.source import Source, without
 from imagen.data.transforms import Geometry
 from imagen.errors import UserError
 from imagen.files import user_path
+from imagen.instantiation import instantiate
 from imagen.randomness import make_generator
 from imagen.text.sources import TextSource
 
@@ -51,10 +53,24 @@ class BadPictures:
         return int(self.max_share * len(train))
 
 
+def make_data(config: DictConfig) -> "ImagenDataModule":
+    """The DataModule that the node `data` of a configuration describes.
+
+    Its `path` is there for the command line; the sources below it refer to it.
+
+    Raises:
+        UserError: for what cannot be built.
+    """
+    described = config.copy()  # still in its place, so that what refers to `data.path` finds it
+    with open_dict(described):
+        described.pop("path", None)
+    return instantiate(described)
+
+
 class ImagenDataModule(LightningDataModule):
     """Embedded, captioned pictures for training and validation, as `Batch`.
 
-    Training batch k is a function of (seed, k, rank, world size) alone. The only state is `next_position`, the number
+    Training batch k is a function of (seed, k, rank, world size) alone. The only state is `next_position`, the position
     of the batch after the current one, so batches prefetched by workers do not count. It is saved with every
     checkpoint, and a resumed run continues with that batch.
 
@@ -71,7 +87,6 @@ class ImagenDataModule(LightningDataModule):
         seed: of the order and of augmentation.
         geometry: how squares are cropped; validation uses its fixed form.
         bad_pictures: what to do about unusable rows.
-        path: of the data, for whoever reads the configuration; conf/data hands it to the sources.
 
     Raises:
         UserError: if a number is out of range.
@@ -90,7 +105,6 @@ class ImagenDataModule(LightningDataModule):
         seed: int,
         geometry: Geometry | None = None,
         bad_pictures: BadPictures | None = None,
-        path: str | None = None,
     ) -> None:
         super().__init__()
         if num_workers < 0:
@@ -98,7 +112,7 @@ class ImagenDataModule(LightningDataModule):
         self.sizes = Sizes(max(source_resolution, resolution), resolution, crop_size)
         self.train, self.validation = train.at(self.sizes.source), validation.at(self.sizes.source)
         self.text, self.batch_size, self.num_workers, self.seed = text, batch_size, num_workers, seed
-        self.geometry, self.bad_pictures, self.path = geometry or Geometry(), bad_pictures or BadPictures(), path
+        self.geometry, self.bad_pictures = geometry or Geometry(), bad_pictures or BadPictures()
         check_batch_size(batch_size)
         for source, use in ((self.train, "training"), (self.validation, "validation")):
             if not len(source):
@@ -127,7 +141,7 @@ class ImagenDataModule(LightningDataModule):
         return self._loader(self.train, self.geometry, sampler, draw_captions=True)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Lightning calls this as it hands a batch to the stage: before any checkpoint that includes it is written."""
+        """Lightning calls this before the stage gets the batch, so before any checkpoint that includes the batch."""
         if self.trainer is not None and self.trainer.training:
             self.next_position = batch.position + 1
         return batch
@@ -185,7 +199,7 @@ class ImagenDataModule(LightningDataModule):
             batch_size=None,  # the sampler yields plans of whole batches
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=_as_it_is,
+            collate_fn=_unchanged,
             # Its own generator: otherwise every new loader would advance the global one.
             generator=make_generator(self.seed, "loader"),
         )
@@ -238,5 +252,5 @@ def pictures_seen_at(state: Any) -> int:
     return position * size
 
 
-def _as_it_is(assembled: Any) -> Any:
+def _unchanged(assembled: Any) -> Any:
     return assembled

@@ -20,7 +20,7 @@ from imagen.locks import hold
 FILE = "evaluation.json"
 
 OURS = {"blocks", "locks", "reference", "stages", "strips.safetensors", "evaluation.json"}
-"""Files that an unfinished evaluation of an earlier version may have left; their names depend on its settings."""
+"""Files that an unfinished evaluation of an earlier version may have left. Fingerprints say what they depend on."""
 
 
 def keep_identity(evaluation: Evaluation, plan: Plan) -> None:
@@ -43,9 +43,9 @@ def keep_identity(evaluation: Evaluation, plan: Plan) -> None:
             count, digest = len(texts), fingerprint(texts)
         else:
             count, digest = begun["prompts_count"], begun["texts_sha256"]
-        wanted = {**facts, "prompts_count": count, "texts_sha256": digest}
-        if wanted != begun:
-            write_json(wanted, folder / FILE)
+        identity = {**facts, "prompts_count": count, "texts_sha256": digest}
+        if identity != begun:
+            write_json(identity, folder / FILE)
 
 
 def _begun(folder: Path) -> dict[str, Any] | None:
@@ -64,12 +64,12 @@ def _begun(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _insist_on_same(folder: Path, begun: Mapping[str, Any], wanted: Mapping[str, Any], texts: list[str]) -> None:
+def _insist_on_same(folder: Path, begun: Mapping[str, Any], requested: Mapping[str, Any], texts: list[str]) -> None:
     for key in ("seed", "prompts", "judges", "checker", "reference", "weight_of"):
-        _refuse_difference(folder, key, begun.get(key), wanted[key])
-    if begun["curves"].keys().isdisjoint(wanted["curves"]):
-        _refuse_difference(folder, "curves", sorted(begun["curves"]), sorted(wanted["curves"]))
-    for label, curve in wanted["curves"].items():
+        _refuse_difference(folder, key, begun.get(key), requested[key])
+    if begun["curves"].keys().isdisjoint(requested["curves"]):
+        _refuse_difference(folder, "curves", sorted(begun["curves"]), sorted(requested["curves"]))
+    for label, curve in requested["curves"].items():
         if label in begun["curves"]:
             _refuse_difference(folder, f"curves.{label}", begun["curves"][label], curve)
     count = begun.get("prompts_count", 0)
@@ -78,19 +78,19 @@ def _insist_on_same(folder: Path, begun: Mapping[str, Any], wanted: Mapping[str,
         _refuse_difference(folder, f"texts_sha256 of {count} prompts", begun.get("texts_sha256"), digest)
 
 
-def _refuse_difference(folder: Path, key: str, begun: Any, wanted: Any) -> None:
+def _refuse_difference(folder: Path, key: str, begun: Any, requested: Any) -> None:
     """Raise UserError that names the first value that differs, at any depth."""
-    if begun == wanted:
+    if begun == requested:
         return
-    if isinstance(begun, dict) and isinstance(wanted, dict):
-        for name in sorted(begun.keys() | wanted.keys()):
-            _refuse_difference(folder, f"{key}.{name}", begun.get(name), wanted.get(name))
-    if key != "curves" and isinstance(begun, list) and isinstance(wanted, list) and len(begun) == len(wanted):
-        for number, (one, other) in enumerate(zip(begun, wanted, strict=True)):
+    if isinstance(begun, dict) and isinstance(requested, dict):
+        for name in sorted(begun.keys() | requested.keys()):
+            _refuse_difference(folder, f"{key}.{name}", begun.get(name), requested.get(name))
+    if key != "curves" and isinstance(begun, list) and isinstance(requested, list) and len(begun) == len(requested):
+        for number, (one, other) in enumerate(zip(begun, requested, strict=True)):
             _refuse_difference(folder, f"{key}[{number}]", one, other)
     raise UserError(
         printable(
-            f"{folder} was begun with {key}={begun!r:.100} and cannot resume with {wanted!r:.100}; give another "
+            f"{folder} was begun with {key}={begun!r:.100} and cannot resume with {requested!r:.100}; give another "
             "name=..., or remove that folder"
         )
     )

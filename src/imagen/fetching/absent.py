@@ -20,10 +20,10 @@ def asset_of(repository: str) -> Asset | None:
     return next((asset for asset in read_lock().values() if repository in (asset.id, asset.repository)), None)
 
 
-def absent_error(what: str, path: str | Path, name: str) -> UserError:
+def absent_error(kind: str, path: str | Path, name: str) -> UserError:
     """The error for a missing file or folder at `path` that belongs to `name`, an asset's id or hub name."""
     return UserError(
-        f"{what} {path} does not exist: fetch it once with {how_to_fetch(name)}, or give another path", environment=True
+        f"{kind} {path} does not exist: fetch it once with {how_to_fetch(name)}, or give another path", environment=True
     )
 
 

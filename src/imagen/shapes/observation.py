@@ -159,14 +159,14 @@ def _split_by_colour(component: Mask, words: Int[np.ndarray, "height width"]) ->
 def _recognise(difference: Canvas, ground: Float[np.ndarray, "3"], mask: Mask, masks: list[Mask]) -> SeenObject:
     window = _window(mask)
     top, left = window[0].start, window[1].start
-    others = np.zeros(mask[window].shape, dtype=bool)
+    neighbours = np.zeros(mask[window].shape, dtype=bool)
     for other in masks:
         if other is not mask:
-            others |= other[window]
+            neighbours |= other[window]
     patch = difference[window]
     colour = _core_colour(patch, mask[window])
     cover = np.clip(patch @ (colour / max(float(colour @ colour), 1.0)), 0, 1)
-    cover[others] = 0
+    cover[neighbours] = 0
     fit = fit_shape(cover)
     size = float(mask.shape[0])
     return SeenObject(

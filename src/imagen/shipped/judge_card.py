@@ -153,7 +153,7 @@ def model_card(name: str, recipe: JudgeRecipe, figures: JudgeFigures, judge: Cli
     weights = judge.folder / "model.safetensors"
     floor = figures.distances["real"]
     accuracy = [f"| {attribute} | {share:.3f} |" for attribute, share in figures.accuracy.items()]
-    distances = [f"| {what} | {value:.4f} | {value / floor:.1f} |" for what, value in figures.distances.items()]
+    distances = [f"| {damage} | {value:.4f} | {value / floor:.1f} |" for damage, value in figures.distances.items()]
     return CARD.format(
         name=name,
         settings=", ".join(f"{key} {value}" for key, value in asdict(recipe).items()),

@@ -69,15 +69,15 @@ def objects_at_patches(scene: Scene, side: int) -> np.ndarray:
     return numbers.reshape(-1)
 
 
-def sides_seen(scenes: list[Scene]) -> Answers:
+def sides_in_scenes(scenes: list[Scene]) -> Answers:
     """Numbers of the looks of the leftmost, rightmost, topmost and lowest object of each scene; `UNKNOWN` if two are
     close."""
     return torch.tensor([[*_extremes(scene, "x"), *_extremes(scene, "y")] for scene in scenes])
 
 
-def sides_said(descriptions: list[Description]) -> Answers:
+def sides_in_captions(descriptions: list[Description]) -> Answers:
     """The same for captions, as far as they state it."""
-    return torch.tensor([_sides_said(description) for description in descriptions])
+    return torch.tensor([_sides_in_caption(description) for description in descriptions])
 
 
 def _extremes(scene: Scene, axis: str) -> tuple[int, int]:
@@ -89,7 +89,7 @@ def _extremes(scene: Scene, axis: str) -> tuple[int, int]:
     return _number(first.look), _number(last.look)
 
 
-def _sides_said(description: Description) -> list[int]:
+def _sides_in_caption(description: Description) -> list[int]:
     if isinstance(description, Pair):
         return [UNKNOWN] * SIDES
     if not isinstance(description, Position):

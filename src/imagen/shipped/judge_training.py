@@ -21,7 +21,7 @@ from imagen.progress import track
 from imagen.randomness import derive_seed, make_generator
 from imagen.shapes import Description, Position, Scene, draw, sample_scene
 from imagen.shapes.captions import caption
-from imagen.shipped.judge_hints import Hints, sides_said, sides_seen
+from imagen.shipped.judge_hints import Hints, sides_in_captions, sides_in_scenes
 from imagen.shipped.judge_model import IMAGE_SIZE, JudgeRecipe, make_model
 from imagen.shipped.negatives import contents, wrong_descriptions
 from imagen.tensors import PerImage, Pixels
@@ -71,7 +71,7 @@ def train(recipe: JudgeRecipe, tokenizer: Any, started: "CLIPModel | None" = Non
 StepLoss = Callable[["CLIPModel", Hints, int], Tensor]
 
 
-def _optimise(model: "CLIPModel", recipe: JudgeRecipe, steps: range, what: str, loss_of: StepLoss) -> None:
+def _optimise(model: "CLIPModel", recipe: JudgeRecipe, steps: range, description: str, loss_of: StepLoss) -> None:
     model.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("judge-hints", recipe.seed))
@@ -92,7 +92,7 @@ def _optimise(model: "CLIPModel", recipe: JudgeRecipe, steps: range, what: str, 
         pct_start=min(recipe.warmup / len(steps), 0.5),
         cycle_momentum=False,
     )
-    for step in track(steps, what):
+    for step in track(steps, description):
         loss = loss_of(model, hints, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -116,8 +116,8 @@ def joint_loss(tokenizer: Any, recipe: JudgeRecipe) -> StepLoss:
         return (
             contrastive_loss(pooled(embeddings), read, _groups(descriptions), model.logit_scale.exp())
             + hints.patch_loss(embeddings.last_hidden_state[:, 1:], scenes)
-            + hints.embedding_loss(pooled(embeddings), sides_seen(scenes), descriptions)
-            + hints.embedding_loss(read[: recipe.batch], sides_said(descriptions), descriptions)
+            + hints.embedding_loss(pooled(embeddings), sides_in_scenes(scenes), descriptions)
+            + hints.embedding_loss(read[: recipe.batch], sides_in_captions(descriptions), descriptions)
         )
 
     return loss_of
@@ -139,7 +139,7 @@ def caption_loss(model: "CLIPModel", tokenizer: Any, recipe: JudgeRecipe) -> Ste
         chosen = [descriptions[row] for row in rows]
         read = _read(model, tokenizer, chosen, rng, negatives=1)
         return contrastive_loss(features[rows], read, _groups(chosen), model.logit_scale.exp()) + hints.embedding_loss(
-            read[: len(rows)], sides_said(chosen), chosen
+            read[: len(rows)], sides_in_captions(chosen), chosen
         )
 
     return loss_of

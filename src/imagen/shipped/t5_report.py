@@ -78,7 +78,7 @@ def evaluate(
 
 
 def probed_scenes() -> tuple[list[Position], list[Position]]:
-    """Descriptions of two objects and their relation: (train, to fit the probes; held out, to test them)."""
+    """Descriptions of two objects and their relation: of the train split to fit probes, held out to test them."""
     splits = (all_descriptions(split) for split in ("train", "held_out"))
     seen, unseen = ([item for item in every if isinstance(item, Position)] for every in splits)
     return _some(seen, "probe"), _some(unseen, "probe")
@@ -121,9 +121,9 @@ def probe(
     figures = {}
     for question in PROBES:
         names = sorted({str(question.answer(item)) for item in seen})
-        inputs, targets = _asked(question, train, seen, names)
+        inputs, targets = _examples(question, train, seen, names)
         weights = _ridge(inputs, torch.nn.functional.one_hot(targets, len(names)).double())
-        inputs, truth = _asked(question, test, unseen, names)
+        inputs, truth = _examples(question, test, unseen, names)
         figures[f"probe, {question.name}"] = ((inputs @ weights).argmax(-1) == truth).double().mean().item()
     return figures
 
@@ -133,7 +133,7 @@ def _some(descriptions: Sequence[Position], purpose: str) -> list[Position]:
     return random.Random(derive_seed("shapes-t5-report", purpose)).sample(list(descriptions), count)
 
 
-def _asked(
+def _examples(
     question: Probe, vectors: list[Tensor], scenes: Sequence[Position], names: Sequence[str]
 ) -> tuple[Tensor, Tensor]:
     """The inputs of the probe, (examples, features + 1), and the indices of the right answers."""

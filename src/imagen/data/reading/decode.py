@@ -136,7 +136,7 @@ def _opened(file: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
         reason = f"more than max_pixels={limit} pixels (a decompression bomb?)"
         raise UnreadableImageError(reason, Fault.LARGE) from None
     except UnidentifiedImageError:
-        raise DamagedImageError(*_what_it_is_instead(file)) from None
+        raise DamagedImageError(*_other_format(file)) from None
     except OSError as error:
         if error.errno is None:  # Pillow's
             raise DamagedImageError(f"damaged ({error})") from error
@@ -170,7 +170,7 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _what_it_is_instead(file: Path | bytes) -> tuple[str, Fault]:
+def _other_format(file: Path | bytes) -> tuple[str, Fault]:
     with _stream(file) as stream:
         head = stream.read(1024)
     if not head:

@@ -41,12 +41,17 @@ def _bare_png(content: bytes, keep_orientation: bool) -> bytes:
         length, kind = struct.unpack_from(">I4s", content, place)
         chunk = content[place : place + length + 12]
         place += len(chunk)
-        if not kind.isalpha() or kind[:1].isupper() or kind == b"tRNS" or (keep_orientation and _tells_turn(chunk)):
+        if (
+            not kind.isalpha()
+            or kind[:1].isupper()
+            or kind == b"tRNS"
+            or (keep_orientation and _holds_orientation(chunk))
+        ):
             kept.append(chunk)
     return b"".join(kept) + content[place:]
 
 
-def _tells_turn(chunk: bytes) -> bool:
+def _holds_orientation(chunk: bytes) -> bool:
     kind, data, checksum = chunk[4:8], chunk[8:-4], chunk[-4:]
     return (kind == b"eXIf" or data.startswith(PNG_ORIENTATIONS)) and checksum == zlib.crc32(kind + data).to_bytes(4)
 

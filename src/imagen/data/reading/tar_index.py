@@ -64,7 +64,7 @@ def members_of(archive: Path) -> Iterator[Member]:
             _check_end(file, tar.offset)
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise UserError(
-            f"{archive}: {_why(archive, error)}, after {last}; download the shard again, or remove it"
+            f"{archive}: {_reason_of(archive, error)}, after {last}; download the shard again, or remove it"
         ) from error
     except OSError as error:
         raise UserError(f"{archive} cannot be read: {error.strerror or error}", environment=True) from error
@@ -127,7 +127,7 @@ def _check_end(file: BinaryIO, offset: int) -> None:
         raise tarfile.ReadError("a damaged header, or cut: there is no end-of-archive mark")
 
 
-def _why(archive: Path, error: Exception) -> str:
+def _reason_of(archive: Path, error: Exception) -> str:
     with open_regular(archive) as file:
         head = file.read(4)
     if head[:2] == b"\x1f\x8b" or head[:3] == b"BZh" or head == b"\xfd7zX":

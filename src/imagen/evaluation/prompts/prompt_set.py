@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from imagen.checks.captions import checked_caption
+from imagen.checks.captions import checked_prompt
 from imagen.errors import UserError
 from imagen.files import open_regular, user_path
 from imagen.shapes import Description, Scene, parse, sample_scene
@@ -108,9 +108,7 @@ def _decode(line: bytes, path: Path, number: int) -> str:
 
 
 def _prompt(text: str, where: str) -> Prompt:
-    if not isinstance(text, str) or not text.strip():
-        raise UserError(f"{where}: a prompt must be a non-empty text, found {text!r}")
-    checked_caption(text, where)
+    checked_prompt(text, where)
     try:
         return Prompt(text, parse(text))
     except UserError:  # not a caption of the shapes world: no checker for it

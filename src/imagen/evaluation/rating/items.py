@@ -58,9 +58,9 @@ def exhibits(archives: Sequence[Archive], names: Sequence[str], cells: Sequence[
     models = [Source(n, a.pictures[cell]) for n, a, cell in zip(names, archives, cells, strict=True)]
     have = min(len(model.pictures) for model in models)
     if not have or (count is not None and not 1 <= count <= have):
-        wanted = "at least 1 is needed" if count is None else f"--count is {count}"
+        need = "at least 1 is needed" if count is None else f"--count is {count}"
         raise UserError(
-            f"{names[0]} keeps {have} pictures of a cell and {wanted}; evaluate with a larger grid_prompts to keep more"
+            f"{names[0]} keeps {have} pictures of a cell and {need}; evaluate with a larger grid_prompts to keep more"
         )
     have = count or have
     texts = list(archives[0].texts[:have])

@@ -83,7 +83,7 @@ class Plan:
 
 def neighbours(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
     """Pairs of cells that are neighbours on a curve, by ascending weight."""
-    pairs = []
+    pairs: list[tuple[Cell, Cell]] = []
     for label in dict.fromkeys(cell.curve for cell in cells):
         curve = sorted((cell for cell in cells if cell.curve == label), key=lambda cell: cell.guidance_weight)
         pairs += pairwise(curve)
