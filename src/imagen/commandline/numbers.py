@@ -12,7 +12,7 @@ MaybeCount: TypeAlias = Count | None
 
 NUMBERS = {
     "seed": int,
-    "count": Count | None,
+    "count": MaybeCount,
     "resolutions": Sequence[Count],
     "text_features": Count,
     "overwrite": bool,
