@@ -22,6 +22,7 @@ from imagen.tensors import Images
 class Correction(Protocol):
     def __call__(self, x0: Images, z: Images, level: NoiseLevel) -> Images:
         """The corrected estimate of one picture: all three are batches of one, of any stage's resolution."""
+        ...
 
 
 @dataclass(frozen=True)

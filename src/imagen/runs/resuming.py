@@ -113,6 +113,7 @@ def _says_nothing(key: str, saved: object, wanted: object) -> bool:
 
 def _value(config: Mapping[str, Any], key: str) -> Any:
     """What stands at a dotted key, None where nothing does."""
+    node: Any = config
     for name in key.split("."):
-        config = config.get(name) if isinstance(config, Mapping) else None
-    return config
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node
