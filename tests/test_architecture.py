@@ -1,4 +1,4 @@
-"""What may import what, read from the sources: every import counts, also one inside a function."""
+"""Which room may import which, read from the sources; imports inside functions count too."""
 
 import ast
 from collections import Counter

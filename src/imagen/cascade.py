@@ -116,7 +116,7 @@ class Cascade:
 
         Args:
             given: what the conditioners of the stages build their signals from, one row for each picture: `text`, and
-                to go on from there, `smaller`, the pictures of stage number `first` - 1.
+                `smaller`, the pictures of stage number `first` - 1, to continue from them.
             seed: of the whole run.
             picture_ids: number of each picture in the run.
             settings: one for each stage; fewer than there are stages stops early.

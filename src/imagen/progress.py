@@ -1,8 +1,8 @@
-"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, a line every few seconds elsewhere."""
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Yield `items`, showing on standard error how many of `total` are done."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with counting(description, total) as advance:
         for item in items:

@@ -1,4 +1,4 @@
-"""The commands as a user calls them: wrong calls get one line and the right exit code."""
+"""The commands as a user calls them: wrong calls give one line and the right exit code."""
 
 import errno
 import importlib
@@ -99,6 +99,12 @@ def test_a_wrong_configuration_gets_one_line_and_exit_code_2(arguments, expected
     assert expected in done.stderr
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_refused_training_leaves_no_configuration_behind(tmp_path):
+    done = call("train.py", "stage.text_dropout=7", f"paths.runs={tmp_path}", f"paths.cache={tmp_path / 'cache'}")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["lock"]
 
 
 @pytest.mark.parametrize(

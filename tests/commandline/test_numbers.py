@@ -1,4 +1,4 @@
-"""The numbers of a configuration that no constructor is asked about."""
+"""The numbers of a configuration that no constructor checks."""
 
 import pytest
 from handed_in import FAST

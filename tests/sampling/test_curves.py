@@ -1,4 +1,4 @@
-"""Curves of an evaluation: named changes to how the cascade is sampled, and first stages that are sampled once."""
+"""Curves of an evaluation: named changes of the sampling settings, and first stages that are sampled only once."""
 
 import json
 import shutil

@@ -76,7 +76,8 @@ class IntervalGuidance:
         log_snr_min: the noisy end of the interval, inclusive. The paper's EDM2-XXL interval is about [-0.95, 2.52].
         log_snr_max: its clean end, inclusive.
         rescale: as in `ClassifierFreeGuidance`.
-        batched, without: as in `ClassifierFreeGuidance`.
+        batched: as in `ClassifierFreeGuidance`.
+        without: as in `ClassifierFreeGuidance`.
 
     Raises:
         UserError: unless weight is finite and not negative, rescale in [0, 1], and log_snr_min <= log_snr_max.

@@ -18,7 +18,7 @@ from imagen.stages.checkpoint_io import AtomicCheckpointIO
 
 
 def came_to(trainer: Trainer) -> dict[str, Any]:
-    """What the keys of conf/trainer that may say `auto` came to on this machine."""
+    """What `auto` in conf/trainer came to on this machine."""
     device = trainer.strategy.root_device.type
     return {
         "accelerator": {"cuda": "gpu"}.get(device, device),
