@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from imagen.data.pixels import to_uint8
 from imagen.devices import choose_device, uses_autocast
 from imagen.diffusion.conditioning import Conditioning, ImageSignal, OtherSizeImages, TextSignal
 from imagen.diffusion.corrections import Correction
+from imagen.diffusion.recording import counted
 from imagen.errors import UserError
 from imagen.files import fingerprint, user_path
 from imagen.progress import counting
 from imagen.runs.weights import AVERAGED
-from imagen.sampling.counting import counted
 from imagen.sampling.inputs import PromptsOrEmbeddings, one_for_each_picture
 from imagen.sampling.loading import load_stages, newest_stages, root, stage_folders
 from imagen.sampling.settings import settings_by_role
@@ -199,7 +200,7 @@ class TextToImage:
             return
         batches = -(-pictures // self.batch_size)
         with counting("sampling", batches * sum(one.sampler.evaluations for one in settings)) as advance:
-            yield counted(settings, advance)
+            yield [replace(one, sampler=counted(one.sampler, advance)) for one in settings]
 
     def sample(
         self,
