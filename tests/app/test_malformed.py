@@ -272,7 +272,7 @@ def told(name: str, code: int, line: str, place) -> str:
     line = re.sub(r"process \d+ on [^:]+", "process 12345 on host", line)
     line = re.sub(r"\b[0-9a-f]{12}…", "3f2a…", re.sub(r"\b[0-9a-f]{64}\b", "3f2a…", line))
     line = line.replace(str(ROOT), ".").replace("|", "\\|").replace("`", "'")
-    return f"| {name} | {code} | {line} |"
+    return f"| {name} | {code} | `{line}` |"
 
 
 @pytest.fixture(scope="module")
