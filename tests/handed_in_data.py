@@ -1,4 +1,4 @@
-"""Pictures, captions and caches of embeddings that are handed in, as calls on a `place` (see `handed_in`)."""
+"""Wrong pictures, captions and embedding caches, as calls with a `place` (see `handed_in`)."""
 
 import json
 import shutil
@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from small_configurations import TINY_NETWORK
 
 from imagen.data.loading import Refusal
+from imagen.data.module import make_data
 from imagen.data.sampler import BatchPlan, Draw
 from imagen.errors import UserError
 from imagen.files import sha256_of_file
@@ -39,7 +40,7 @@ def pictures(lines=None, files=None, read=lambda data: None):
             Image.new("RGB", (20, 20)).save(folder / f"{i}.png")
         for name, content in (files or {}).items():
             (folder / name).write_bytes(content)
-        data = instantiate(place.compose("train", *PICTURES, f"data.path={folder}").data)
+        data = make_data(place.compose("train", *PICTURES, f"data.path={folder}").data)
         data.prepare_data()
         plan = BatchPlan(0, tuple(Draw(index, key=0) for index in range(len(data.train))))
         assembled = data.train_dataloader().assembler[plan]
@@ -52,7 +53,7 @@ def pictures(lines=None, files=None, read=lambda data: None):
 
 def empty_folder(place):
     (place.path / "empty").mkdir()
-    instantiate(place.compose("train", *PICTURES, f"data.path={place.path}/empty").data)
+    make_data(place.compose("train", *PICTURES, f"data.path={place.path}/empty").data)
 
 
 def caption(text: str) -> bytes:

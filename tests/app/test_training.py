@@ -1,7 +1,8 @@
-"""Training by the command's own code path: every stage, its files, resuming, refusing."""
+"""Training by the command's own code path: every stage, its files, resuming, and refusals."""
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from imagen.app.train import train
 from imagen.errors import UserError
 from imagen.runs.folder import RunFolder
 from imagen.runs.weights import AVERAGED, RAW, load_weights
+from imagen.stages import lr
 
 
 @pytest.mark.parametrize("stage", ["base", "sr1", "sr2"])
@@ -62,7 +64,40 @@ def assert_tensorboard_begins_with_what_one_wants_to_see(run, config):
     started = HParamsPluginData.FromString(content).session_start_info.hparams
     assert started["stage"].string_value == config.stage.name
     assert started["lr"].number_value == config.stage.optimizer.lr
-    assert {"train/loss", "train/learning_rate"} <= set(log.Tags()["scalars"])
+    scalars = log.Tags()["scalars"]
+    assert sorted(scalars + log.Tags()["images"])[:3] == ["loss/train", "loss/validation", "samples"]
+    assert "train/learning_rate" in scalars
+    assert all(math.isfinite(event.value) for tag in scalars for event in log.Scalars(tag))
+
+
+def test_what_was_not_validated_is_not_shown_as_nan(compose_config, capsys):
+    quick = ["callbacks=minimal", "logger=csv", "trainer.max_steps=2", "trainer.limit_val_batches=0"]
+    config = compose_config("train", *SMALL, *quick)
+    train(config)
+    shown = capsys.readouterr().out
+    assert "nothing was validated in so few steps" in shown
+    assert f"curves: {config.run_dir}/csv/metrics.csv" in shown
+    assert "nan" not in (shown + Path(config.run_dir, "csv", "metrics.csv").read_text()).lower()
+
+
+def test_a_warm_up_longer_than_the_run_is_a_tenth_of_it_and_a_resumed_run_has_the_same_rates(compose_config, caplog):
+    def rates(name: str, *lengths: int) -> list[str]:
+        for steps in lengths:
+            quick = [f"trainer.max_steps={steps}", "stage.lr_schedule.total_steps=20", "trainer.limit_val_batches=0"]
+            config = compose_config(
+                "train", *SMALL, "callbacks=minimal", "logger=csv", *quick, "stage.lr_schedule.warmup_steps=200",
+                "callbacks.last.every_n_train_steps=1", f"name={name}",
+            )  # fmt: skip
+            train(config)
+        rows = csv.DictReader(Path(config.run_dir, "csv", "metrics.csv").read_text().splitlines())
+        return [row["train/learning_rate"] for row in rows]
+
+    lr._announce.__wrapped__.cache_clear()
+    whole = rates("whole", 5)
+    assert [round(float(rate) / max(map(float, whole)), 3) for rate in whole[:3]] == [0.333, 0.667, 1.0]
+    assert rates("parts", 3, 5) == whole
+    line = "warms up in 2 steps: stage.lr_schedule.warmup_steps=200 is longer than the run of 20"
+    assert caplog.text.count(line) == 1
 
 
 def test_what_is_not_a_run_cannot_be_exported(compose_config, tmp_path):

@@ -1,4 +1,4 @@
-"""The curves of a killed and resumed run are those of one that nobody disturbed: no gap, no repeat, no lost line."""
+"""The curves of a killed and resumed run equal those of an uninterrupted run: no gap, no repeat, no lost line."""
 
 import csv
 import multiprocessing
@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from small_configurations import SMALL
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from imagen.app.train import train
+from imagen.callbacks.loggers import ResumableTensorBoardLogger
 from imagen.stages.diffusion_stage import DiffusionStage
 
 FORK = multiprocessing.get_context("fork")
@@ -103,4 +106,18 @@ def test_curves_after_kills_and_a_signal_are_those_of_an_undisturbed_run(run, mo
     places = [(tag, step) for tag, step, _ in events(broken)]
     assert len(places) == len(set(places))
     assert events(broken) == events(whole)
-    assert {tag for tag, _ in places} >= {"train/loss", "train/gradient_norm", "train/learning_rate", "val/loss"}
+    assert {tag for tag, _ in places} >= {"loss/train", "loss/validation", "train/gradient_norm", "train/learning_rate"}
+
+
+def test_a_resumed_run_of_an_earlier_version_keeps_its_curves_under_their_present_names(tmp_path):
+    """Which began with the chart of a value that was not there yet."""
+    logger = TensorBoardLogger(str(tmp_path), name="", version="")
+    for step in (1, 2, 3):
+        logger.log_metrics({"train/loss": float(step), "val/loss": step / 2, "final/val_loss": float("nan")}, step)
+    logger.log_metrics({"final/val_loss": 1.5}, 4)
+    logger.finalize("success")
+    ResumableTensorBoardLogger(str(tmp_path), name="", version="").resume_at(2)
+    log = EventAccumulator(str(tmp_path))
+    log.Reload()
+    scalars = {tag: [(event.step, event.value) for event in log.Scalars(tag)] for tag in log.Tags()["scalars"]}
+    assert scalars == {"loss/train": [(1, 1.0), (2, 2.0)], "loss/validation": [(1, 0.5), (2, 1.0)]}

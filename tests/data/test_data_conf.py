@@ -1,4 +1,4 @@
-"""What conf/data holds builds a DataModule that serves batches."""
+"""Every file in conf/data builds a DataModule that delivers batches."""
 
 import io
 import tarfile
@@ -8,8 +8,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from imagen.data.module import ImagenDataModule
-from imagen.instantiation import instantiate
+from imagen.data.module import ImagenDataModule, make_data
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 
@@ -28,7 +27,7 @@ def configured(
     data = OmegaConf.load(CONF / f"{choice}.yaml")
     config = OmegaConf.merge(around, {"data": data}, OmegaConf.from_dotlist(["data.batch_size=3", *overrides]))
     assert isinstance(config, DictConfig)
-    return instantiate(config.data)
+    return make_data(config.data)
 
 
 def serve(data: ImagenDataModule, side: int, held_out: int) -> None:

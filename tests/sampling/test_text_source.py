@@ -54,7 +54,7 @@ def fingerprint_of(folder: Path, **settings: object) -> dict:
 
 
 def opened(stage: object, folder: Path = Path("/an/export"), **encoder: str) -> TextSource:
-    return open_text({"encoder": OF_THE_STAGES["encoder"] | encoder}, [folder], [stage])
+    return open_text({"encoder": OF_THE_STAGES["encoder"] | encoder}, [folder], [stage], print)
 
 
 @pytest.mark.parametrize("choice", ["none", "bag_of_words", "tiny"])
@@ -153,8 +153,8 @@ def test_a_folder_that_moved_is_found_by_its_name_and_known_by_its_content(tmp_p
     ("path", "expected"),
     [
         ("sentence-transformers/all-MiniLM-L6-v2", "`hf download sentence-transformers/all-MiniLM-L6-v2`"),
-        ("google/t5-v1_1-small", "`python -m imagen.app.fetch t5-v1_1-small"),
-        ("/models/t5-v1_1-small", "fetch it once with `python -m imagen.app.fetch t5-v1_1-small"),
+        ("google/t5-v1_1-small", "`imagen fetch t5-v1_1-small"),
+        ("/models/t5-v1_1-small", "fetch it once with `imagen fetch t5-v1_1-small"),
         ("./assets/gone", f"text encoder {ROOT}/assets/gone is not on this machine"),
     ],
 )

@@ -62,7 +62,7 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where runs, outputs and caches lie, and what is changed in every training and every evaluation."""
+    """Where runs, outputs and caches lie, and what is overrides for every training and every evaluation."""
 
     root: Path
     train: Sequence[str] = ()
@@ -100,7 +100,7 @@ def read_ablation(path: Path) -> Ablation:
 
 
 def commands(ablation: Ablation, place: Workplace) -> Iterator[list[str]]:
-    """What is still to run, in order; evaluations always, since they know by themselves what is left of them."""
+    """What is still to run, in order; evaluations always, since they find out themselves what is left to do."""
     for file, module in ablation.prepare.items():
         if not (place.root / file).is_file():
             yield ["-m", module, "--out", str((place.root / file).parent)]
@@ -129,7 +129,7 @@ def _is_trained(folder: Path) -> bool:
 
 
 def check_before(ablation: Ablation, place: Workplace) -> None:
-    """Refuse what would be found out only after the training.
+    """Refuse what would otherwise fail only after the training.
 
     Raises:
         UserError: for names and labels that cannot be, a panel that was not published, an evaluation that is to be two,
@@ -226,8 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("name", help=", ".join(sorted(file.stem for file in ABLATIONS.glob("*.yaml"))))
     parser.add_argument("--root", type=user_path, default=ROOT, help="folder of runs/, outputs/ and cache/")
     parser.add_argument("--out", type=user_path, default=RESULTS, help="folder of the plot and the table")
-    parser.add_argument("--train", nargs="*", default=[], metavar="KEY=VALUE", help="changed in every training")
-    parser.add_argument("--evaluate", nargs="*", default=[], metavar="KEY=VALUE", help="changed in every evaluation")
+    parser.add_argument("--train", nargs="*", default=[], metavar="KEY=VALUE", help="overrides for every training")
+    parser.add_argument("--evaluate", nargs="*", default=[], metavar="KEY=VALUE", help="overrides for every evaluation")
     parser.add_argument("--draw", action="store_true", help="run nothing: draw the curves that are finished")
 
     def run() -> None:

@@ -17,9 +17,9 @@ from imagen.commandline.command import command
 
 @command("train", interrupted="what is encoded is kept, and the same command goes on", help_text=__doc__.strip())
 def main(config: DictConfig) -> None:
-    from imagen.instantiation import instantiate
+    from imagen.data.module import make_data
 
-    data = instantiate(config.data)
+    data = make_data(config.data)
     data.prepare_data()
     names = " and ".join(dict.fromkeys((data.train.name, data.validation.name)))
     print(f"captions of {names} are encoded: {config.text.folder}", file=sys.stderr)

@@ -34,7 +34,7 @@ Again from scratch: rm -r runs/*/demo outputs/demo
 
 
 def trainings(minutes: float, root: Path = ROOT) -> dict[str, str]:
-    """The command that trains each stage for its share of `minutes`, or as long as it was begun; none for one done."""
+    """The command that trains each unfinished stage: for its share of `minutes`, or as long as it was begun with."""
     runs = {stage: root / "runs" / stage / NAME for stage in STAGES}
     begun = {stage: begun_steps(run) for stage, run in runs.items()}
     new = affordable_steps([stage for stage in STAGES if begun[stage] is None], 60 * minutes * SHARE_OF_TIME)
@@ -43,7 +43,7 @@ def trainings(minutes: float, root: Path = ROOT) -> dict[str, str]:
 
 
 def training(stage: str, steps: int) -> str:
-    """The command that trains `stage` for so many steps, with four validations and two grids on the way."""
+    """The command that trains `stage` for `steps` steps, with four validations and two grids of samples."""
     every = max(1, steps // 4)
     return (
         f"train.py experiment={NAME}_{stage} trainer.max_steps={steps} trainer.val_check_interval={every} "
@@ -69,7 +69,7 @@ def finished_steps(run: Path) -> int:
 
 
 def affordable_steps(stages: Sequence[str], seconds: float) -> dict[str, int]:
-    """How many steps of each stage take so many seconds here, side by side; at least 60."""
+    """How many steps of each stage fit into `seconds` here, trained side by side; at least 60."""
     steps = {}
     for stage, seconds_per_step in paces(stages).items():
         steps[stage] = max(60, round(seconds / seconds_per_step))
@@ -78,7 +78,7 @@ def affordable_steps(stages: Sequence[str], seconds: float) -> dict[str, int]:
 
 
 def paces(stages: Sequence[str]) -> dict[str, float]:
-    """Seconds of a step of each stage, measured at the same time on the same share of the cores as they will train."""
+    """Seconds per step of each stage, measured side by side on the share of the cores that each will have."""
     if not stages:
         return {}
     share = (threads_each(len(STAGES)),)
@@ -143,7 +143,7 @@ def make_demo(minutes: float) -> None:
 def main() -> None:
     prepare_environment()
     parser = argparse.ArgumentParser(prog="imagen demo", description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=14.0, help="for all of it; a longer demo is a better one")
+    parser.add_argument("--minutes", type=float, default=14.0, help="for the whole demo; more give better pictures")
     goes_on = "what is finished is kept, and the same command goes on"
     raise SystemExit(run_reporting_errors(lambda: make_demo(parser.parse_args().minutes), interrupted=goes_on))
 

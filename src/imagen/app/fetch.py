@@ -63,8 +63,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--trust-on-first-use", action="store_true", help="take files whose sha256 is not in the lock")
     made.add_argument("--lock", type=user_path, help="another lock file than assets.lock")
     made.add_argument("--timeout", type=float, default=30.0, help="seconds without an answer")
-    made.add_argument("--tries", type=int, default=6, help="attempts in a row that may bring nothing")
-    made.add_argument("--first-wait", type=float, default=1.0, help="seconds before the second attempt; doubled then")
+    made.add_argument("--tries", type=int, default=6, help="attempts in a row without progress before giving up")
+    made.add_argument(
+        "--first-wait", type=float, default=1.0, help="seconds before the second attempt; doubled for each further one"
+    )
     return made
 
 

@@ -70,12 +70,12 @@ def read(arguments: argparse.Namespace) -> None:
     raters = read_raters(arguments.answers, key)
     counted = [rater for rater in raters if rater.passes(key["items"])]
     scores = score(counted, key["items"], arguments.seed)
-    said = remarks(raters, key["items"])
-    text = as_markdown(scores, said)
+    notes = remarks(raters, key["items"])
+    text = as_markdown(scores, notes)
     print(printable_lines(text))
     if arguments.out:
         _refuse_other_page(arguments.out / "ratings.json", key["page"])
-        content = {"page": key["page"], "remarks": said, "scores": [asdict(one) for one in scores]}
+        content = {"page": key["page"], "remarks": notes, "scores": [asdict(one) for one in scores]}
         write_json(content, arguments.out / "ratings.json")
         write_text(text, arguments.out / "ratings.md")
 
@@ -126,15 +126,17 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument("evaluations", nargs="+", help="one finished evaluation, or two to compare: folders or names")
     making.add_argument("--cell", action="append", help="whose pictures, e.g. dynamic-w3.0; once or for each")
     making.add_argument("--protocol", choices=["paper", "drawbench"], help="default: paper for one, drawbench for two")
-    making.add_argument("--count", type=int, help="the first so many pictures; default: all that were kept")
-    making.add_argument("--checks", type=int, default=2, help="for each question, so many with noise (default 2)")
-    making.add_argument("--seed", type=int, default=0, help="of the order and the sides; do not tell the raters")
+    making.add_argument("--count", type=int, help="number of pictures, from the first; default: all that were kept")
+    making.add_argument(
+        "--checks", type=int, default=2, help="control questions with noise, for each kind of question (default 2)"
+    )
+    making.add_argument("--seed", type=int, default=0, help="seed of the order and the sides; do not tell the raters")
     making.add_argument("--out", type=user_path, help="folder; default: rating/ in the first evaluation")
     making.set_defaults(run=make)
     reading = commands.add_parser("read", help="what the answers say, with intervals")
     reading.add_argument("answers", nargs="+", type=user_path, help="files that raters saved")
     reading.add_argument("--key", type=user_path, required=True, help="key.json of their page")
-    reading.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    reading.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     reading.add_argument("--out", type=user_path, help="folder for ratings.json and ratings.md")
     reading.set_defaults(run=read)
     return parser

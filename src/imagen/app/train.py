@@ -1,7 +1,6 @@
 """Train one stage: compose the objects, fit, export."""
 
 import json
-import math
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,7 +10,6 @@ import torch
 from hydra.core.override_parser.types import Sweep
 from lightning import Trainer
 from lightning.pytorch.callbacks import LambdaCallback
-from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.callbacks.curves import Curves
@@ -19,7 +17,7 @@ from imagen.callbacks.loggers import BEGINNING
 from imagen.callbacks.stop_on_signal import StopOnSignal
 from imagen.commandline.arguments import values_of
 from imagen.commandline.command import is_multirun
-from imagen.data.module import ImagenDataModule
+from imagen.data.module import ImagenDataModule, make_data
 from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.instantiation import instantiate
@@ -33,8 +31,6 @@ from imagen.runs.trainer import came_to, quieten_libraries
 from imagen.sampling.command import sampling_command
 from imagen.stages.diffusion_stage import DiffusionStage
 from imagen.stages.export import default_card, export_stage
-
-FINAL_LOSS = "final/val_loss"
 
 
 def train(config: DictConfig) -> None:
@@ -50,7 +46,7 @@ def train(config: DictConfig) -> None:
     run = RunFolder(user_path(config.run_dir))
     run.probe()
     curves, stopper = Curves(), StopOnSignal(str(run.last_checkpoint))
-    # Behind all that can be refused: config.yaml is what a run was trained under, not what it was to be.
+    # After all that can be refused: config.yaml holds what a run was trained with, not what was asked for.
     keeper = LambdaCallback(
         on_train_start=lambda trainer, stage: run.keep_configuration(config, trainer.is_global_zero, came_to(trainer))
     )
@@ -68,7 +64,11 @@ def train(config: DictConfig) -> None:
         )
     # Processes that train together share the run; the first of them answers for all.
     with only_trainer(run.path) if trainer.is_global_zero else nullcontext():
-        _train(config, run, trainer, curves, stopper)
+        try:
+            _train(config, run, trainer, curves, stopper)
+        finally:
+            for logger in trainer.loggers:
+                logger.close()
 
 
 def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves, stopper: StopOnSignal) -> None:
@@ -77,7 +77,7 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
     stage: DiffusionStage = instantiate(config.stage)
     rehearse_stage(config, stage, trainer)
     run.check_space(_checkpoint_bytes(stage))
-    data: ImagenDataModule = instantiate(config.data)
+    data = make_data(config.data)
     rehearse_data(data, trainer)
     checkpoint, step = run.newest_valid_checkpoint(lambda found: rehearse_resumption(found, stage, data)) or (None, 0)
     if checkpoint:
@@ -95,26 +95,17 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
         # The first process answers for all: Lightning's kills the others, and itself, when one ends with another code.
         raise SystemExit(128 + number if trainer.is_global_zero else 0)
     _finish(trainer, stage, data, config, run)
-    loss = curves.validation.get("val/loss", float("nan"))
-    said = "not measured in so few steps" if math.isnan(loss) else f"{loss:.4f}"
-    for logger in trainer.loggers:
-        logger.log_metrics({FINAL_LOSS: loss}, step=trainer.global_step)
-        logger.save()
     if trainer.is_global_zero:
-        print(
-            f"{stage.name}: {trainer.global_step} steps in {(time.monotonic() - started) / 60:.1f} min, val/loss "
-            f"{said}\n  exported to {run.export}\n  curves and pictures: tensorboard --logdir {run.path}",
-            flush=True,
-        )
+        _announce_end(trainer, stage, (time.monotonic() - started) / 60, curves.validation.get("val/loss"), run)
 
 
 def _listed(node: DictConfig | None) -> list[Any]:
-    """The objects of a group of named nodes; one that was set to null has no target left and is no object."""
+    """The objects of a group of named nodes; a node that was set to null has no target left."""
     return [instantiate(child) for child in (node or {}).values() if child is not None and "_target_" in child]
 
 
 def _refuse_multirun_in_one_folder() -> None:
-    """Raise UserError if nothing varies that names the run's folder, or may (an experiment): job 2 would meet job 1."""
+    """Raise UserError unless the jobs differ in a key that names the run's folder, or may (an experiment)."""
     given = [value for key in ("name", "stage", "experiment") for value in values_of(key)]
     if any(isinstance(value, Sweep) or "${" in str(value) for value in given):
         return
@@ -139,19 +130,25 @@ def _announce_resumption(run: RunFolder, checkpoint: Path, step: int, max_steps:
     print(f"resuming {run.path} at step {step} of {max_steps} ({checkpoint.name})", flush=True)
 
 
+def _announce_end(trainer: Trainer, stage: DiffusionStage, minutes: float, loss: float | None, run: RunFolder) -> None:
+    """`loss`: of the last validation, None if there was none."""
+    validated = "nothing was validated in so few steps" if loss is None else f"val/loss {loss:.4f}"
+    places = [logger.place for logger in trainer.loggers]
+    print(
+        f"{stage.name}: {trainer.global_step} steps in {minutes:.1f} min, {validated}\n  exported to {run.export}",
+        *(f"  curves: {place}" for place in places if place),
+        sep="\n",
+        flush=True,
+    )
+
+
 def _log_configuration(trainer: Trainer, config: DictConfig) -> None:
     """The resolved configuration of a new run as text and as flat hyperparameters, in every logger that has them."""
     resolved = OmegaConf.to_container(config, resolve=True)
-    text = OmegaConf.to_yaml(OmegaConf.create(resolved))
-    rest = _flat({key: resolved[key] for key in ("stage", "trainer", "data", "resolutions")})
-    flat = _first_to_see(resolved) | rest
+    flat = _first_to_see(resolved) | _flat({key: resolved[key] for key in ("stage", "trainer", "data", "resolutions")})
     for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            # TensorBoard lists hyperparameters only beside a metric; its value comes when the run is finished.
-            logger.log_hyperparams(flat, {FINAL_LOSS: float("nan")})
-            logger.experiment.add_text("config", "    " + text.replace("\n", "\n    "))
-        else:
-            logger.log_hyperparams(flat)
+        logger.log_hyperparams(flat)
+        logger.log_text("config", OmegaConf.to_yaml(OmegaConf.create(resolved)))
 
 
 def _first_to_see(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The lines of the curves, each on disk before a checkpoint that lies behind it."""
+"""Metrics of every step, on disk before any later checkpoint."""
 
 from lightning import Callback, Trainer
 
@@ -11,7 +11,7 @@ class Curves(Callback):
     Lightning writes them after the hooks in which checkpoints are saved: a kill between the two loses a line for good.
 
     Attributes:
-        validation: metrics of the last validation, also of one before the run was resumed.
+        validation: metrics of the last validation, also if that was before the run was resumed.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Curves(Callback):
 
 
 def _metrics(trainer: Trainer, prefix: str) -> dict[str, float]:
-    """What was logged last under the names that begin so."""
+    """The last values of the metrics whose names begin with `prefix`."""
     return {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
 
 

@@ -1,4 +1,4 @@
-"""The checkpoint that a run goes on from, written when nothing of its step is left to be done."""
+"""The checkpoint that a run resumes from, written once its step is complete."""
 
 from abc import ABC, abstractmethod
 
@@ -10,7 +10,7 @@ from imagen.files import user_path
 
 
 class SaveWhenStepIsOver(Checkpoint, ABC):
-    """Writes `path` behind a step that is `due`: after its validation, if there is one.
+    """Writes `path` after every step that is `due`, and after the validation of that step if there is one.
 
     A run that resumes from a checkpoint does not repeat the validation of that step. Saved before it, as Lightning's
     callback does, a kill within the validation would lose its line in the curves.
@@ -39,11 +39,11 @@ class SaveWhenStepIsOver(Checkpoint, ABC):
 
 
 class LastCheckpoint(SaveWhenStepIsOver):
-    """Writes `path` every so many optimizer steps.
+    """Writes `path` every `every_n_train_steps` optimizer steps.
 
     Args:
         path: of the file.
-        every_n_train_steps: optimizer steps between two of them.
+        every_n_train_steps: optimizer steps between two checkpoints.
 
     Raises:
         UserError: if that is below 1.

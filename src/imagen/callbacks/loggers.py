@@ -1,33 +1,89 @@
 """Loggers that a resumed run goes on with: what was written after its checkpoint is dropped, and written again."""
 
 import csv
+from argparse import Namespace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard.summary import hparams
 
 from imagen.files import create, user_path, write_text
 
 BEGINNING = -1
 """Nothing was written at so low a step."""
 
+CHARTS = {"train/loss": "loss/train", "val/loss": "loss/validation"}
+"""What TensorBoard calls some metrics: it sorts its charts by name, and the losses are to be seen first."""
 
-class ResumableTensorBoardLogger(TensorBoardLogger):
+FORMER_CHART = "final/val_loss"
+"""Had one value in earlier versions, and came before all others."""
+
+
+class RunLogger:
+    """What training asks of a logger besides the methods of Lightning's `Logger`; by default nothing is done."""
+
+    @property
+    def place(self) -> str:
+        """Where a user finds what was logged: a command, a file or an address."""
+        return ""
+
+    def resume_at(self, step: int) -> None:
+        """Prepare to log what follows on `step`, `BEGINNING` for a new run. Called once, before all else."""
+
+    def log_text(self, name: str, text: str) -> None:
+        """A text that belongs to the whole run."""
+
+    def log_picture(self, name: str, picture: np.ndarray, step: int) -> None:
+        """`picture`: uint8, (height, width, 3)."""
+
+    def close(self) -> None:
+        """Nothing more will be logged, whether the training succeeded or not."""
+
+
+class ResumableTensorBoardLogger(TensorBoardLogger, RunLogger):
     """TensorBoard events in one folder, in one more file for each time the run is started."""
+
+    @property
+    def place(self) -> str:
+        return f"tensorboard --logdir {self.log_dir}"
 
     @rank_zero_only
     def resume_at(self, step: int) -> None:
-        """Drop the events of later steps from the files there are. To be called before the first event is written."""
+        """Drop the events of later steps from the files there are."""
         for path in sorted(Path(self.log_dir).glob("events.out.tfevents.*")):
             _drop_events_after(step, path)
 
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: object, **kwargs: object) -> None:
+        """The columns of the HPARAMS tab, beside those of the losses.
 
-class CSVCurves(Logger):
+        Lightning's method would also log a first value of each metric, and so make a chart of it.
+        """
+        self.hparams.update(params)
+        for summary in hparams(params, dict.fromkeys(CHARTS.values(), 0.0)):
+            self.experiment._get_file_writer().add_summary(summary)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        super().log_metrics({CHARTS.get(name, name): value for name, value in metrics.items()}, step)
+
+    @rank_zero_only
+    def log_text(self, name: str, text: str) -> None:
+        self.experiment.add_text(name, "    " + text.replace("\n", "\n    "))  # indented: shown as it is
+
+    @rank_zero_only
+    def log_picture(self, name: str, picture: np.ndarray, step: int) -> None:
+        self.experiment.add_image(name, picture, step, dataformats="HWC")
+
+
+class CSVCurves(Logger, RunLogger):
     """One table, `<folder>/metrics.csv`, with one row for each step, in order.
 
     The whole table is held and written each time, to a temporary file that is renamed: a kill leaves no half of a row.
@@ -49,6 +105,10 @@ class CSVCurves(Logger):
     @property
     def version(self) -> str:
         return ""
+
+    @property
+    def place(self) -> str:
+        return str(self.path)
 
     @rank_zero_only
     def resume_at(self, step: int) -> None:
@@ -82,18 +142,36 @@ class CSVCurves(Logger):
 
 
 def _drop_events_after(step: int, path: Path) -> None:
-    """Write the event file at `path` again without later steps, and without the half record that a kill leaves."""
+    """Write the event file at `path` again without later steps, and without the half record that a kill leaves.
+
+    Charts of earlier versions get their present names.
+    """
     partial = path.with_name(f".{path.name}.part")
     kept = 0
     with create(partial) as file:
         writer = RecordWriter(file)
         for record in RawEventFileLoader(str(path)).Load():
             event = Event.FromString(record)
-            if event.step <= step or event.HasField("file_version"):
-                writer.write(record)
-                kept += event.HasField("summary")
+            if event.step > step and not event.HasField("file_version"):
+                continue
+            if event.HasField("summary") and not _under_present_names(event):
+                continue
+            writer.write(event.SerializeToString())
+            kept += event.HasField("summary")
     if kept:
         partial.replace(path)
     else:
         partial.unlink()
         path.unlink()
+
+
+def _under_present_names(event: Event) -> bool:
+    """Rename the values of `event`; whether any are left."""
+    values = [value for value in event.summary.value if value.tag != FORMER_CHART]
+    for value in values:
+        value.tag = CHARTS.get(value.tag, value.tag)
+    if len(values) < len(event.summary.value):
+        kept = [type(value).FromString(value.SerializeToString()) for value in values]
+        del event.summary.value[:]
+        event.summary.value.extend(kept)
+    return bool(values)

@@ -10,8 +10,15 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 def make_progress() -> Callback:
-    """The kind that fits where standard output goes."""
-    return RichProgressBar(refresh_rate=5) if sys.stdout.isatty() else ProgressLines()
+    """A bar where standard output is a terminal, lines elsewhere."""
+    return ProgressBar(refresh_rate=5) if sys.stdout.isatty() else ProgressLines()
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's, without the number of the epoch: a training has one, which is endless."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return "Training".ljust(len(self.validation_description))
 
 
 class ProgressLines(Callback):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
+from imagen.callbacks.loggers import RunLogger
 from imagen.callbacks.stop_on_signal import stopped_by_signal
 from imagen.cascade import SamplingSettings, sample_images
 from imagen.data.batch import Batch
@@ -36,7 +36,8 @@ class SampleGrid(Callback):
         folder: of the PNG files.
         seed: of the noise.
         aug_level: noise on the low-resolution image, in [0, 1].
-        sampler, thresholding: how to sample.
+        sampler: of the grids.
+        thresholding: of the grids.
 
     Raises:
         UserError: if `every_n_steps` is below 1, a share out of its range, or a grid empty.
@@ -105,8 +106,8 @@ class SampleGrid(Callback):
         grid = labelled_grid(rows, [caption or "(no text)" for caption in batch.captions[: len(rows)]], list(columns))
         save_png(grid, self.folder / f"step_{step:07d}.png", {"step": step, "weights": self.weights, "seed": self.seed})
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("samples", np.asarray(grid), step, dataformats="HWC")
+            if isinstance(logger, RunLogger):
+                logger.log_picture("samples", np.asarray(grid), step)
 
     @torch.no_grad()
     def _columns(self, stage: DiffusionStage, batch: Batch) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""How fast training is."""
+"""Training speed."""
 
 import time
 

@@ -24,7 +24,7 @@ def command(
 ) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Turn `run(config)` into a command-line program that composes conf/<config_name>.yaml.
 
-    `interrupted`: as for `run_reporting_errors`. `help_text`: what --help shows, in the place of the configuration's.
+    `interrupted`: as for `run_reporting_errors`. `help_text`: shown by --help instead of the text in the configuration.
 
     Exit codes: 0 done, 1 a defect of ours (with its traceback), 2 the user's mistake, 3 the environment's (disk full),
     130 interrupted, 141 nobody reads the output any more, 143 terminated.
@@ -60,7 +60,7 @@ def prepare_environment() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # In conf/: a path and a name are read where Hydra makes a folder of them, which is before we see them.
+    # For folders in conf/, some of which Hydra makes before this package sees the configuration.
     OmegaConf.register_new_resolver("user_path", lambda value: str(user_path(value)), replace=True)
     OmegaConf.register_new_resolver("as_name", as_name, replace=True)
 
@@ -73,9 +73,9 @@ class _PrintableFormatter(logging.Formatter):
 
 
 def run_reporting_errors(run: Callable[[], object], config_name: str = "", interrupted: str = "") -> int:
-    """Call `run`; return the exit code, with one line on standard error where it failed by the user's mistake.
+    """Call `run` and return the exit code; a user's mistake is reported in one line on standard error.
 
-    `interrupted`: what is to be said when SIGINT or SIGTERM ended it: what is kept, and whether it goes on from there.
+    `interrupted`: what to report after SIGINT or SIGTERM: what is kept, and whether the same command continues from it.
     """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -87,7 +87,7 @@ def run_reporting_errors(run: Callable[[], object], config_name: str = "", inter
             with interruptible():
                 run()
         finally:
-            sys.stdout.flush()  # here, and not at the end of the interpreter, where its failure cannot be told
+            sys.stdout.flush()  # not at the end of the interpreter, where a failure could not be reported
     except UserError as error:
         return _report(error, config_name, 3 if error.environment else 2)
     except (HydraException, OmegaConfBaseException) as error:

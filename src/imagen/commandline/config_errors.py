@@ -19,22 +19,23 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
 
     Args:
         error: what was raised while composing, or a UserError.
-        conf, config_name: the configuration that was being composed, for the keys it has.
+        conf: folder of the configuration that was being composed.
+        config_name: its file there; its keys are searched for the nearest one.
     """
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UserError):
         return text
-    if found := re.search(r"UserError raised while resolving interpolation: (.*?)(?: full_key:|$)", text):
-        return found.group(1)
+    if match := re.search(r"UserError raised while resolving interpolation: (.*?)(?: full_key:|$)", text):
+        return match.group(1)
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match.group(1)
         if key in RENAMED:  # in a file of the user's; on the command line it is read under its present name
             return f"{key} is called {RENAMED[key]} now: change that where the file names it"
         return f"no such key: {key}{_nearest_key(key, conf, config_name)}"
-    if found := re.search(r"Could not find '([^']+)'.*\n+Available options in '([^']+)':((?:\n\t\S+)*)", str(error)):
-        return _no_such_choice(found.group(1).rsplit("/", 1)[-1], found.group(2), found.group(3).split())
-    if found := re.search(r"Missing mandatory value: (\S+)", text):
-        return missing(found.group(1))
+    if match := re.search(r"Could not find '([^']+)'.*\n+Available options in '([^']+)':((?:\n\t\S+)*)", str(error)):
+        return _no_such_choice(match.group(1).rsplit("/", 1)[-1], match.group(2), match.group(3).split())
+    if match := re.search(r"Missing mandatory value: (\S+)", text):
+        return missing(match.group(1))
     if override := getattr(error, "override", None):
         return f"cannot read the override {override!r}: write key=value, and quote what has brackets or blanks"
     key = getattr(error, "full_key", None)
@@ -52,7 +53,7 @@ def _no_such_choice(wanted: str, group: str, options: list[str]) -> str:
 
 
 def _nearest_key(key: str, conf: Path, config_name: str) -> str:
-    """What to say of a key that is not there: with which choice it is, of which command it is, or what is near."""
+    """The hint for an unknown key: the choice or the command that has it, or the nearest key."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -68,19 +69,19 @@ def _nearest_key(key: str, conf: Path, config_name: str) -> str:
 
 
 def nearest_key(key: str, known: Sequence[str]) -> str:
-    """What to say after "no such key": the one of `known` that was meant, or how to see them."""
+    """The hint for an unknown key: the nearest of `known`, or how to list them all."""
     same_name = [candidate for candidate in known if candidate.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
     near = difflib.get_close_matches(key, same_name or known, n=1) or same_name[:1]
     return f"; did you mean {near[0]}?" if near else "; python <entry>.py --cfg job prints every key"
 
 
 def _choices_with(key: str, conf: Path, config_name: str) -> list[str]:
-    """`group=choice` for every choice, of the groups whose values `key` would be among, that has it."""
+    """Every `group=choice` that has `key`, among the groups that `key` could belong to."""
     from hydra import compose
     from hydra.errors import HydraException
 
     chosen = compose(config_name, return_hydra_config=True).hydra.runtime.choices
-    found = []
+    choices = []
     for group in chosen:
         place, _, package = group.partition("@")
         if group.startswith("hydra/") or not f"{key}.".startswith(f"{package or place.replace('/', '.')}."):
@@ -88,8 +89,8 @@ def _choices_with(key: str, conf: Path, config_name: str) -> list[str]:
         for choice in sorted(path.stem for path in (conf / place).glob("*.yaml")):
             with suppress(HydraException):
                 if key in _known_keys(config_name, f"{group}={choice}"):
-                    found.append(f"{group}={choice}")
-    return found
+                    choices.append(f"{group}={choice}")
+    return choices
 
 
 def _known_keys(config_name: str, *overrides: str) -> list[str]:
@@ -111,7 +112,7 @@ def check_configuration(config: DictConfig) -> None:
 
     Raises:
         UserError: for mandatory values that are missing, secrets of the environment, interpolations that are left after
-            resolving (but in `prompt`, which is text), and numbers that are none.
+            resolving (except in `prompt`, which is text), and values of another type than their key needs.
     """
     for name in re.findall(r"\$\{oc\.env:\s*([^,}\s]*)", str(OmegaConf.to_container(config, resolve=False))):
         if re.search("TOKEN|SECRET|PASS|KEY|CREDENTIAL", name, re.IGNORECASE):

@@ -1,6 +1,6 @@
-"""Weights that a configuration names and that are not on this machine: said at once, before torch is imported.
+"""Weights that a configuration names and that are not on this machine: reported at once, before torch is imported.
 
-And whether it lets the clients of the model hub look for them there.
+Also whether a configuration allows the clients of the model hub to download.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ JUDGES = {
     "imagen.evaluation.judges.dinov2.Dinov2": ("path", "DINOv2 folder", "dinov2-large"),
     "imagen.evaluation.judges.clip.ClipJudge": ("path", "judge folder", "clip-vit-large-patch14"),
 }
-"""By target: the key of the path, what it is called, and the asset that would be there."""
+"""By target: the key of the path, what it is called, and the asset that belongs there."""
 
 
 def allows_downloads(config: DictConfig) -> bool:

@@ -1,4 +1,4 @@
-"""Of what type the plain values of a configuration are, by their key; those of objects are held by the gate."""
+"""Types of a configuration's plain values, by key; arguments of objects are checked by `imagen.instantiation`."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from imagen.errors import UserError
 
 NUMBERS = {
     "seed": int,
-    "count": Count,
+    "count": Count | None,
     "resolutions": Sequence[Count],
     "text_features": Count,
     "overwrite": bool,
@@ -21,9 +21,10 @@ NUMBERS = {
     "cascade.precision": str,
     "cascade.weights": str,
     "cascade.stop_at": str | None,
-    "cascade.stages": str | Sequence[str] | None,  # a lone text is told later that it must be a list
+    "cascade.stages": str | Sequence[str] | None,  # a lone text is refused later, by a line that asks for a list
     "plugins": Sequence[str],
     "prompts_file": str | None,
+    "embeddings": str | None,
     "paths.runs": str,
     "paths.cache": str,
     "paths.outputs": str,
@@ -45,7 +46,7 @@ _ABSENT = object()
 
 
 def check_numbers(config: DictConfig) -> None:
-    """Hold the numbers that `config` has to `NUMBERS`.
+    """Check the values in `config` against `NUMBERS`.
 
     Raises:
         UserError: naming the key, its value and what it must be.

@@ -1,4 +1,4 @@
-"""Folders of results: each is of one run, and what one run wrote another never overwrites without being told to.
+"""Folders of results: one for each run, and no run overwrites the files of another unless it is told to.
 
 A command claims its folder before its work. It writes there the list of its files, so that they, and nothing else, can
 be replaced later.
@@ -24,13 +24,13 @@ LIST = "files.json"
 
 
 def own_folder(config: DictConfig, varied_by: Sequence[str] = ("out",)) -> Path:
-    """The folder that `config.out` means for this run alone.
+    """The folder of this run alone, from `config.out`.
 
-    In a multirun the number of the job is appended. A name that the clock gave is followed by _2, _3, … where another
-    run has it; such a folder is made here.
+    In a multirun the number of the job is appended. A name made of the time is followed by _2, _3, … if another run has
+    it already; such a folder is made here.
 
     Args:
-        varied_by: keys that name the folder. Where the user varies one of them from job to job, it is taken as it is.
+        varied_by: keys that name the folder; where the jobs differ in one of them, no number is appended.
 
     Raises:
         UserError: for an empty `out`.
@@ -116,7 +116,8 @@ def claimed(
     Args:
         made_by: what an earlier list may say too, without being overwritten by something else.
         overwrite: whether the files of another run that left its list there may be replaced.
-        elsewhere, instead: end the error: how to write into another folder, how to replace the files of another run.
+        elsewhere: end of the error: how to write into another folder.
+        instead: end of the error: how to replace the files of another run.
 
     Raises:
         UserError: if there is something in it that may not be replaced, naming it.
@@ -163,13 +164,13 @@ def read_list(folder: Path) -> FileList:
     """
     path, way_out = folder / LIST, "give another folder, or remove this one"
     try:
-        found = checked_record(FileList, read_json(path, way_out), str(path), way_out)
+        listed = checked_record(FileList, read_json(path, way_out), str(path), way_out)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); {way_out}") from None
-    for file in found.files:
+    for file in listed.files:
         if not all(part and part[0] != "." and part.isprintable() for part in file.split("/")):
             raise UserError(f"{path} names {file!r:.120}, which no run writes; {way_out}")
-    return found
+    return listed
 
 
 def _refuse_links(folder: Path, files: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Commands that run at the same time, each on its share of the cores, their lines told apart by a name."""
+"""Commands that run at the same time, each on its share of the cores, with a name before its lines."""
 
 import os
 import shlex
@@ -12,7 +12,7 @@ from imagen.places import ROOT
 
 
 def threads_each(count: int) -> int:
-    """Of the threads that PyTorch would use here, the share of each of `count` processes."""
+    """Number of threads for each of `count` processes: its share of those that PyTorch would use here."""
     import torch
 
     return max(1, torch.get_num_threads() // count)
@@ -67,7 +67,7 @@ def _start(arguments: str, environment: Mapping[str, str]) -> "subprocess.Popen[
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        errors="replace",  # a relay that died of a sign would leave its process waiting
+        errors="replace",  # a relay that failed on an undecodable byte would leave its process waiting
         process_group=0,  # Ctrl-C is for us alone: a training that got it and our signal would stop without saving
     )
 

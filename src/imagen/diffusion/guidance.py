@@ -6,7 +6,7 @@ eq. 2, stated there for eps.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -46,7 +46,7 @@ class ClassifierFreeGuidance:
     weight: float | int
     rescale: float | int = 0.0
     batched: bool = True
-    without: Sequence[str] = ("text",)
+    without: Sequence[str] = field(default=("text",), metadata={"added_later": True})
 
     def __post_init__(self) -> None:
         check_guidance(self.weight, self.rescale)
@@ -88,7 +88,7 @@ class IntervalGuidance:
     log_snr_max: float | int
     rescale: float | int = 0.0
     batched: bool = True
-    without: Sequence[str] = ("text",)
+    without: Sequence[str] = field(default=("text",), metadata={"added_later": True})
 
     def __post_init__(self) -> None:
         check_guidance(self.weight, self.rescale)

@@ -7,15 +7,16 @@ import time
 from lightning import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
 
+from imagen.data.module import make_data
 from imagen.instantiation import instantiate
 from imagen.runs.trainer import quieten_libraries
 
 
 class StepTimer(Callback):
-    """Seconds from the end of one batch to the end of the next; ends the training after so many seconds of them.
+    """Seconds from the end of one batch to the end of the next; ends the training after `seconds`.
 
     Args:
-        seconds: from the end of the first batch on; `FEWEST` steps are taken in any case.
+        seconds: counted from the end of the first batch; at least `FEWEST` steps are taken.
     """
 
     FEWEST = 6
@@ -38,9 +39,9 @@ class StepTimer(Callback):
 
 
 def seconds_per_step(config: DictConfig, seconds: float = 10.0) -> float:
-    """Seconds of one optimizer step, loading included, by training for so many `seconds`; the median.
+    """Seconds of one optimizer step, loading included, by training for `seconds`; the median.
 
-    Nothing is kept but the cache of embeddings, which the training will want.
+    Nothing is kept but the cache of embeddings, which the training needs too.
     """
     quieten_libraries()
     timer = StepTimer(seconds)
@@ -51,5 +52,5 @@ def seconds_per_step(config: DictConfig, seconds: float = 10.0) -> float:
             logger=False,
             default_root_dir=folder,
         )
-        trainer.fit(instantiate(config.stage), instantiate(config.data))
+        trainer.fit(instantiate(config.stage), make_data(config.data))
     return timer.median()

@@ -1,5 +1,4 @@
-"""What would fail late in a training, tried before anything that takes long: before pictures are checked and captions
-encoded."""
+"""Tries what would otherwise fail late in a training, before pictures are checked and captions encoded."""
 
 from typing import Any
 
@@ -24,8 +23,8 @@ def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) 
     On the meta device, which knows shapes and computes nothing.
 
     Raises:
-        UserError: for an optimizer or schedule that cannot be, an export that could not be read, a network that does
-            not fit the sizes of the pictures or the stage, a checkpoint that waits for a number that nobody logs.
+        UserError: for an optimizer or schedule that cannot be built, an export that could not be read, a network that
+            does not fit the sizes of the pictures or the stage, a checkpoint that monitors a metric that is not logged.
     """
     stage.configure_optimizers()
     described = describe(config, step=0, images_seen=0, text=None, init_from=None)
@@ -62,7 +61,7 @@ def _ask(denoiser: Denoiser, stage: DiffusionStage, side: int, features: int) ->
 
 
 def rehearse_data(data: ImagenDataModule, trainer: Trainer) -> None:
-    """Hand the data the trainer that it is to share pictures by, and look at the text encoder's files.
+    """Give the data the trainer, whose processes share the pictures, and look at the text encoder's files.
 
     Raises:
         UserError: if a process would have nothing to validate on, or captions could not be encoded for want of weights.

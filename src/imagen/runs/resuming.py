@@ -1,4 +1,4 @@
-"""Under what a run may resume: not under what would change its numbers, unless `may_change` names it."""
+"""What may differ when a run resumes: nothing that would change its numbers, unless `may_change` names it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +38,7 @@ FREE_WITHIN_KEPT = (
     "trainer.profiler",
     "trainer.plugins",  # only how processes find each other: conf/trainer/slurm.yaml
 )
-"""What may change all the same: it decides no number of a step, or the user means it."""
+"""What may differ all the same: it changes no number of a step, or the user wants the change."""
 
 FIXED = ("stage.optimizer._target_", "stage.optimizer.min_side")
 """What `may_change` cannot allow: the state of another optimizer does not fit."""
@@ -96,7 +96,7 @@ def _refuse_difference(key: str, saved: object, wanted: object, folder: Path, fr
         for name in sorted((saved.keys() | wanted.keys()) - IGNORED, key=str):
             _refuse_difference(f"{key}.{name}", saved.get(name), wanted.get(name), folder, free)
         return
-    # What is of another class would be trained on as if it had always been that.
+    # Another class would be trained on as if the run had always had it.
     or_say = "" if key.endswith("_target_") else f", or say may_change=[{key}]"
     raise UserError(
         f"{folder} was started with {key}={saved} and cannot resume with {key}={wanted}; give the new run another "
