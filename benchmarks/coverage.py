@@ -1,11 +1,11 @@
-"""How often the 95 % intervals of Fréchet distances hold the truth, on features whose distance is known exactly.
+"""Coverage of the 95 % intervals of Fréchet distances, on features whose true distance is known exactly.
 
     python benchmarks/coverage.py
 
-First Gaussian features. For each number of pictures and features: the coverage, the mean plain and bias-corrected
-estimates over the truth, and how much narrower the difference of two cells is with common noise than with independent
-noise (ratio of standard deviations over the trials). Then the coverage for features that are no Gaussians: a Fréchet
-distance looks at mean and covariance alone, but how far these move from set to set depends on all the rest.
+First for Gaussian features. For each number of pictures and features: the coverage, the mean plain and bias-corrected
+estimates divided by the truth, and the ratio of standard deviations of a difference of two cells with common and with
+independent noise. Then the coverage for other distributions: a Fréchet distance depends on mean and covariance alone,
+but the sampling variation of these depends on the whole distribution.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def trial_figures(count: int, features: int) -> tuple[float, float, float, float]:
-    """Coverage, two ratios to the truth, ratio of standard deviations. See the module."""
+    """Coverage, two ratios to the truth, ratio of standard deviations; see the module docstring."""
     world = Gaussian(torch.zeros(features).double(), torch.eye(features).double(), 10**9)
     truth = features * (SHIFT**2 + (SCALE - 1) ** 2)
     hits, plain, corrected, common, independent = 0, [], [], [], []
@@ -61,25 +61,25 @@ def two_even(count: int, features: int, generator: torch.Generator) -> Tensor:
 
 
 def two_uneven(count: int, features: int, generator: torch.Generator) -> Tensor:
-    """The same, one cluster having a tenth of the pictures."""
+    """The same, with a tenth of the pictures in one cluster."""
     return _two(0.1, count, features, generator)
 
 
 def captions(count: int, features: int, generator: torch.Generator) -> Tensor:
-    """Pictures of eight captions: eight equally likely clusters, a fifth as wide as they lie apart."""
+    """Pictures of eight captions: eight equally likely clusters, with widths of a fifth of their distances."""
     centres = torch.randn(8, features, generator=torch.Generator().manual_seed(8))
     noise = 0.2 * torch.randn(count, features, generator=generator)
     return centres[torch.randint(8, (count,), generator=generator)] + noise
 
 
 def heavy_tails(count: int, features: int, generator: torch.Generator) -> Tensor:
-    """Student's t of 5 degrees of freedom: a picture that is far out is so in all directions."""
+    """Student's t with 5 degrees of freedom; outlying pictures are outlying in all directions."""
     noise = torch.randn(count, features, generator=generator)
     return noise * (5 / torch.randn(count, 5, generator=generator).square().sum(dim=1, keepdim=True)).sqrt()
 
 
 def positive(count: int, features: int, generator: torch.Generator) -> Tensor:
-    """Log-normal, as what follows a ReLU: most values small, few large."""
+    """Log-normal, like activations after a ReLU: most values are small, few are large."""
     return (0.75 * torch.randn(count, features, generator=generator)).exp()
 
 
@@ -98,12 +98,12 @@ DISTRIBUTIONS: dict[str, Draw] = {
     "log-normal": positive,
 }
 POPULATION = 200_000
-"""Pictures that stand for all there are: their distance to the reference is the truth."""
+"""Number of pictures that stand for the whole population; their distance to the reference is the truth."""
 
 
 def coverage(draw: Draw, count: int, features: int) -> float:
-    """The share of trials whose interval holds the distance of the population to a reference of which every direction
-    is wider and moved, by 20 % of the standard deviation in all."""
+    """The share of trials whose interval contains the true distance. The reference is wider and shifted in every
+    direction, by 20 % of the standard deviation in all."""
     everything = draw(POPULATION, features, torch.Generator().manual_seed(10**6))
     population = Gaussian.fit(everything)
     deviations = population.covariance.diagonal().sqrt()

@@ -1,4 +1,4 @@
-"""What a T5 encoder of the shapes world says of a caption, by linear probes on held-out compositions:
+"""What a T5 encoder of the shapes world knows about a caption, by linear probes on held-out compositions:
 
     python benchmarks/encoders.py assets/shapes_t5 cache/random_t5
 

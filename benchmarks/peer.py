@@ -1,7 +1,7 @@
 """imagen-pytorch 2.1.0 (the optional extra `benchmark`), importable without a network.
 
-Its U-Net's signature has a default that asks the hub for the configuration of T5-base at import time. We give it the
-answer (the width 768, overridden below anyway) instead of a connection.
+A default argument of its U-Net requests the configuration of T5-base from the hub at import time. This module supplies
+the value (width 768, overridden below anyway), so that no connection is needed.
 """
 
 from unittest import mock
@@ -10,7 +10,7 @@ from torch import nn
 
 
 def make_peer(text_features: int) -> nn.Module:
-    """Its U-Net in the matched configuration.
+    """imagen-pytorch's U-Net in the matched configuration.
 
     Raises:
         ModuleNotFoundError: if imagen-pytorch is not installed.

@@ -1,9 +1,10 @@
-"""Does a base stage know, before it sees anything, which object goes where? `python benchmarks/sides.py FOLDER ...`.
+"""Does a base stage know from the caption alone which object goes where? `python benchmarks/sides.py FOLDER ...`.
 
 Each FOLDER is an exported base stage of the shapes world. For captions "a A to the left of a B" (right, above, below)
-of held-out compositions, the x0 that the denoiser predicts from pure noise is multiplied with the template "colour of
-A minus colour of B on A's half, the opposite on the other". Printed is the mean over that of true pictures: 1 is all
-that can be known, 0 is nothing. It needs no sampling, so it shows within seconds whether relations are being learned.
+of held-out compositions, the x0 that the denoiser predicts from pure noise is multiplied by the template "colour of A
+minus colour of B on A's half, the opposite on the other half". The mean product is printed relative to that of true
+pictures: 1 is everything that can be known, 0 is nothing. No sampling is needed, so seconds are enough to see whether
+relations are being learned.
 """
 
 import argparse
@@ -25,7 +26,7 @@ LOG_SNRS = (-12.0, -8.0, -5.0, -3.0)
 
 
 def template(scene: Scene, side: int) -> np.ndarray:
-    """(3, side, side): what swapping the two objects would take away from the picture, up to scale."""
+    """The difference that swapping the two objects makes to the picture, up to scale; shape (3, side, side)."""
     first, relation, second = scene.description.first, scene.description.relation, scene.description.second
     colours = (np.array(COLOUR_RGB[first.colour], float) - np.array(COLOUR_RGB[second.colour])) / 127.5
     halves = np.tile(np.sign(np.linspace(-1, 1, side)), (side, 1))
@@ -34,7 +35,7 @@ def template(scene: Scene, side: int) -> np.ndarray:
 
 
 def position_scenes(count: int) -> list[Scene]:
-    """Held-out scenes of two objects of different colours with a stated relation."""
+    """Held-out scenes of two objects with different colours and a stated relation."""
     scenes, index = [], 0
     while len(scenes) < count:
         scene = sample_scene(1, index, "held_out")

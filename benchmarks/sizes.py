@@ -27,13 +27,13 @@ RESOLUTIONS = {
     "sr256_600m": 256,
     "sr1024_400m": 1024,
 }
-"""Of the images that a preset is made for."""
+"""The resolution of the images for which a preset is made."""
 PAPER = {"base_300m": 300, "base_2b": 2000, "sr256_600m": 600, "sr1024_400m": 400}
-"""Million parameters, as published."""
+"""Published numbers of parameters, in millions."""
 
 
 def build(preset: str, device: str = "meta") -> nn.Module:
-    """The network of a preset; those of the paper read T5-XXL, the others the T5 of the shapes world."""
+    """The network of a preset. The paper's presets read T5-XXL embeddings, the others those of the shapes T5."""
     text_features = T5_XXL if preset in PAPER else SMALL_TEXT
     config = OmegaConf.merge({"text_features": text_features}, {"network": OmegaConf.load(PRESETS / f"{preset}.yaml")})
     with torch.device(device):
@@ -41,7 +41,7 @@ def build(preset: str, device: str = "meta") -> nn.Module:
 
 
 def gigaflops(network: nn.Module, resolution: int, text_features: int, tokens: int = 32) -> float:
-    """Of one forward pass with one image, a product and a sum being two."""
+    """Gigaflops of one forward pass with one image; a multiplication and an addition count as two."""
     with torch.device("meta"):
         image, log_snr = torch.empty(1, 3, resolution, resolution), torch.empty(1)
         text, mask = torch.empty(1, tokens, text_features), torch.empty(1, tokens, dtype=torch.bool)

@@ -1,12 +1,12 @@
-"""Our U-Nets against imagen-pytorch's, in one process: python benchmarks/speed.py
+"""Speed of our U-Nets and imagen-pytorch's, in one process: python benchmarks/speed.py
 
-Matched: 32 × 32 images, batch 16, 32 text tokens of width 512, widths 64, 128, 256, two residual blocks a level,
-attention once a level and way at the lower two, about 20 M parameters, `unet` no fewer than theirs. `efficient` is our
-other network with the same budget of parameters (bottom width 384). `published` is `efficient` with its first level at
-half resolution, as in the paper: as many parameters, but not the same work. A training step is forward, mean square
-error to the noise, backward and fused AdamW. A guided sampling step is the networks' part of one step at guidance
-weight 3: theirs by its `forward_with_cond_scale` (two passes), ours in one pass of twice the batch. All run under the
-same autocast, on the same tensors, in turns; the ratio is the median over the turns.
+Matched: 32 × 32 images, batch 16, 32 text tokens of width 512, widths 64, 128, 256, two residual blocks per level,
+attention once per level and direction at the lower two, about 20 M parameters, `unet` no fewer than theirs. `efficient`
+is our other network with the same number of parameters (bottom width 384). `published` is `efficient` with its first
+level at half resolution, as in the paper: the same number of parameters, but less work. A training step is forward,
+mean squared error to the noise, backward and fused AdamW. A guided sampling step is the networks' part of one step at
+guidance weight 3: theirs by `forward_with_cond_scale` (two passes), ours in one pass with twice the batch. All run in
+turns, with the same autocast and tensors; the ratio is the median over the turns.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def training_step(network: nn.Module, predict: Callable[[], Tensor], eps: Tensor
 
 @dataclass(frozen=True)
 class Inputs:
-    """What every network is given."""
+    """The inputs of every network."""
 
     z: Tensor
     eps: Tensor
@@ -135,7 +135,7 @@ def their_steps(network: nn.Module, inputs: Inputs, autocast: torch.autocast) ->
 
 
 def make_steps(dtype: torch.dtype, device: str) -> dict[str, dict[str, Step]]:
-    """What is timed: {"training" | "guided": {name of a network: one step}}."""
+    """The timed steps: {"training" | "guided": {name of a network: one step}}."""
     torch.manual_seed(0)
     inputs = Inputs.random(device)
     autocast = torch.autocast(device, dtype, enabled=dtype != torch.float32)
@@ -145,7 +145,7 @@ def make_steps(dtype: torch.dtype, device: str) -> dict[str, dict[str, Step]]:
 
 
 def cpu_name() -> str:
-    """As the kernel names it."""
+    """The processor's name as the kernel gives it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
@@ -163,7 +163,7 @@ def seconds(step: Callable[[], object], device: str) -> tuple[float, float]:
 
 
 def compare(steps: dict[str, Step], turns: int, device: str) -> dict[str, dict[str, float]]:
-    """For each network the median time in ms; for ours also theirs / ours, by the wall clock and by processor time."""
+    """The median time in ms of each network; for ours also theirs / ours, by wall-clock and by processor time."""
     for step in steps.values():
         step()
     times = [{name: seconds(step, device) for name, step in steps.items()} for _ in range(turns)]
@@ -205,12 +205,12 @@ def main() -> None:
     }
     print(report, flush=True)
     for dtype in options.dtypes:
-        for what, steps in make_steps(DTYPES[dtype], options.device).items():
-            report[f"{what}_{dtype}"] = result = compare(steps, options.turns, options.device)
+        for work, steps in make_steps(DTYPES[dtype], options.device).items():
+            report[f"{work}_{dtype}"] = result = compare(steps, options.turns, options.device)
             ours = ", ".join(
                 f"{n} {result[n]['ms']:.0f} ms ({result[n]['times_faster']:.2f} times faster)" for n in OURS
             )
-            print(f"{what:>8} {dtype:>8}: theirs {result['theirs']['ms']:.0f} ms, {ours}", flush=True)
+            print(f"{work:>8} {dtype:>8}: theirs {result['theirs']['ms']:.0f} ms, {ours}", flush=True)
     report["load_after"] = os.getloadavg()[0]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=2) + "\n")

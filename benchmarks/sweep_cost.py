@@ -1,8 +1,8 @@
-"""What a guidance sweep costs beside the networks: `python benchmarks/sweep_cost.py`.
+"""The cost of a guidance sweep besides the networks: `python benchmarks/sweep_cost.py`.
 
 Runs `evaluate.py` in this process with the shipped cascade, judges and checker: one weight, then the paper's 13, in
-fresh folders, after a warm-up. Prints the time of the sweep over 13 times that of the single point, and where the
-time of the sweep went. Processor time of one thread, so other work on the machine does not count.
+new folders, after a warm-up. Prints the time of the sweep divided by 13 times that of the single point, and the time of
+its parts. It is processor time of one thread, so other work on the machine does not count.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def timed(spent: dict[str, float], name: str, function: Callable) -> Callable:
 
 
 def watch(spent: dict[str, float]) -> None:
-    """Time the parts of an evaluation. They do not contain each other, but for the denoisers inside sampling."""
+    """Time the parts of an evaluation. They do not overlap, except that sampling contains the denoisers."""
     import imagen.evaluation.evaluation as harness
     import imagen.evaluation.report.report as report
     from imagen.diffusion.denoiser import Denoiser
@@ -54,7 +54,7 @@ def watch(spent: dict[str, float]) -> None:
 
 
 def run(overrides: list[str], folder: Path, spent: dict[str, float]) -> float:
-    """Processor seconds of an evaluation in `folder`; its parts in `spent`."""
+    """Processor seconds of an evaluation in `folder`; those of its parts are added to `spent`."""
     from imagen.app.evaluate import evaluate
 
     spent.clear()
@@ -69,8 +69,8 @@ def print_parts(total: float, spent: dict[str, float]) -> None:
     """One line for each part of the sweep."""
     parts = dict(spent)
     denoisers = parts.pop("denoisers")
-    parts["sampling, but the denoisers"] = parts.pop("sampling") - denoisers
-    parts["all else"] = total - denoisers - sum(parts.values())
+    parts["sampling, without denoisers"] = parts.pop("sampling") - denoisers
+    parts["everything else"] = total - denoisers - sum(parts.values())
     print(f"{'denoisers':28s} {denoisers:8.1f} s  {denoisers / total:6.1%}")
     for name, seconds in sorted(parts.items(), key=lambda part: -part[1]):
         print(f"{name:28s} {seconds:8.1f} s  {seconds / total:6.1%}")

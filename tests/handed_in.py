@@ -1,7 +1,7 @@
-"""Commands and checkpoints that a user, a broken disk or a stranger hands in, as calls on a `place`.
+"""Wrong commands and checkpoints from a user, a broken disk or a stranger, as calls with a `place`.
 
-`place.path` is an empty folder, `place.compose` composes the configuration with all paths below it, `place.shipped`
-holds exported stages and `place.cache` a cache of embedded captions, both to be copied.
+`place.path` is an empty folder; `place.compose` composes the configuration with all paths below it. `place.shipped`
+holds exported stages and `place.cache` a cache of embedded captions; copy both before changing them.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Pictures, captions and caches of embeddings that are handed in, as calls on a `place` (see `handed_in`)."""
+"""Wrong pictures, captions and embedding caches, as calls with a `place` (see `handed_in`)."""
 
 import json
 import shutil

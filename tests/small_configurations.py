@@ -1,4 +1,4 @@
-"""What tests ask of the real configuration."""
+"""The real configuration, made small for tests."""
 
 from pathlib import Path
 

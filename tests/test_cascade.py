@@ -77,7 +77,7 @@ def test_stages_that_do_not_follow_each_other_are_refused(cascade, tmp_path):
     with pytest.raises(UserError, match="'base' enlarges no image but gets 8 × 8"):
         Cascade([base, base])
     export_random_stage(tmp_path, "sr1", 16, 8, text={"model": "another", "max_length": 16})
-    with pytest.raises(UserError, match="other text encoders"):
+    with pytest.raises(UserError, match=r"different text encoders \(model: small and another\)"):
         Cascade([base, load_stage(tmp_path)])
     with pytest.raises(UserError, match="at least one stage"):
         Cascade([])

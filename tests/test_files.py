@@ -1,4 +1,4 @@
-"""Files in folders that may be somebody else's."""
+"""Files in folders that may belong to somebody else."""
 
 import os
 import stat

@@ -1,10 +1,14 @@
 """The gate between configuration and objects."""
 
+from dataclasses import dataclass, field
+
 import pytest
+import torch
 from omegaconf import OmegaConf
 
+from imagen.diffusion.samplers import DDIMSampler
 from imagen.errors import UserError
-from imagen.instantiation import instantiate, instantiate_stage_part, resolved
+from imagen.instantiation import configuration_of, instantiate, instantiate_stage_part, resolved
 
 PAYLOADS = [
     "os.system",
@@ -145,3 +149,29 @@ def test_the_place_in_an_error_is_the_key_that_a_user_can_set():
     config = OmegaConf.create({"sr_sampler": {"_target_": "imagen.diffusion.samplers.DDIMSampler", "num_steps": True}})
     with pytest.raises(UserError, match=r"^sr_sampler\.num_steps=True"):
         instantiate(config.sr_sampler)
+
+
+@dataclass(frozen=True)
+class Described:
+    strength: float
+    parts: tuple[int, ...] = (1, 2)
+    later: str = field(default="off", metadata={"added_later": True})
+
+
+class Sneaky(DDIMSampler):
+    def __init__(self, num_steps: int, secret: int) -> None:
+        super().__init__(num_steps)
+        object.__setattr__(self, "secret", secret)
+
+
+def test_an_object_is_described_by_the_configuration_that_makes_it():
+    target = f"{__name__}.Described"
+    assert configuration_of(Described(0.5)) == {"_target_": target, "strength": 0.5, "parts": [1, 2]}
+    assert configuration_of(Described(0.5, later="on"))["later"] == "on"
+    assert configuration_of({"inside": [Described(1.0)]})["inside"][0]["strength"] == 1.0
+
+
+@pytest.mark.parametrize("thing", [object(), lambda x0: x0, Sneaky(3, secret=1), Described(strength=torch.ones(3))])
+def test_an_object_whose_fields_are_not_all_known_is_not_described(thing):
+    with pytest.raises(UserError, match="cannot be described: make the class a dataclass"):
+        configuration_of(thing)

@@ -1,4 +1,4 @@
-"""Seeds: what depends on what, and how many of their bits count."""
+"""Seeds: on which parts of their key they depend, and how many of their bits matter."""
 
 from collections import Counter
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from imagen.diffusion.conditioning import Conditioning
+from imagen.diffusion.conditioning import Conditioning, TextSignal
 from imagen.diffusion.guidance import ClassifierFreeGuidance
 from imagen.diffusion.parameterisations import VPrediction
 from imagen.diffusion.samplers import DDIMSampler, level_of
@@ -119,11 +119,12 @@ def test_the_idea_in_the_readme_is_what_the_project_computes():
     text = README.read_text(encoding="utf-8")
     (idea,) = re.findall(r"^```python\n(def denoiser.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert len([line for line in idea.splitlines() if line]) <= 15
-    conditioning = Conditioning(torch.ones(2, 3, 4), torch.ones(2, 3, dtype=torch.bool))
+    conditioning = Conditioning(text=TextSignal(torch.ones(2, 3, 4), torch.ones(2, 3, dtype=torch.bool)))
     parameterisation, thresholding = VPrediction(), DynamicThresholding()
 
     def network(z, log_snr, conditioning):
-        return 0.3 * z + conditioning.text.mean((1, 2))[:, None, None, None] - 0.05 * log_snr[:, None, None, None]
+        text = conditioning["text"].values.mean((1, 2))
+        return 0.3 * z + (text - 0.05 * log_snr)[:, None, None, None]
 
     names = {"network": network, "parameterisation": parameterisation, "thresholding": thresholding}
     names |= {"pairwise": pairwise}

@@ -1,6 +1,6 @@
-"""Fault injection: `make faults`. Imports once, forks each trial, prints failure, trials, survived, target.
+"""Fault injection: `make faults`. Imports once, forks each trial, and prints failure, trials, survived, target.
 
-The numbers in brackets only name the rows; what each promises stands in docs/reference/reliability.md.
+The numbers in brackets only name the rows; docs/reference/reliability.md states what each row promises.
 """
 
 import os

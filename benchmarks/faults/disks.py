@@ -1,4 +1,4 @@
-"""Saves that are cut off, disks that are full, folders that cannot be written, bits that flip."""
+"""Interrupted saves, full disks, folders that cannot be written, flipped bits."""
 
 import os
 import random
@@ -20,7 +20,7 @@ IO = AtomicCheckpointIO()
 
 
 def kills_in_a_save(folder: Path, trials: int) -> int:
-    """Killed while it saves again and again: the checkpoint is the old one or the new one, whole."""
+    """A process is killed while it saves repeatedly: the checkpoint is the old or the new one, whole."""
     path, draw, survived = folder / "last.ckpt", random.Random(0), 0
     content = {"state_dict": {"w": torch.randn(500_000)}}
 
@@ -39,7 +39,7 @@ def kills_in_a_save(folder: Path, trials: int) -> int:
 
 
 def full(folder: Path, trials: int) -> int:
-    """The disk fills up in a save: exit 3 with path, need and free bytes; the checkpoint before it is intact."""
+    """The disk fills up in a save: exit 3 with path, needed and free bytes; the earlier checkpoint is intact."""
     survived = 0
     for trial in range(trials):
         place = folder / str(trial)
@@ -55,7 +55,7 @@ def full(folder: Path, trials: int) -> int:
 
 @contextmanager
 def nullcontext_or_limit(real: bool):
-    """Without a real small disk, a limit on the size of files: a write beyond it fails like one on a full disk."""
+    """Without a real small disk, a limit on file sizes; a write beyond it fails as on a full disk."""
     if real:
         yield
         return
@@ -68,7 +68,7 @@ def nullcontext_or_limit(real: bool):
 
 
 def refusal(call) -> str:
-    """What `call` is refused with; empty if it is not."""
+    """The message with which `call` is refused; empty if it is not."""
     try:
         call()
     except UserError as error:
@@ -77,7 +77,7 @@ def refusal(call) -> str:
 
 
 def unwritable(folder: Path, trials: int) -> int:
-    """Runs below a read-only file system, and below a file: exit 3 before step 0, in less than 5 s of computing."""
+    """Runs below a read-only file system and below a file: exit 3 before step 0, within 5 s of processor time."""
     survived = 0
     for trial in range(trials):
         place = folder / str(trial)
@@ -94,7 +94,7 @@ def refused_soon(place: Path) -> bool:
     before = os.times()
     code = exit_code(configuration(place / "runs"))
     after = os.times()
-    # Of the processor's time, since other work on the machine must not decide.
+    # Processor time, so that other work on the machine does not matter.
     seconds = after.children_user + after.children_system - before.children_user - before.children_system
     return code == 3 and seconds < 5
 

@@ -1,4 +1,4 @@
-"""Trials in forked processes, and the moments at which they are killed."""
+"""Trials in forked processes that are killed at chosen moments."""
 
 import multiprocessing
 import os
@@ -18,9 +18,9 @@ FORK = multiprocessing.get_context("fork")
 
 @dataclass(frozen=True)
 class Row:
-    """One failure: `run(folder, trials)` makes it happen so often in an empty folder; returns how often all was well.
+    """One failure. `run(folder, trials)` causes it `trials` times in an empty folder and returns the number survived.
 
-    `note` is printed behind the numbers.
+    `note` is printed after the numbers.
     """
 
     failure: str
@@ -30,7 +30,7 @@ class Row:
 
 
 def start(call: Callable[[], object]) -> multiprocessing.Process:
-    """`call` in a forked process that says nothing."""
+    """Run `call` in a forked process without output."""
 
     def run() -> None:
         torch.set_num_threads(1)  # the threads of the parent did not survive the fork
@@ -43,14 +43,14 @@ def start(call: Callable[[], object]) -> multiprocessing.Process:
 
 
 def in_child(call: Callable[[], object]) -> int:
-    """Exit code of `call` in a forked process; minus the number of the signal that killed it."""
+    """Exit code of `call` in a forked process; minus the signal number if a signal killed it."""
     process = start(call)
     process.join()
     return process.exitcode
 
 
 def killed_on_call(holder: Any, name: str, nth: int) -> None:
-    """`holder.name` kills this process when it is called for the nth time."""
+    """Replace `holder.name` by a function that kills this process at its nth call."""
     original, calls = getattr(holder, name), iter(range(1, 1_000_000))
 
     def call(*arguments: Any, **options: Any) -> Any:
@@ -65,7 +65,7 @@ def killed_on_call(holder: Any, name: str, nth: int) -> None:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equality of nested containers of tensors, bit for bit."""
+    """Whether nested containers of tensors are equal bit for bit."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):
@@ -80,7 +80,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def noticed_flips(paths: list[Path], trials: int, read: Callable[[], object], refusal: type[Exception]) -> int:
-    """How often `read` raises `refusal` after one random bit of one of the files was flipped; they are restored."""
+    """Number of trials in which `read` raises `refusal` after one bit of a file is flipped. Restores the files."""
     draw, noticed = random.Random(0), 0
     for _ in range(trials):
         path = draw.choice(paths)
@@ -98,7 +98,7 @@ def noticed_flips(paths: list[Path], trials: int, read: Callable[[], object], re
 
 @contextmanager
 def mounted(folder: Path, options: str) -> Iterator[bool]:
-    """A tmpfs with these options at `folder`; False where this process may not mount."""
+    """Mount a tmpfs with these options at `folder`; yields False if this process may not mount."""
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True)
     try:

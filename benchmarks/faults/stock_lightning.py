@@ -1,6 +1,6 @@
 """The same failures with plain Lightning and with this project: python -m benchmarks.faults.stock_lightning
 
-Plain means Trainer, ModelCheckpoint and the loggers as they come, around a network of one layer.
+Plain means the unmodified Trainer, ModelCheckpoint and loggers, with a network of one layer.
 """
 
 import csv
@@ -30,7 +30,7 @@ WEIGHTS = 10_000_000  # 40 MB: a save takes long enough to be hit
 
 
 class Plain(LightningModule):
-    """One layer; remembers which rows it was given; `trouble(step)` is called before each loss and multiplies it."""
+    """One layer. Records the rows it gets; `trouble(step)` is called before each loss, which is multiplied by it."""
 
     def __init__(self, trouble: Callable[[int], float] = lambda step: 1.0) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Plain(LightningModule):
 
 
 def fit(folder: Path, module: Plain, steps: int, resume: Path | None = None, logger=False, **options) -> Trainer:
-    """Eight steps an epoch, shuffled; a checkpoint every step."""
+    """Fit with eight shuffled steps per epoch and a checkpoint every step."""
     seed_everything(0, verbose=False)
     checkpoint = ModelCheckpoint(folder, "last", every_n_train_steps=1, enable_version_counter=False)
     trainer = Trainer(
@@ -60,7 +60,7 @@ def fit(folder: Path, module: Plain, steps: int, resume: Path | None = None, log
 
 
 def whole_after_kills(io: TorchCheckpointIO, target: Path, trials: int) -> str:
-    """Saves to `target` in a row, killed; the temporary folder lies on another file system."""
+    """Kills a process that saves to `target` repeatedly; the temporary folder is on another file system."""
     content, draw, whole = {"w": torch.zeros(WEIGHTS)}, random.Random(1), 0
 
     def save_for_ever() -> None:
@@ -89,7 +89,7 @@ def kills_in_a_save(folder: Path) -> tuple[str, str]:
 
 
 def disk_full(folder: Path) -> tuple[str, str]:
-    """A save that does not fit on 8 MB; the one before it did."""
+    """A save that does not fit on 8 MB after one that did."""
     answers = []
     with mounted(folder / "small", "size=8m"):
         for io in (TorchCheckpointIO(), AtomicCheckpointIO()):
@@ -149,7 +149,7 @@ def sigterm(folder: Path) -> tuple[str, str]:
 
 
 def resumed_batches(folder: Path) -> tuple[str, str]:
-    """Which rows a run sees after step 5 of 8, undisturbed and resumed."""
+    """The rows that a run sees after step 5 of 8, uninterrupted and resumed."""
     whole, first, resumed = Plain(), Plain(), Plain()
     fit(folder / "whole", whole, 8)
     fit(folder / "parts", first, 5)

@@ -35,7 +35,7 @@ cache.CAPTIONS_PER_CHUNK, cache.CHUNKS_PER_SHARD = 5, 3
 
 
 class CountingEncoder(TextEncoder):
-    """A caption is one vector that holds its length."""
+    """Encodes a caption as one vector with its length."""
 
     features = 4
     settings = FINGERPRINT
@@ -62,7 +62,7 @@ def build(folder: Path, **changes: object) -> CachedText:
 
 
 def killed_builders(folder: Path, trials: int) -> int:
-    """At most the shard under way is encoded again, and the files are those of a builder that nobody disturbed."""
+    """At most the unfinished shard is encoded again, and the files equal those of an uninterrupted builder."""
     build(folder / "whole")
     wanted, draw, survived = files(folder / "whole"), random.Random(9), 0
     for trial in range(trials):
@@ -70,13 +70,13 @@ def killed_builders(folder: Path, trials: int) -> int:
         code = in_child(lambda: (killed_on_call(Path, "replace", nth), build(place)))  # noqa: B023
         named = json.loads((place / "manifest.json").read_text())["shards"] if nth > 2 else []
         build(place)
-        # Two files are put into place for each shard: itself, and the manifest that names it.
+        # Two files are renamed for each shard: the shard, and the manifest that lists it.
         survived += code == -signal.SIGKILL and len(named) == (nth - 1) // 2 and files(place) == wanted
     return survived
 
 
 def second_builders(folder: Path, trials: int) -> int:
-    """Refused in less than 2 s, naming the process of the first."""
+    """A second builder is refused within 2 s; the error names the process of the first."""
     survived = 0
     for trial in range(trials):
         place, held = folder / str(trial), FORK.Event()
@@ -104,7 +104,7 @@ def flipped_shards(folder: Path, trials: int) -> int:
 
 
 def stale_caches(folder: Path, trials: int) -> int:
-    """Eight fields changed, one at a time: refused with both values. A moved cache stays valid."""
+    """Eight fields are changed, one at a time: the cache is refused with both values. A moved cache stays valid."""
     build(folder / "old")
     (folder / "old").rename(folder / "moved")
     manifest = json.loads((folder / "moved" / "manifest.json").read_text())
@@ -137,7 +137,7 @@ class MeanColour(Extractor):
 
 
 def sweep(folder: Path, dies_at: int | None = None) -> None:
-    """Twelve cells of two blocks each; dies when so many blocks were made."""
+    """Sweep twelve cells of two blocks each; the process dies after `dies_at` blocks."""
     prompts, made = shapes_prompts(count=8, seed=5), iter(range(1000))
 
     def sample(captions, picture_ids, guidance_weight):
@@ -158,7 +158,7 @@ def sweep(folder: Path, dies_at: int | None = None) -> None:
 
 
 def killed_sweeps(folder: Path, trials: int) -> int:
-    """One sweep of 12 cells, killed so often: 12 cells, no row twice, the bytes of an undisturbed one."""
+    """One sweep of 12 cells, killed `trials` times: 12 cells, no duplicate row, the bytes of an uninterrupted sweep."""
     assert in_child(lambda: sweep(folder / "whole")) == 0
     draw, killed = random.Random(14), 0
     for _ in range(trials):

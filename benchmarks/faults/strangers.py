@@ -1,4 +1,4 @@
-"""Files and configurations that would run something, and the test suite's tables, counted."""
+"""Files and configurations that try to run code, and tests of the suite as rows."""
 
 import os
 from pathlib import Path
@@ -33,7 +33,7 @@ PAYLOADS = [
 
 
 def malicious_configurations(folder: Path, trials: int) -> int:
-    """Each is refused, and nothing is made or removed."""
+    """Each is refused, and nothing is created or deleted."""
     (folder / "victim").write_text("still here")
     (folder / "victims").mkdir()
     os.chdir(folder)
@@ -48,7 +48,7 @@ def malicious_configurations(folder: Path, trials: int) -> int:
 
 
 class Count:
-    """How many tests passed; a pytest plugin."""
+    """A pytest plugin that counts passed tests."""
 
     def __init__(self) -> None:
         self.passed = 0
@@ -58,7 +58,7 @@ class Count:
 
 
 def tests(*arguments: str):
-    """A row whose trials are those tests of the suite: `trials` of them must pass."""
+    """A row whose trials are tests of the suite; `trials` of them must pass."""
 
     def run(folder: Path, trials: int) -> int:
         result = folder / "passed"
@@ -66,7 +66,7 @@ def tests(*arguments: str):
         def call() -> None:
             os.chdir(ROOT)
             count = Count()
-            # The checks of shapes are for modules that are not yet imported.
+            # The shape checks work only on modules that are not imported yet.
             pytest.main([*arguments, "-q", "-o", "addopts=", "-p", "no:cacheprovider"], plugins=[count])
             result.write_text(str(count.passed))
 

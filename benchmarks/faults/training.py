@@ -1,4 +1,4 @@
-"""Runs that are killed, signalled and poisoned, and go on."""
+"""Training runs that are killed, get a signal or a NaN loss, and resume."""
 
 import math
 import os
@@ -35,7 +35,7 @@ MOMENTS = [
     (DiffusionStage, "training_step", 10),  # between and in the middle of accumulations
     (DiffusionStage, "validation_step", 2),
     (torch, "save", 5),
-    (Path, "replace", 15),  # before a finished file, or its sha256, takes the place of the old one
+    (Path, "replace", 15),  # before a finished file, or its sha256, replaces the old one
 ]
 
 
@@ -45,7 +45,7 @@ def configuration(folder: Path, *overrides: str) -> DictConfig:
 
 
 def exit_code(config: DictConfig) -> int:
-    """Of `train.py`, in a forked process."""
+    """Exit code of `train.py` in a forked process."""
     return in_child(lambda: os._exit(run_reporting_errors(lambda: train(config))))
 
 
@@ -62,7 +62,7 @@ def undisturbed(folder: Path, *overrides: str) -> dict[str, Any]:
 
 
 def kills(workers: int):
-    """Killed at a random moment and started again: bit-identical to a run that nobody disturbed."""
+    """Killed at a random moment and started again: bit-identical to an uninterrupted run."""
 
     def run(folder: Path, trials: int) -> int:
         option = f"data.num_workers={workers}"
@@ -79,7 +79,7 @@ def kills(workers: int):
 
 
 def changed_workers(folder: Path, trials: int) -> int:
-    """Ended at step 2 and at step 4, and gone on with other numbers of loader workers each time."""
+    """Stopped at steps 2 and 4, and resumed with another number of loader workers each time."""
     schedule = "stage.lr_schedule.total_steps=5"
     wanted, survived = undisturbed(folder, schedule), 0
     for trial, numbers in zip(range(trials), [(0, 2, 1), (2, 0, 1), (1, 0, 2), (2, 1, 0)], strict=False):
@@ -92,7 +92,7 @@ def changed_workers(folder: Path, trials: int) -> int:
 
 
 def signals(folder: Path, trials: int) -> int:
-    """SIGTERM and SIGINT at a random batch: exit 143 and 130, at most the step under way lost, and resumed exactly."""
+    """SIGTERM and SIGINT at a random batch: exit 143 and 130, at most the current step is lost, exact resume."""
     wanted, draw, survived = undisturbed(folder), random.Random(5), 0
     step = DiffusionStage.training_step
     for trial in range(trials):
@@ -114,12 +114,12 @@ def signals(folder: Path, trials: int) -> int:
 
 
 def exit_code_of_signal(config: DictConfig) -> int:
-    """As `exit_code`, for a run that leaves by SystemExit."""
+    """`exit_code` for a run that ends with SystemExit."""
     return in_child(lambda: train(config))
 
 
 def not_a_number(folder: Path, trials: int) -> int:
-    """A loss that is NaN at a random batch: exit 2, the last checkpoint is finite and of the step before."""
+    """The loss is NaN at a random batch: exit 2; the last checkpoint is finite and from the step before."""
     draw, healthy, survived = random.Random(6), Denoiser.loss, 0
     for trial in range(trials):
         config, sick = configuration(folder / str(trial), "trainer.limit_val_batches=0"), draw.randint(2, 9)
@@ -134,14 +134,14 @@ def not_a_number(folder: Path, trials: int) -> int:
 
 
 def average_of_bfloat16(folder: Path, trials: int) -> int:
-    """20,000 updates at decay 0.9999 from 1 towards 0 come to 0.9999^20000 = 0.135; in bfloat16 it would stay at 1."""
+    """20,000 updates with decay 0.9999 from 1 towards 0 give 0.9999^20000 = 0.135; in bfloat16 it would stay at 1."""
     survived = 0
     for _ in range(trials):
         layer = torch.nn.Linear(1, 1, bias=False).bfloat16()
         torch.nn.init.ones_(layer.weight)
         average = WeightAverage(layer, 0.9999)
         torch.nn.init.zeros_(layer.weight)
-        for step in range(100_000, 120_000):  # beyond the steps in which the decay still rises
+        for step in range(100_000, 120_000):  # after the steps in which the decay still rises
             average.update(layer, step)
         survived += abs(average.module.weight.item() - 0.9999**20_000) < 1e-3
     return survived

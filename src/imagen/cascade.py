@@ -1,7 +1,8 @@
 """Sampling from trained stages: text → small image → larger image → …"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 
@@ -12,10 +13,12 @@ from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.samplers import Sampler
 from imagen.diffusion.thresholding import Thresholding
 from imagen.errors import UserError
+from imagen.instantiation import configuration_of
 from imagen.randomness import make_generator, randn_per_image
 from imagen.stages.export import TrainedStage
 from imagen.stages.model import StageModel
 from imagen.tensors import Images
+from imagen.text.record import differences
 
 CHANNELS = 3
 
@@ -26,9 +29,16 @@ do not fill a vector, in another order. Without padding a picture would depend o
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How one stage is sampled.
+    """How one stage is sampled. The one list of such settings: what is added here is part of every fingerprint and of
+    the metadata of every picture.
 
-    `aug_level` in [0, 1] is how much noise is added to the low-resolution image (0: none; ignored by a base stage).
+    Args:
+        sampler, guidance, thresholding: a guidance has its weight in itself.
+        aug_level: how much noise is added to the low-resolution image, in [0, 1]; 0 is none. A base stage has no such
+            image, and ignores it.
+
+    Raises:
+        UserError: unless aug_level is in [0, 1].
     """
 
     sampler: Sampler
@@ -39,6 +49,23 @@ class SamplingSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.aug_level <= 1:
             raise UserError(f"aug_level={self.aug_level} must be in [0, 1]")
+
+    def describe(self) -> dict[str, Any]:
+        """Every setting in plain values; the guidance as `guidance_rule` and `guidance_weight` (None if it has none).
+
+        Raises:
+            UserError: for an object that is no dataclass of plain values.
+        """
+        plain = {field.name: configuration_of(getattr(self, field.name)) for field in fields(self)}
+        rule = plain.pop("guidance")
+        weight = rule.pop("weight", None)
+        return {
+            "guidance_weight": None if weight is None else float(weight),
+            "sampler": plain.pop("sampler"),
+            "thresholding": plain.pop("thresholding"),
+            "guidance_rule": rule,
+            **plain,
+        }
 
 
 @dataclass(frozen=True)
@@ -67,8 +94,8 @@ class Cascade:
             first = self.stages[0].description
             if this.text != first.text:
                 raise UserError(
-                    f"stages {first.name!r} and {this.name!r} were trained with other text encoders: "
-                    f"{first.text} and {this.text}"
+                    f"stages {first.name!r} and {this.name!r} were trained on different text encoders "
+                    f"({differences(first.text, this.text, ' and ')}): choose stages of one"
                 )
             size_before = this.resolution
 
@@ -89,7 +116,7 @@ class Cascade:
 
         Args:
             given: what the conditioners of the stages build their signals from, one row for each picture: `text`, and
-                to go on from there, `smaller`, the pictures of stage number `first` - 1.
+                `smaller`, the pictures of stage number `first` - 1, to continue from them.
             seed: of the whole run.
             picture_ids: number of each picture in the run.
             settings: one for each stage; fewer than there are stages stops early.

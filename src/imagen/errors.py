@@ -2,10 +2,10 @@
 
 
 class UserError(ValueError):
-    """Something the user can put right.
+    """A mistake that the user can correct, or a limit of the machine.
 
-    The message is one line that names the thing, the value found and the way out. The command line prints it
-    without a traceback and exits with 2 (`environment=False`) or 3 (`environment=True`: disk full, no such device).
+    The message is one line that names the thing, its value and the way out. The command line prints it without a
+    traceback and exits with 2 (`environment=False`) or 3 (`environment=True`: disk full, no such device).
     """
 
     def __init__(self, message: str, *, environment: bool = False) -> None:

@@ -1,7 +1,7 @@
-"""Files that are whole or not there, and their hashes.
+"""Atomic writes, safe reads and hashes of files.
 
-Folders may be somebody else's. What is written never goes through a symbolic link there, and what is read is a regular
-file: a named pipe would be waited for without end.
+Folders may come from somebody else. Nothing is written through a symbolic link, and only regular files are read:
+opening a named pipe would block for ever.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,10 +25,10 @@ def sha256_of_file(path: Path) -> str:
 
 
 def user_path(value: str | Path) -> Path:
-    """A path that a user gave, in whatever option or file: `~` is the home folder, also where no shell expands it.
+    """A path that a user gave in an option or a file. `~` becomes the home folder, also where no shell expands it.
 
     Raises:
-        UserError: if it is no text, or there is no such user.
+        UserError: if it is not text, is empty, or names the home folder of an unknown user.
     """
     if not isinstance(value, str | Path) or not str(value):
         raise UserError(f"{value!r:.120} is not a path; give a file or a folder")
@@ -37,8 +38,8 @@ def user_path(value: str | Path) -> Path:
         raise UserError(f"{value}: there is no home folder of that name; write the path in full") from None
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """`path`, open for reading.
+def open_regular(path: Path) -> BufferedReader:
+    """Open `path` for reading, in binary mode.
 
     Raises:
         UserError: if it is a named pipe, a socket, a device or a folder.
@@ -52,10 +53,10 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def open_lock(path: Path) -> int:
-    """The handle of a lock file, made where it is missing.
+    """Open a lock file, and create it if it is missing. Returns its file descriptor.
 
     Raises:
-        UserError: if a symbolic link or anything but a regular file stands there: locking writes into the file.
+        UserError: if `path` is a symbolic link or not a regular file, because locking writes into the file.
         OSError: if it cannot be opened.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,13 +70,13 @@ def open_lock(path: Path) -> int:
 
 
 def create(path: Path) -> BinaryIO:
-    """A new file at `path`, open for writing. What stood there goes; a symbolic link goes, and not what it names."""
+    """Create a file at `path`, open for writing. An old file is deleted; of a symbolic link, only the link."""
     path.unlink(missing_ok=True)
     return path.open("xb")
 
 
 def publish(partial: Path, path: Path) -> None:
-    """Give a finished file its name, in the same folder, so that a crash leaves it whole there or not at all."""
+    """Rename a finished file to `path`, in the same folder. After a crash the file is there whole, or not at all."""
     with partial.open("rb") as stream:
         os.fsync(stream.fileno())
     partial.replace(path)
@@ -83,7 +84,7 @@ def publish(partial: Path, path: Path) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the names in `folder` outlive a power cut."""
+    """Flush the entries of `folder` to disk, so that they survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -107,9 +108,9 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of `path` when the block ends, and goes when the block fails.
+    """A temporary file that replaces `path` when the block ends, and is deleted if the block fails.
 
-    A kill at any moment leaves the old file or the new one, whole. Folders on the way are made.
+    If the process is killed, the old file or the new one is there, whole. Missing parent folders are created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -123,17 +124,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Put `content` at `path` so that a kill at any moment leaves the old file or the new one, whole.
+    """Write `content` to `path`. If the process is killed, the old file or the new one is there, whole.
 
     Raises:
-        UserError: naming path, bytes needed and bytes free, when the disk does not take it.
+        UserError: if the file cannot be written; names the path, the bytes needed and the bytes free.
     """
     try:
         with replacing(path) as stream:
             stream.write(content)
     except OSError as error:
-        there = next(folder for folder in path.parents if folder.exists())
-        free = shutil.disk_usage(there).free
+        existing = next(folder for folder in path.parents if folder.exists())
+        free = shutil.disk_usage(existing).free
         raise UserError(
             f"cannot write {path}: {error.strerror} (needs {len(content)} bytes, {free} free); "
             "make room, or choose a folder on another disk",
@@ -142,12 +143,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_text(text: str, path: Path) -> None:
-    """As UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, atomically."""
     write_atomically(path, text.encode())
 
 
 def write_json(value: Any, path: Path) -> None:
-    """Indented, whole or not at all. NaN is refused: it is not JSON."""
+    """Write `value` as indented JSON, atomically. Raises ValueError for NaN and infinity, which are not JSON."""
     write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
 
 

@@ -12,6 +12,7 @@ target's signature asks for.
 import importlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -97,6 +98,38 @@ def resolved(config: Any) -> Any:
     plain = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
     refuse_interpolations(plain, _place(config), LEFT_OVER)
     return plain
+
+
+def configuration_of(thing: Any) -> Any:
+    """The configuration that `instantiate` makes an equal object from: plain values with a `_target_` and every field.
+
+    Cache keys are made of it. So a field that a class got later, `field(default=..., metadata={"added_later": True})`,
+    is left out as long as it has its default: an object is described as it was before the field existed.
+
+    Raises:
+        UserError: for an object whose fields are not all known: it is no dataclass, or keeps more than its fields.
+    """
+    if thing is None or isinstance(thing, bool | int | float | str):
+        return thing
+    if isinstance(thing, Mapping):
+        return {str(key): configuration_of(value) for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [configuration_of(value) for value in thing]
+    kind = type(thing)
+    described = fields(thing) if is_dataclass(thing) else ()
+    if not is_dataclass(thing) or not vars(thing).keys() <= {field.name for field in described}:
+        raise UserError(
+            f"{kind.__module__}.{kind.__qualname__} cannot be described: make the class a dataclass, with all that its "
+            "results depend on as fields"
+        )
+    values = {field.name: getattr(thing, field.name) for field in described if not _is_unused_addition(field, thing)}
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}"} | {
+        name: configuration_of(value) for name, value in values.items()
+    }
+
+
+def _is_unused_addition(field: Field, thing: Any) -> bool:
+    return bool(field.metadata.get("added_later")) and getattr(thing, field.name) == field.default
 
 
 def refuse_interpolations(

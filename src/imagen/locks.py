@@ -1,4 +1,4 @@
-"""Kernel locks: one process at a time in a folder, and shared work between the processes of one evaluation."""
+"""Kernel locks: one process at a time in a cache or run, and shared work between the processes of one evaluation."""
 
 import fcntl
 import os
@@ -15,10 +15,10 @@ LOCK = "lock"
 
 @contextmanager
 def only_builder(folder: Path) -> Iterator[None]:
-    """Hold the lock of the cache in `folder`, or raise UserError at once, naming who holds it.
+    """Hold the lock of the cache in `folder`. Raises UserError at once if another process holds it, and names that one.
 
-    The kernel drops the lock with its process, so one that was killed is no obstacle on the same machine. Whether a
-    holder on another machine lives cannot be known: its lock must be removed by hand.
+    The kernel releases the lock when its process ends, so a killed process on this machine blocks nobody. Whether a
+    process on another machine is alive cannot be known: its lock must be removed by hand.
     """
     with _locked(folder, "being built", "text.folder") as (handle, before):
         if before and not before.endswith(f"on {socket.gethostname()}"):
@@ -33,9 +33,9 @@ def only_builder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def only_trainer(folder: Path) -> Iterator[None]:
-    """Hold the lock of the run in `folder`, or raise UserError at once, naming who holds it.
+    """Hold the lock of the run in `folder`. Raises UserError at once if another process holds it, and names that one.
 
-    A run that was killed goes on wherever the scheduler puts it, so what a dead process wrote is no obstacle.
+    A killed run resumes on any machine that the scheduler chooses, so the name left by a dead process is ignored.
     """
     with _locked(folder, "in training", "name") as (handle, _), _signed(handle):
         yield
@@ -43,10 +43,10 @@ def only_trainer(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def hold(path: Path, wait: bool) -> Iterator[bool]:
-    """Hold the lock file `path`; gives False at once when another process has it and `wait` is false.
+    """Hold the lock file `path`; yields False at once if another process holds it and `wait` is false.
 
-    The kernel drops the lock with its process, so a killed one is no obstacle. The empty file stays: removing it would
-    let two processes lock two files of one name.
+    The kernel releases the lock when its process ends, so a killed process blocks nobody. The empty file stays: if it
+    were removed, two processes could lock two files of the same name.
     """
     handle = open_lock(path)
     try:
@@ -62,24 +62,24 @@ def hold(path: Path, wait: bool) -> Iterator[bool]:
 
 @contextmanager
 def _locked(folder: Path, doing: str, option: str) -> Iterator[tuple[int, str]]:
-    """The open lock file and what the last holder wrote into it."""
+    """The descriptor of the locked file, and what its last holder wrote into it."""
     path = folder / LOCK
     try:
         handle = open_lock(path)
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror}; set {option} to another one, in a folder that can be written",
+            f"cannot write {path}: {error.strerror}; choose another {option}, in a writable folder",
             environment=True,
         ) from error
     try:
         try:
-            # Not flock: loader workers would inherit that lock and keep it while they outlive a killed parent. This
-            # one is lost when any handle of the file is closed, so the file is read by the handle that locked it.
+            # lockf, not flock: loader workers inherit a flock and would keep it after their parent was killed. A lockf
+            # is lost when any descriptor of the file is closed, so the file is read through the one that locked it.
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
-                f"{folder} is {doing} by {_read(handle)}: wait for it to finish, stop that process, or set "
-                f"{option} to another one",
+                f"{folder} is {doing} by {_read(handle)}: wait for it to finish, stop that process, or "
+                f"choose another {option}",
                 environment=True,
             ) from None
         yield handle, _read(handle)

@@ -16,7 +16,7 @@ INK, PAPER = (32, 32, 32), (255, 255, 255)
 
 
 def save_png(picture: np.ndarray | Image.Image, path: Path, settings: Mapping[str, Any]) -> None:
-    """Write a picture (uint8, height × width × 3) with `settings` as JSON in its metadata, whole or not at all."""
+    """Write a picture (uint8, height × width × 3) as PNG, atomically, with `settings` as JSON in its metadata."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     info = PngImagePlugin.PngInfo()
     info.add_itxt("imagen", json.dumps(settings, ensure_ascii=False))
@@ -27,9 +27,9 @@ def save_png(picture: np.ndarray | Image.Image, path: Path, settings: Mapping[st
 def labelled_grid(
     rows: Sequence[Sequence[np.ndarray]], row_labels: Sequence[str], column_labels: Sequence[str], cell: int = 96
 ) -> Image.Image:
-    """A grid of pictures, each shown `cell` pixels wide, with a caption left of each row and a label above each column.
+    """A grid of pictures, each `cell` pixels wide, with a label to the left of each row and above each column.
 
-    Pictures smaller than `cell` are enlarged by nearest neighbour, so that every pixel the model made can be seen.
+    Smaller pictures are enlarged by nearest neighbour, so that every generated pixel can be seen.
     """
     font = ImageFont.load_default(size=11)
     width = LABEL_WIDTH + len(column_labels) * (cell + MARGIN) + MARGIN
@@ -44,6 +44,6 @@ def labelled_grid(
         draw.multiline_text((MARGIN, y + cell // 2), textwrap.fill(label, 32), INK, font=font, anchor="lm", spacing=2)
         for column, picture in enumerate(pictures):
             method = Image.Resampling.NEAREST if picture.shape[0] <= cell else Image.Resampling.LANCZOS
-            shown = Image.fromarray(picture).resize((cell, cell), method)
-            grid.paste(shown, (LABEL_WIDTH + column * (cell + MARGIN), y))
+            thumbnail = Image.fromarray(picture).resize((cell, cell), method)
+            grid.paste(thumbnail, (LABEL_WIDTH + column * (cell + MARGIN), y))
     return grid

@@ -1,4 +1,4 @@
-"""Where this checkout lies."""
+"""Folders of this checkout."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Shapes of the tensors that travel between packages, checked in the test run with beartype."""
+"""Shapes of the tensors that pass between packages; beartype checks them in the tests."""
 
 from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor
@@ -7,10 +7,10 @@ Images = Float[Tensor, "batch channels height width"]
 """Images, float32 in [-1, 1], or noise of that shape."""
 
 PerImage = Float[Tensor, "batch"]
-"""One number for each image."""
+"""One number per image."""
 
 BroadcastPerImage = Float[Tensor, "batch 1 1 1"]
-"""One number for each image, shaped so that it multiplies `Images` and nothing else."""
+"""One number per image, in a shape that broadcasts over `Images` only."""
 
 Text = Float[Tensor, "batch tokens features"]
 """Text embeddings, zero where `TextMask` is False."""
@@ -22,13 +22,13 @@ Ids = Int64[Tensor, "batch"]
 """Indices of examples in their source."""
 
 Pixels = UInt8[Tensor, "batch height width 3"]
-"""Pictures as they are written to files: 0 to 255, channels last."""
+"""Pictures as stored in files: 0 to 255, channels last."""
 
 Features = Float[Tensor, "batch features"]
-"""One feature vector for each picture or caption, float32, on the CPU."""
+"""One feature vector per picture or caption, float32, on the CPU."""
 
 ReferenceFeatures = Float[Tensor, "reference features"]
-"""The features of another set of pictures."""
+"""Features of the reference pictures."""
 
 Features64 = Float64[Tensor, "batch features"]
-"""The same in double precision, in which all statistics are computed."""
+"""Features in double precision, in which all statistics are computed."""

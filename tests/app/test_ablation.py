@@ -1,4 +1,4 @@
-"""The ablation command from nothing to a plot, with its own code path but for the processes; what it leaves out."""
+"""The ablation command from an empty folder to a plot, by its own code path except the processes."""
 
 from collections.abc import Sequence
 from dataclasses import replace

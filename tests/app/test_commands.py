@@ -1,4 +1,4 @@
-"""The commands as a user calls them: wrong calls get one line and the right exit code."""
+"""The commands as a user calls them: wrong calls give one line and the right exit code."""
 
 import errno
 import importlib
@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from omegaconf import OmegaConf
 
 from imagen.commandline.arguments import traceback_wanted
 from imagen.commandline.command import command, is_multirun, run_reporting_errors
@@ -200,6 +201,16 @@ def test_a_sweep_is_one_however_it_was_asked_for(arguments, tmp_path):
 def test_an_option_of_another_program_makes_no_sweep(monkeypatch):
     monkeypatch.setattr("sys.argv", ["pytest", "-m", "slow"])
     assert not is_multirun()
+
+
+def test_settings_of_one_stage_are_chosen_by_name_and_changed_by_value():
+    overrides = ["sampling.sr1.sampler=heun", "sampling.sr1.sampler.num_steps=7", "sampling.base.sampler.num_steps=3"]
+    done = call("sample.py", "--cfg", "job", *overrides, "sampling.sr2.aug_level=0.2")
+    assert (done.returncode, done.stderr) == (0, "")
+    sampling = OmegaConf.create(done.stdout).sampling
+    assert sampling.sr1.sampler._target_ == "imagen.diffusion.samplers.HeunSampler"
+    assert (sampling.sr1.sampler.num_steps, sampling.sr2.aug_level) == (7, 0.2)
+    assert sampling.base.sampler == {"num_steps": 3}
 
 
 CLOSED = """

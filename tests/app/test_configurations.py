@@ -1,4 +1,4 @@
-"""Every file under conf/ composes, and what it describes can be built."""
+"""Every file under conf/ composes, and its objects can be built."""
 
 from contextlib import nullcontext
 

@@ -1,4 +1,4 @@
-"""`make demo`: fits into its time, goes on where it stopped."""
+"""`make demo` fits into its time and resumes where it stopped."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Text of other people is text: never evaluated as configuration, and never an order to the terminal."""
+"""Other people's text stays text: it is never evaluated as configuration and never controls the terminal."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""What ends a run early, and how it goes on."""
+"""Interrupted runs, and how they resume."""
 
 import json
 import multiprocessing

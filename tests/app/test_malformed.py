@@ -1,7 +1,7 @@
-"""Everything a user, a broken disk or a stranger may hand in: one line, exit code 2 or 3, nothing run, nothing ignored.
+"""Wrong input from a user, a broken disk or a stranger: one line, exit code 2 or 3, nothing run, nothing ignored.
 
-The calls go through `run_reporting_errors`, which stands between the commands and the shell.
-docs/reference/malformed.md lists the lines; the test compares, and writes the page with IMAGEN_WRITE_MALFORMED=1.
+The calls go through `run_reporting_errors`, the layer between the commands and the shell.
+docs/reference/malformed.md lists the lines; the test compares them, and writes the page with IMAGEN_WRITE_MALFORMED=1.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What is said of a key that is not there."""
+"""The error messages for missing keys."""
 
 import pytest
 from hydra import compose, initialize_config_dir

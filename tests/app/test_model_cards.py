@@ -1,4 +1,4 @@
-"""The command in a stage's model card works when it is pasted."""
+"""The command in a stage's model card works when it is copied to a shell."""
 
 import os
 import re

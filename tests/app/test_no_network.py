@@ -1,4 +1,4 @@
-"""Training, sampling and evaluating open no connection, in child processes neither."""
+"""Training, sampling and evaluation open no connection, nor do their child processes."""
 
 import re
 import socket

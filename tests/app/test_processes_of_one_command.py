@@ -1,4 +1,4 @@
-"""`evaluate.py processes=2`: the files of one process."""
+"""`evaluate.py processes=2` writes the same files as one process."""
 
 import multiprocessing
 import os

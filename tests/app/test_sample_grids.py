@@ -1,4 +1,4 @@
-"""When a training draws its grids."""
+"""The steps at which training draws sample grids."""
 
 import os
 import signal

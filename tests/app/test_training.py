@@ -1,4 +1,4 @@
-"""Training by the command's own code path: every stage, its files, resuming, refusing."""
+"""Training by the command's own code path: every stage, its files, resuming, and refusals."""
 
 import csv
 import json

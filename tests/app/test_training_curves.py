@@ -1,4 +1,4 @@
-"""The curves of a killed and resumed run are those of one that nobody disturbed: no gap, no repeat, no lost line."""
+"""The curves of a killed and resumed run equal those of an uninterrupted run: no gap, no repeat, no lost line."""
 
 import csv
 import multiprocessing

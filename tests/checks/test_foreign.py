@@ -1,4 +1,4 @@
-"""JSON of strangers."""
+"""JSON from other people."""
 
 import json
 import os
@@ -65,8 +65,8 @@ def test_missing_fields_and_other_values_are_named():
     [
         (b"[" * 100_000, "nested too deeply"),
         (b"1" * 10_000, "not JSON (Exceeds the limit"),
-        (b"NaN", "not JSON (NaN is no number)"),
-        (b'{"a": -Infinity}', "not JSON (-Infinity is no number)"),
+        (b"NaN", "not JSON (NaN is not a JSON number)"),
+        (b'{"a": -Infinity}', "not JSON (-Infinity is not a JSON number)"),
         (b'{"a": ', "not JSON (Expecting value at line 1 column"),
         (b"\xff{}", "not UTF-8 (byte 0xff at 0)"),
     ],

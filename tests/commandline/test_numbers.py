@@ -1,4 +1,4 @@
-"""The numbers of a configuration that no constructor is asked about."""
+"""The numbers of a configuration that no constructor checks."""
 
 import pytest
 from handed_in import FAST
@@ -16,8 +16,8 @@ REFUSED = [
     ("sample", "seed=1.5", "seed=1.5 must be a whole number"),
     ("sample", "seed=null", "seed=None must be a whole number"),
     ("sample", "seed=abc", "seed='abc' must be a whole number"),
-    ("sample", "count=true", "count=True must be a whole number of at least 1"),
-    ("sample", "count=0", "count=0 must be a whole number of at least 1"),
+    ("sample", "count=true", "count=True must be a whole number of at least 1 or null"),
+    ("sample", "count=0", "count=0 must be a whole number of at least 1 or null"),
     ("sample", "cascade.seed=1.5", "cascade.seed=1.5 must be a whole number"),
     ("sample", "cascade.batch_size=true", "cascade.batch_size=True must be a whole number of at least 1"),
     ("sample", "cascade.aug_level=true", "cascade.aug_level=True must be a number"),
@@ -117,7 +117,7 @@ def test_digits_in_thousands_are_refused_before_hydra_reads_them():
 
 @pytest.mark.parametrize(
     ("weights", "stop_at", "used"),
-    [("[1,2,3]", None, None), ("[1,2,3]", "base", [1.0]), ("[1,2]", "base", [1.0]), ("3", None, [3.0]),
+    [("[1,2,3]", None, None), ("[1,2,3]", "base", [1.0]), ("[1,2]", "base", [1.0]), ("3", None, [3.0, 3.0]),
      ("[1,2]", None, [1.0, 2.0])],
 )  # fmt: skip
 def test_a_guidance_weight_for_no_stage_is_refused_and_only_those_used_are_recorded(
@@ -130,7 +130,8 @@ def test_a_guidance_weight_for_no_stage_is_refused_and_only_those_used_are_recor
             sample(config)
     else:
         sample(config)
-        assert read_settings(tmp_path / "out" / "base" / "00000.png")["guidance"] == used
+        last = read_settings(tmp_path / "out" / ("sr1" if stop_at is None else stop_at) / "00000.png")
+        assert [stage["guidance_weight"] for stage in last["stages"]] == used
 
 
 @pytest.mark.parametrize(

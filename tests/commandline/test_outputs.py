@@ -1,4 +1,4 @@
-"""Each run has a folder of its own, and nothing that one wrote is lost to another."""
+"""Each run has its own folder, and no run overwrites another one's files."""
 
 import json
 import os
@@ -169,7 +169,7 @@ def test_another_evaluation_or_comparison_under_the_same_name_is_refused_and_ove
     evaluations = tmp_path / "outputs" / "evaluation"
     evaluate(compose_evaluate("name=one", "prompts.count=6"))
     before = (evaluations / "one" / "results.json").read_bytes()
-    with pytest.raises(UserError, match=r"evaluation/one was begun with seed=0 and cannot go on with 1; give another"):
+    with pytest.raises(UserError, match=r"evaluation/one was begun with seed=0 and cannot resume with 1; give another"):
         evaluate(compose_evaluate("name=one", "seed=1"))
     evaluate(compose_evaluate("name=two", "prompts.count=6"))
     with pytest.raises(
@@ -181,7 +181,9 @@ def test_another_evaluation_or_comparison_under_the_same_name_is_refused_and_ove
     evaluate(compose_evaluate("compare=[one,two]", "name=both"))
     with pytest.raises(UserError, match=r"both holds the files of another run \(evaluate.py compare=\[one,two\]\)"):
         evaluate(compose_evaluate("compare=[two,one]", "name=both"))
-    with pytest.raises(UserError, match=r"evaluation/both holds compare-dynamic.png, which is not of an evaluation"):
+    with pytest.raises(
+        UserError, match=r"evaluation/both holds compare-dynamic.png, which does not belong to an evaluation"
+    ):
         evaluate(compose_evaluate("name=both"))
 
 

@@ -1,4 +1,4 @@
-"""Commands side by side: told apart, ended together."""
+"""Commands that run side by side: their output is distinguishable, and they end together."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""What a folder of somebody's own pictures holds beside usable ones: counted, listed, left out."""
+"""Unusable files in a user's folder of pictures: counted, listed, skipped."""
 
 import json
 import logging
@@ -114,7 +114,7 @@ def test_where_small_pictures_are_enlarged_none_is_left_out(module, stamps):
 
 def test_when_nothing_is_large_enough_that_is_said(module, stamps):
     without_drawings(stamps)
-    with pytest.raises(UserError, match=r"no picture for training has 64 × 64 pixels; take smaller resolutions"):
+    with pytest.raises(UserError, match=r"no picture for training has 64 × 64 pixels; choose smaller resolutions"):
         module(stamps, source_resolution=64, skip_small=True).prepare_data()
 
 
@@ -128,7 +128,7 @@ def test_other_bad_pictures_are_not_left_out_with_the_small_ones(module, stamps)
 def test_a_share_is_only_offered_where_it_would_be_enough():
     one = [Problem(3, Fault.DAMAGED, "row 3: damaged")]
     assert refusal("name", one, 1000, 0) == (
-        "row 3: damaged; repair or remove it, or let a few be passed over with data.bad_pictures.max_share=0.001"
+        "row 3: damaged; repair or remove it, or allow a few to be skipped with data.bad_pictures.max_share=0.001"
     )
     assert refusal("name", one, 999, 0) == "row 3: damaged; repair or remove it"
     assert "max_share" not in refusal("name", one * 300, 931, 0)

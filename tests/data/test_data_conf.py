@@ -1,4 +1,4 @@
-"""What conf/data holds builds a DataModule that serves batches."""
+"""Every file in conf/data builds a DataModule that delivers batches."""
 
 import io
 import tarfile

@@ -67,7 +67,7 @@ def test_transparent_pictures_do_not_leak_hidden_colour_into_their_edges(encoded
 
 
 def test_a_picture_that_would_be_enlarged_is_refused_unless_that_is_allowed():
-    with pytest.raises(TooSmallError, match="20 × 7 pixels are fewer than the 8 × 8 wanted"):
+    with pytest.raises(TooSmallError, match="20 × 7 pixels are fewer than the 8 × 8 needed"):
         Geometry()(positions(7, 20), 8, key=0)
     assert Geometry(upscale=True)(positions(7, 20), 8, key=0).shape == (8, 8, 3)
 

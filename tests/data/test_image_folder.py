@@ -107,7 +107,7 @@ def test_pictures_too_small_are_found_without_decoding(folder):
     Image.new("RGB", (50, 11)).save(source.path / "4.png")
     problems = list(source.problems(min_side=11))
     assert len(problems) == 5
-    assert "0.png (metadata.jsonl line 1): 12 × 10 pixels are fewer than the 11 × 11 wanted" in problems[0].text
+    assert "0.png (metadata.jsonl line 1): 12 × 10 pixels are fewer than the 11 × 11 needed" in problems[0].text
 
 
 def test_pictures_that_are_not_listed_are_mentioned(folder, caplog):

@@ -1,4 +1,4 @@
-"""A killed and resumed run sees what an uninterrupted one sees, and ends with the same weights, bit for bit."""
+"""A killed and resumed run sees the batches of an uninterrupted one, and ends with equal weights, bit for bit."""
 
 import warnings
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Of several captions training draws one by (seed, position); validation takes the first."""
+"""From several captions training draws one by (seed, position); validation uses the first."""
 
 from itertools import islice
 

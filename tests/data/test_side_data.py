@@ -1,4 +1,4 @@
-"""What lies beside the pixels in a file decides nothing about them but how they are turned."""
+"""Side data in a picture file affects nothing but the orientation of the picture."""
 
 import struct
 import tracemalloc

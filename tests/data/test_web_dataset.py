@@ -1,4 +1,4 @@
-"""Captioned pictures read from tar archives; archives that were damaged, cut, or made to do harm."""
+"""Captioned pictures from tar archives; damaged, truncated and malicious archives."""
 
 import gzip
 import io
@@ -181,7 +181,7 @@ def test_an_incomplete_sample_is_named_or_left_out_and_counted(shards, archive, 
         shards(path)
     with caplog.at_level(logging.WARNING):
         assert len(shards(path, skip_incomplete=True)) == 1
-    assert "3 incomplete samples are left out, first" in caplog.text
+    assert "3 incomplete samples are skipped, first" in caplog.text
     with pytest.raises(UserError, match=r"sample 000000003: 2 pictures"):
         shards(archive("00001.tar", sample(3) | {"000000003.png": jpeg(3)}))
 
@@ -241,7 +241,7 @@ def test_what_is_not_there_or_repeated_is_said(shards, archive, sample, tmp_path
     path = archive("00000.tar", sample(0))
     with tarfile.open(path, "a") as tar:
         tar.addfile(tarfile.TarInfo("000000000.txt"))
-    with pytest.raises(UserError, match=r"member 000000000\.txt is there twice"):
+    with pytest.raises(UserError, match=r"member 000000000\.txt occurs twice"):
         shards(path)
     with pytest.raises(UserError, match=r"holds no pictures with a \.txt beside them"):
         shards(archive("empty.tar", {"README": b""}), skip_incomplete=True)

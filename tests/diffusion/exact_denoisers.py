@@ -1,6 +1,6 @@
-"""Distributions of images whose optimal denoiser, and whose path from noise to image, are known exactly.
+"""Distributions of images with exactly known optimal denoisers and paths from noise to image.
 
-Pixels are independent and all follow the same mixture of Gaussians, so everything is arithmetic in one dimension.
+Pixels are independent and follow the same mixture of Gaussians, so all computations are one-dimensional.
 """
 
 from dataclasses import dataclass

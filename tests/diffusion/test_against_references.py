@@ -1,4 +1,4 @@
-"""diffusers' schedulers and the posterior of discrete DDPM: the same noise and the same denoiser, the same path."""
+"""Against diffusers' schedulers and the posterior of discrete DDPM: same noise and denoiser, same path."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Tiny stand-ins of the real classes: a random CLIPModel folder and a sampler that draws."""
+"""Tiny substitutes for the real classes: a random CLIPModel folder and a sampler that draws scenes."""
 
 from functools import partial
 from pathlib import Path

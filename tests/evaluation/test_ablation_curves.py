@@ -1,4 +1,4 @@
-"""Finished evaluations as curves: what is drawn and tabulated, what is refused."""
+"""Finished evaluations as curves: plots, tables and refusals."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""An evaluation that is started again in its folder goes on only if it is the same one."""
+"""An evaluation that is started again in its folder resumes only if it is the same evaluation."""
 
 import json
 import re
@@ -45,9 +45,9 @@ def test_more_prompts_weights_and_curves_and_how_the_work_is_done_are_the_same_e
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"seed": 2}, "was begun with seed=0 and cannot go on with 2; give another name=..."),
-        ({"prompts": shapes_prompts(count=12, seed=6)}, "prompts.seed=5 and cannot go on with 6"),
-        ({"reference": ShapesReference(count=21, seed=77)}, "reference.count=20 and cannot go on with 21"),
+        ({"seed": 2}, "was begun with seed=0 and cannot resume with 2; give another name=..."),
+        ({"prompts": shapes_prompts(count=12, seed=6)}, "prompts.seed=5 and cannot resume with 6"),
+        ({"reference": ShapesReference(count=21, seed=77)}, "reference.count=20 and cannot resume with 21"),
     ],
 )
 def test_another_evaluation_is_refused_with_both_values(begin, changes, expected):
@@ -59,15 +59,15 @@ def test_another_evaluation_is_refused_with_both_values(begin, changes, expected
 def test_another_cascade_under_the_same_label_is_refused_also_when_it_was_left_out_meanwhile(begin, sampler):
     begin()
     begin(plan(sampler, labels=("static",)))
-    with pytest.raises(UserError, match=r"curves\.dynamic\.cascade='cascade' and cannot go on with 'other'"):
+    with pytest.raises(UserError, match=r"curves\.dynamic\.cascade='cascade' and cannot resume with 'other'"):
         begin(plan(sampler, labels=("dynamic",), cascade="other"))
 
 
 def test_other_curves_only_or_another_moved_weight_are_another_evaluation(begin, sampler):
     begin()
-    with pytest.raises(UserError, match=re.escape("curves=['dynamic', 'static'] and cannot go on with ['a', 'b']")):
+    with pytest.raises(UserError, match=re.escape("curves=['dynamic', 'static'] and cannot resume with ['a', 'b']")):
         begin(plan(sampler, labels=("a", "b")))
-    with pytest.raises(UserError, match="weight_of='base stage' and cannot go on with 'super-resolution stages'"):
+    with pytest.raises(UserError, match="weight_of='base stage' and cannot resume with 'super-resolution stages'"):
         begin(replace(plan(sampler), weight_of="super-resolution stages"))
 
 
@@ -93,7 +93,7 @@ def test_results_of_an_earlier_version_are_not_overwritten_by_another_evaluation
     _, finished = run
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.json").write_bytes((finished / "results.json").read_bytes())
-    with pytest.raises(UserError, match="was begun with seed=0 and cannot go on with 3"):
+    with pytest.raises(UserError, match="was begun with seed=0 and cannot resume with 3"):
         begin(seed=3)
     begin()
     assert json.loads((tmp_path / "out" / FILE).read_text())["seed"] == 0
@@ -102,11 +102,11 @@ def test_results_of_an_earlier_version_are_not_overwritten_by_another_evaluation
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("compare.html", "", "holds compare.html, which is not of an evaluation"),
-        (FILE, "[]", "does not say of which evaluation it is"),
-        (FILE, '{"curves": [], "seed": 0}', "does not say of which evaluation it is"),
-        (FILE, '{"curves": {}, "prompts_count": "1"}', "does not say of which evaluation it is"),
-        (FILE, '{"curves": {}, "seed": "\\u001b[2J"}', r"seed='\x1b[2J' and cannot go on with 0"),
+        ("compare.html", "", "holds compare.html, which does not belong to an evaluation"),
+        (FILE, "[]", "does not say to which evaluation it belongs"),
+        (FILE, '{"curves": [], "seed": 0}', "does not say to which evaluation it belongs"),
+        (FILE, '{"curves": {}, "prompts_count": "1"}', "does not say to which evaluation it belongs"),
+        (FILE, '{"curves": {}, "seed": "\\u001b[2J"}', r"seed='\x1b[2J' and cannot resume with 0"),
     ],
 )
 def test_something_else_in_the_folder_is_refused(begin, tmp_path, name, content, expected):

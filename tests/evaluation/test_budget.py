@@ -1,4 +1,4 @@
-"""A budget adds pictures where neighbouring weights are not separated, and nowhere else."""
+"""A budget adds pictures only to neighbouring weights that are not separated."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -138,5 +138,5 @@ def test_longer_cells_are_split_by_category_too(tmp_path, prompts, judge, reads)
 
 
 def test_a_first_pass_that_leaves_no_prompts_is_refused(tmp_path, prompts):
-    with pytest.raises(UserError, match=r"budget=5: the first pass takes 12 of the 12 prompts.*prompts\.count"):
+    with pytest.raises(UserError, match=r"budget=5: the first pass uses 12 of 12 prompts.*prompts\.count"):
         evaluate(tmp_path, DrawingSampler(prompts), 5, count=12)

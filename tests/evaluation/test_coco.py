@@ -73,9 +73,9 @@ def test_the_choice_is_frozen_at_first_use(prompts, annotations, tmp_path):
 
 
 def test_another_number_of_pictures_or_captions_is_refused(prompts, annotations, tmp_path):
-    with pytest.raises(UserError, match=r"are 199 of 40 pictures, those of captions_val2014\.json 200 of 40"):
+    with pytest.raises(UserError, match=r": 199 captions of 40 pictures, but captions_val2014\.json has 200 of 40"):
         prompts(rows=annotations[1:])
-    with pytest.raises(UserError, match=r"are 200 of 40 pictures, those .* 202654 of 40504"):
+    with pytest.raises(UserError, match=r": 200 captions of 40 pictures, but .* has 202654 of 40504"):
         prompts(images=40504, captions=202654)
     with pytest.raises(UserError, match=r"prompts\.count is 41"):
         prompts(41)

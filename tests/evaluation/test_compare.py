@@ -76,7 +76,7 @@ def test_results_and_pictures_of_different_evaluations_are_not_taken_for_one(run
     shutil.copy(out / "kept.safetensors", tmp_path)
     written = json.loads((out / "results.json").read_text())
     (tmp_path / "results.json").write_text(json.dumps(written | {"fingerprint": "0" * 64}))
-    with pytest.raises(UserError, match="of different evaluations; finish the last one"):
+    with pytest.raises(UserError, match="belong to different evaluations; finish the last one"):
         load_side(tmp_path, "one")
 
 

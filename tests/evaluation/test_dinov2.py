@@ -1,4 +1,4 @@
-"""FD-DINOv2's features with a small random model, against the way dgm-eval and DINOv2's own code compute them."""
+"""FD-DINOv2's features of a small random model, against the computations of dgm-eval and DINOv2's own code."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What every distance must do: rise with blur and with noise (EVALUATION.md, F.9)."""
+"""Every distance must rise with blur and with noise."""
 
 from itertools import pairwise
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""FD∞ takes away most of the bias of a Fréchet distance."""
+"""FD∞ removes most of the bias of a Fréchet distance."""
 
 import pytest
 import torch

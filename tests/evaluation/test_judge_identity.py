@@ -1,4 +1,4 @@
-"""What a judge's numbers depend on is in its identity, and a published name takes all of it."""
+"""A judge's identity holds everything its numbers depend on, and a published name requires all of it."""
 
 import json
 import shutil

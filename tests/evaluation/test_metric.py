@@ -1,4 +1,4 @@
-"""What a number is comes with it: published names, which tell nothing, go through all that draws and compares."""
+"""A metric carries its meaning: published names, which cannot be parsed, work in all plots and comparisons."""
 
 import json
 import re

@@ -1,5 +1,5 @@
-"""The numbers of others for the same input: torch-fidelity's own tests, pytorch-fid, clean-fid, a route by singular
-values. EVALUATION.md F.2, F.3, F.4, F.6, F.8."""
+"""Numbers of other implementations for the same input: torch-fidelity's own tests, pytorch-fid, clean-fid, and a
+computation by singular values."""
 
 import importlib.util
 import itertools

@@ -1,4 +1,4 @@
-"""Several processes, and killed ones, leave the files of one that was never disturbed."""
+"""Several processes, and killed ones, write the same files as one uninterrupted process."""
 
 import multiprocessing
 import os

@@ -33,7 +33,7 @@ def test_parti_prompts_is_a_table_with_tabs(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"rows": 199}, "199 prompts in 11 categories, the published one 200 in 11"),
+        ({"rows": 199}, "199 prompts in 11 categories, the published one has 200 in 11"),
         ({"categories": 10}, "200 prompts in 10 categories"),
         ({"head": ("Prompt", "Category")}, "no column Prompts"),
         ({"rows": 0}, "no column Category and no column Prompts"),

@@ -1,4 +1,4 @@
-"""The real pictures that a Fréchet distance is taken to."""
+"""The real pictures of a Fréchet distance."""
 
 import json
 import os

@@ -68,7 +68,7 @@ def test_intervals_hold_the_numbers_and_a_distance_of_few_pictures_has_none(run)
         for name in ("align[tiny]", "checker[all]"):  # without bias, so the plain number is inside
             assert cell["intervals"][name]["low"] <= cell["metrics"][name] <= cell["intervals"][name]["high"]
     assert found["pictures_for_interval"] == {"fd[tiny]": 64}
-    assert "an interval takes 64 pictures" in as_markdown(results)
+    assert "an interval needs 64 pictures" in as_markdown(results)
     with (out / "sweep.csv").open() as file:
         limits = {row["metric"]: (row["low"], row["high"]) for row in csv.DictReader(file) if row["kind"] == "cell"}
     assert limits["fd[tiny]"] == ("", "")

@@ -1,4 +1,4 @@
-"""Every number of few, identical or broken pictures is a number, or one line says why it is none."""
+"""Few, identical or broken pictures give finite numbers, or one line that says why there are none."""
 
 import math
 from dataclasses import replace

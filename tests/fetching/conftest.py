@@ -1,4 +1,4 @@
-"""A server on this machine that behaves, lies, cuts connections; lock files of what it serves."""
+"""A local server that answers correctly, lies or cuts connections, and lock files for its content."""
 
 import hashlib
 import json

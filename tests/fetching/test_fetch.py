@@ -1,4 +1,4 @@
-"""The fetch command against a server on this machine: what arrives is whole and verified, or it has no name."""
+"""The fetch command with a local server: a file gets its name only if it is whole and verified."""
 
 import hashlib
 import json

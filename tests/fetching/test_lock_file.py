@@ -1,4 +1,4 @@
-"""The lock file that is shipped, and what is said of weights that are not there."""
+"""The shipped lock file, and the messages for missing weights."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Runs a test once for each kind of network."""
+"""Run a test once for each kind of network."""
 
 from collections.abc import Callable
 

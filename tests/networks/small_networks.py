@@ -1,4 +1,4 @@
-"""Small networks of both kinds, and conditioning for them."""
+"""Small networks of both kinds, with conditioning."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The layers against what they claim to be."""
+"""The layers against their definitions."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Both U-Nets: what they may and may not depend on."""
+"""Both U-Nets: the inputs on which they must and must not depend."""
 
 from collections.abc import Callable
 

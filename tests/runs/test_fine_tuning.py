@@ -50,7 +50,10 @@ def test_exports_say_whose_weights_they_started_from(trained, compose_config):
         (["init_from={missing}"], "no exported stage"),
         (["init_from={trained}", "stage.denoiser.network.embedding_features=64"], "another network than this run's"),
         (["init_from={trained}", "stage/diffusion=imagen_eps"], "predicts by VPrediction, this run's by EpsPrediction"),
-        (["init_from={trained}", "text.encoder.max_length=64"], "trained on text"),
+        (
+            ["init_from={trained}", "text.encoder.max_length=64"],
+            r"encoder than this run's \(max_length: 128, here 64\)",
+        ),
     ],
 )
 def test_a_stage_that_does_not_fit_is_refused(overrides, message, trained, tmp_path, compose_config):

@@ -1,4 +1,4 @@
-"""What would fail late in a training is refused before pictures are checked and captions are encoded."""
+"""Faults that would end a training late are refused before pictures are checked and captions are encoded."""
 
 import shutil
 from pathlib import Path
@@ -70,7 +70,10 @@ def test_a_checkpoint_that_does_not_fit_is_refused_before_the_long_work(compose_
     before = kept.read_bytes()
     monkeypatch.setattr(ImagenDataModule, "prepare_data", lambda data: pytest.fail("the long work has begun"))
     for changed, message in (
-        ("data.batch_size=3", "the run to resume has seen 4 pictures, which is no multiple of the batch size"),
+        (
+            "data.batch_size=3",
+            "the run to resume has seen 4 pictures, which is not a multiple of the global batch size",
+        ),
         ("stage.denoiser.network.embedding_features=64", "the checkpoint is of another network"),
     ):
         key = changed.partition("=")[0]

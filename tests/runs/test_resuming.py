@@ -1,4 +1,4 @@
-"""Under what a run may resume, and what it says of itself afterwards."""
+"""The changes with which a run may resume, and how the run records them."""
 
 import json
 from pathlib import Path

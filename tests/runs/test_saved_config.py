@@ -1,4 +1,4 @@
-"""config.yaml of a run may be a stranger's: one line for what no run writes, and quickly."""
+"""A run's config.yaml may come from a stranger: content that no run writes is refused quickly, with one line."""
 
 import os
 import time

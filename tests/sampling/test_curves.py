@@ -1,4 +1,4 @@
-"""Curves of an evaluation: named changes to how the cascade is sampled, and first stages that are sampled once."""
+"""Curves of an evaluation: named changes of the sampling settings, and first stages that are sampled only once."""
 
 import json
 import shutil
@@ -11,10 +11,15 @@ from omegaconf import OmegaConf
 from small_stages import export_readers_of_shapes_t5
 
 import imagen.cascade
+from imagen.commandline.roles import of_one_role
+from imagen.data.pixels import to_uint8
 from imagen.errors import UserError
 from imagen.evaluation.sweep.shared_stages import SharedStages
+from imagen.files import fingerprint
+from imagen.sampling.configured import configured_settings
 from imagen.sampling.curves import changed, make_plan
-from imagen.sampling.text_to_image import open_studio, settings_for
+from imagen.sampling.opening import open_model
+from imagen.stages.export import read_description
 
 FAST = ["sampler.num_steps=2", "sr_sampler.num_steps=2", "cascade.device=cpu"]
 CAPTIONS = ["a red circle above a blue square on a white background", "a green ring on a black background"]
@@ -67,8 +72,8 @@ def test_shared_base_samples_give_the_pictures_of_the_whole_cascade(compose_eval
     plan = make_plan(config)
     found = [pictures(plan, "aug 0.2", 5) for _ in range(times)][-1]
     whole = compose_evaluation("cascade.aug_level=0.2")
-    settings = settings_for(whole, 2, [2.0, 5.0])
-    assert np.array_equal(found, open_studio(whole).pictures(CAPTIONS, [3, 8], settings)[-1])
+    settings = configured_settings(whole, ["base", "sr1"], [2.0, 5.0])
+    assert np.array_equal(found, to_uint8(open_model(whole).sample(CAPTIONS, [3, 8], settings, 0)[-1]))
 
 
 def test_a_sweep_of_the_base_stage_shares_nothing_and_leaves_no_pictures_of_it(compose_evaluation, sampled, tmp_path):
@@ -199,3 +204,48 @@ def test_guidance_inside_an_interval_of_noise_is_a_choice_and_part_of_what_a_cur
     assert np.array_equal(outside, off)
     assert not np.array_equal(inside, outside)
     assert always_is != inside_is != outside_is != always_is
+
+
+def test_roles_are_part_of_what_a_curve_is_and_a_curve_may_change_them(compose_evaluation):
+    role = of_one_role("sampling.sr1.thresholding=static")
+    change = "+guidance.curves={plain: {}, more: {sampling: {sr1: {sampler: {num_steps: 5}}}}}"
+    plan = make_plan(compose_evaluation("guidance=curves", "guidance.weights=[2]", change, role))
+    plain, more = (plan.identities[label]["stages"] for label in ("plain", "more"))
+    assert plain[0] == more[0]
+    assert [stage["thresholding"]["_target_"].rsplit(".", 1)[-1] for stage in plain] == [
+        "DynamicThresholding", "StaticThresholding",
+    ]  # fmt: skip
+    assert (plain[1]["sampler"]["num_steps"], more[1]["sampler"]["num_steps"]) == (2, 5)
+    assert not np.array_equal(pictures(plan, "plain", 2), pictures(plan, "more", 2))
+
+
+def test_a_sweep_moves_the_weights_that_no_role_fixes(compose_evaluation):
+    fixed = of_one_role("sampling.base.guidance_weight=2.5")
+    plan = make_plan(compose_evaluation("guidance=sweep_sr", fixed))
+    weights = [stage["guidance_weight"] for stage in plan.identities["aug 0"]["stages"]]
+    assert weights == [2.5, None]
+    for sweep, role in (("sweep", "base"), ("sweep_sr", "sr1")):
+        config = compose_evaluation(f"guidance={sweep}", of_one_role(f"sampling.{role}.guidance_weight=2"))
+        with pytest.raises(UserError, match=r"the sweep moves no stage; choose the other one, or leave out sampling"):
+            make_plan(config)
+
+
+def test_a_curve_is_identified_as_it_always_was(compose_evaluation, stages):
+    """By these values the pictures of an evaluation are found again, also those that an earlier version made."""
+    plan = make_plan(compose_evaluation("guidance=sweep", "sampler=ddpm", "guidance_rule=interval", "sr_guidance=2"))
+    base, sr1 = plan.identities["static"]["stages"]
+    shared = {
+        "weights": "averaged", "seed": 0, "autocast": base["autocast"], "device": "cpu",
+        "thresholding": {"_target_": "imagen.diffusion.thresholding.StaticThresholding"},
+        "guidance_rule": {
+            "_target_": "imagen.diffusion.guidance.IntervalGuidance", "log_snr_min": -0.95, "log_snr_max": 2.52,
+            "rescale": 0.0, "batched": True,
+        },
+    }  # fmt: skip
+    spacing = {"_target_": "imagen.diffusion.spacing.UniformTime"}
+    ddpm = {"_target_": "imagen.diffusion.samplers.DDPMSampler", "num_steps": 2, "spacing": spacing, "gamma": 0.0}
+    solver = {"_target_": "imagen.diffusion.samplers.DPMSolverPP2M", "num_steps": 2, "spacing": spacing}
+    descriptions = [read_description(Path(folder)) for folder in stages]
+    hashes = [{"stage_sha256": fingerprint(one.identity), "weights_sha256": one.weights_sha256} for one in descriptions]
+    assert base == shared | hashes[0] | {"guidance_weight": None, "sampler": ddpm}
+    assert sr1 == shared | hashes[1] | {"guidance_weight": 2.0, "sampler": solver, "aug_level": 0.1}

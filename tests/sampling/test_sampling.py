@@ -52,11 +52,14 @@ def test_pictures_of_every_stage_carry_their_settings(compose_sample, stages, tm
     ]  # fmt: skip
     assert Image.open(out / "sr1" / "00000.png").size == (16, 16)
     settings = read_settings(out / "sr1" / "00001.png")
-    assert (settings["prompt"], settings["picture"], settings["guidance"]) == (CAPTION, 1, [4.0, 2.0])
-    assert (settings["seed"], settings["weights"]) == (7, "averaged")
+    assert (settings["prompt"], settings["picture"], settings["seed"], settings["stage"]) == (CAPTION, 1, 7, "sr1")
+    assert [stage["stage"] for stage in settings["stages"]] == ["base", "sr1"]
+    assert [stage["guidance_weight"] for stage in settings["stages"]] == [4.0, 2.0]
+    assert [stage["weights"] for stage in settings["stages"]] == ["averaged", "averaged"]
     assert read_settings(out / "grid.png")["seed"] == 7
-    base, sr1 = (read_settings(out / name / "00001.png")["stages_sha256"] for name in ("base", "sr1"))
-    assert sr1 == [*base, fingerprint(read_description(Path(stages[1])).identity)]
+    base, sr1 = (read_settings(out / name / "00001.png")["stages"] for name in ("base", "sr1"))
+    assert sr1[:1] == base
+    assert sr1[1]["stage_sha256"] == fingerprint(read_description(Path(stages[1])).identity)
 
 
 def test_the_same_seed_gives_the_same_pictures_in_any_batch(compose_sample, tmp_path):

@@ -54,7 +54,7 @@ def fingerprint_of(folder: Path, **settings: object) -> dict:
 
 
 def opened(stage: object, folder: Path = Path("/an/export"), **encoder: str) -> TextSource:
-    return open_text({"encoder": OF_THE_STAGES["encoder"] | encoder}, [folder], [stage])
+    return open_text({"encoder": OF_THE_STAGES["encoder"] | encoder}, [folder], [stage], print)
 
 
 @pytest.mark.parametrize("choice", ["none", "bag_of_words", "tiny"])

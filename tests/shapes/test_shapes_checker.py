@@ -1,4 +1,4 @@
-"""The checker: right on what is right, wrong on what is wrong, silent on what it does not know."""
+"""The checker confirms true captions, rejects wrong ones, and abstains from what it does not recognise."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -5,7 +5,7 @@ from imagen.evaluation.judges.clip import ClipJudge
 from imagen.shapes import Position, parse
 from imagen.shapes.descriptions import LOOKS
 from imagen.shipped import judge_training
-from imagen.shipped.judge_hints import UNKNOWN, objects_at_patches, sides_said, sides_seen
+from imagen.shipped.judge_hints import UNKNOWN, objects_at_patches, sides_in_captions, sides_in_scenes
 from imagen.shipped.judge_model import JudgeRecipe, make_tokenizer, save
 from imagen.shipped.judge_training import contrastive_loss, judge_scene, train
 
@@ -16,7 +16,7 @@ TINY = JudgeRecipe(
 
 def test_what_a_caption_says_about_sides_is_what_its_picture_shows():
     scenes = [judge_scene(3, index) for index in range(120)]
-    said, seen = sides_said([scene.description for scene in scenes]), sides_seen(scenes)
+    said, seen = sides_in_captions([scene.description for scene in scenes]), sides_in_scenes(scenes)
     both = (said != UNKNOWN) & (seen != UNKNOWN)
     assert torch.equal(said[both], seen[both])
     positions = torch.tensor([isinstance(scene.description, Position) for scene in scenes])
@@ -26,8 +26,8 @@ def test_what_a_caption_says_about_sides_is_what_its_picture_shows():
 
 
 def test_a_turned_caption_says_the_opposite_sides():
-    left = sides_said([parse("a red circle to the left of a blue square on a white background")])
-    right = sides_said([parse("a red circle to the right of a blue square on a white background")])
+    left = sides_in_captions([parse("a red circle to the left of a blue square on a white background")])
+    right = sides_in_captions([parse("a red circle to the right of a blue square on a white background")])
     assert left[0, :2].tolist() == right[0, :2].flip(0).tolist()
     assert left[0, 2:].tolist() == [UNKNOWN, UNKNOWN]
     assert left[0, 0] != left[0, 1]

@@ -1,13 +1,13 @@
 """The cascade in assets/: whole, small, and better than chance on compositions it never saw."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
+from imagen.data.pixels import to_uint8
 from imagen.places import ROOT
-from imagen.sampling.text_to_image import open_studio, settings_for
+from imagen.sampling.configured import configured_settings
+from imagen.sampling.opening import open_model
 from imagen.shapes import check, sample_scene
 
 PROMPTS = 24
@@ -16,11 +16,11 @@ PROMPTS = 24
 @pytest.fixture
 def verdicts(compose_config):
     config = compose_config("sample", "sampler.num_steps=8", "sr_sampler.num_steps=4", "cascade.device=cpu")
-    studio = open_studio(config)
+    model = open_model(config)
     scenes = [sample_scene(77, index, "held_out") for index in range(PROMPTS)]
-    settings = settings_for(config, len(studio.cascade.stages), [2.0, 1.0])
-    pictures = studio.pictures([scene.caption for scene in scenes], range(PROMPTS), settings)
-    return [check(np.asarray(picture), scene.description) for picture, scene in zip(pictures[-1], scenes, strict=True)]
+    settings = configured_settings(config, model.roles, [2.0, 1.0])
+    pictures = to_uint8(model.sample([scene.caption for scene in scenes], range(PROMPTS), settings, 0)[-1])
+    return [check(picture, scene.description) for picture, scene in zip(pictures, scenes, strict=True)]
 
 
 def test_it_paints_the_background_and_the_colours_that_the_caption_names(verdicts):
@@ -40,9 +40,10 @@ def test_in_bfloat16_on_one_thread_pictures_are_the_same_bits_in_any_batch(compo
                 "a blue ring to the left of a red square on a white background"]  # fmt: skip
 
     def images(batch_size, ids):
-        studio = replace(open_studio(config), batch_size=batch_size)  # a new one, that remembers no caption
-        settings = settings_for(config, len(studio.cascade.stages), weights)
-        return studio.images([captions[i] for i in ids], ids, settings)
+        model = open_model(config)  # a new one, that remembers no caption
+        model.batch_size = batch_size
+        settings = configured_settings(config, model.roles, [weights[0], weights[-1]])
+        return model.sample([captions[i] for i in ids], ids, settings, 0)
 
     whole, few, turned = images(4, [0, 1, 2, 3]), images(fewest, [0, 1, 2, 3]), images(2, [3, 2, 1, 0])
     for one, two, three in zip(whole, few, turned, strict=True):

@@ -1,4 +1,4 @@
-"""Checkpoints are whole or absent, and run nothing."""
+"""Checkpoints are whole or absent, and run no code."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""What a super-resolution stage is told about the smaller image in training."""
+"""The conditioning of a super-resolution stage on the smaller image in training."""
 
 import torch
 

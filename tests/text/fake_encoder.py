@@ -1,4 +1,4 @@
-"""An encoder whose vectors are a function of the caption alone, so that a cache can be checked exactly."""
+"""An encoder whose vectors depend on the caption alone, so that a cache can be checked exactly."""
 
 import hashlib
 

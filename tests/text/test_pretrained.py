@@ -1,4 +1,4 @@
-"""Somebody's folder brings weights and settings; code that it brings or names is never run, and never asked about."""
+"""A stranger's folder may bring weights and settings. Code that it brings or names is never run, without a question."""
 
 import json
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from imagen.errors import UserError
 from imagen.text.embeddings import TextEmbeddings
 
 
@@ -40,5 +41,5 @@ def test_concatenating_what_was_selected_gives_it_back(three):
 
 
 def test_lengths_must_account_for_every_vector():
-    with pytest.raises(AssertionError, match="4 tokens announced, 5 given"):
+    with pytest.raises(UserError, match="lengths sum to 4, values has 5 rows"):
         TextEmbeddings(torch.zeros(5, 2), (2, 2))

@@ -18,15 +18,15 @@ def export(run: Path, out: Path | None = None) -> Path:
             may be of another run.
     """
     from imagen.errors import UserError
+    from imagen.runs.checkpoint import read_checkpoint
     from imagen.runs.folder import RunFolder
-    from imagen.runs.weights import AVERAGED, read_checkpoint
     from imagen.sampling.command import sampling_command
     from imagen.stages.export import CONFIG, default_card, export_stage
 
     folder = RunFolder(run)
     if out is not None and out.resolve() != folder.export.resolve() and (out / CONFIG).exists():
         raise UserError(f"{out} holds an exported stage already; give another --out, or remove it")
-    description, denoiser = read_checkpoint(folder.last_checkpoint, AVERAGED)
+    description, denoiser = read_checkpoint(folder.last_checkpoint, averaged=True)
     out = out or folder.export
     command = sampling_command(description, out, run.absolute().parent.parent)
     export_stage(out, description, denoiser, default_card(description, command))

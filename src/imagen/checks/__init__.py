@@ -1,1 +1,1 @@
-"""What comes from outside is checked here: names, arguments, captions, JSON and configuration of strangers."""
+"""Checks of outside input: names, arguments, captions, and other people's JSON and configuration."""

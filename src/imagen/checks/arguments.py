@@ -1,7 +1,7 @@
-"""Whether plain values are what a signature asks for: `num_steps: int` is no 1.5, no "3" and no `true`.
+"""Checks plain values against a signature: `num_steps: int` refuses 1.5, "3" and `true`.
 
-A configuration says values of any type, and Python takes most of them for most others: a bool counts as an int, a text
-as a sequence. What a signature says is held here, so that no class has to ask again.
+A configuration may hold values of any type, and Python silently accepts many wrong ones: a bool counts as an int, a
+string as a sequence. Types are checked here once, so that no class has to check its own arguments.
 """
 
 import types
@@ -16,7 +16,7 @@ from imagen.errors import UserError
 
 @dataclass(frozen=True)
 class AtLeast:
-    """The smallest number that is allowed, in an annotation."""
+    """The smallest allowed number, as part of an annotation."""
 
     bound: int
 
@@ -31,30 +31,30 @@ NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 
 def check_arguments(target: Callable[..., Any], values: Mapping[str, Any], where: str) -> None:
-    """Hold `values` to the annotations of `target`, a class or function. What is to be built (`_target_`) is passed
-    over, and so is what an annotation says of anything but plain values.
+    """Check `values` against the annotations of `target`, a class or function. Nodes with a `_target_` are skipped,
+    and so are annotations of anything but plain values.
 
     Raises:
-        UserError: naming the first value of another type, where it stands, and the type.
+        UserError: for the first value of a wrong type; names the value, its key and the expected type.
     """
     hints = _hints(target)
     for name, value in values.items():
-        if name in hints and not fits(_passed_over(value), hints[name]):
+        if name in hints and not fits(_without_targets(value), hints[name]):
             raise UserError(f"{where}.{name}={value!r:.80} must be {described(hints[name])}")
 
 
 _BUILT = object()
 
 
-def _passed_over(value: Any) -> Any:
-    """`value` with what is to be built replaced: it is held to its own signature, and fits everywhere."""
+def _without_targets(value: Any) -> Any:
+    """`value`, with a placeholder of any type for each `_target_` node: those are checked when they are built."""
     if isinstance(value, Mapping):
-        return _BUILT if "_target_" in value else {key: _passed_over(one) for key, one in value.items()}
-    return [_passed_over(one) for one in value] if isinstance(value, list | tuple) else value
+        return _BUILT if "_target_" in value else {key: _without_targets(one) for key, one in value.items()}
+    return [_without_targets(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value is of an annotated type. A bool is no int, an int is a float, a list is any sequence."""
+    """Whether a plain value has an annotated type. A bool is not an int; an int is a float; a list is any sequence."""
     origin, inner = get_origin(hint), get_args(hint)
     if value is _BUILT:
         return True
@@ -74,14 +74,14 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, Mapping) and all(
             fits(key, inner[0]) and fits(one, inner[1]) for key, one in value.items()
         )
-    # Of other classes only this is known: no plain value is an object of them.
+    # Any other class: no plain value is an instance of it.
     return (
         not isclass(hint) or hint in (object, Any) or type(value) not in NAMES or (hint is Path and type(value) is str)
     )
 
 
 def described(hint: Any) -> str:
-    """The annotated type in the user's words.
+    """The annotated type in plain words.
 
     >>> described(Count | None)
     'a whole number of at least 1 or null'
@@ -107,8 +107,8 @@ def _all_fit(values: Sequence[Any], inner: tuple[Any, ...], origin: Any) -> bool
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of what `target` is called with; none where they cannot be read."""
+    """The annotations of the parameters of `target`; empty if they cannot be resolved."""
     try:
         return get_type_hints(target.__init__ if isclass(target) else target, include_extras=True)
-    except (NameError, TypeError):  # a name that is imported for type checkers only
+    except (NameError, TypeError):  # a name imported for type checkers only
         return {}

@@ -1,6 +1,6 @@
-"""JSON that may be somebody else's: of bounded size, of the types that are expected, never a traceback.
+"""Reads JSON that may come from somebody else: limited size, checked types, one-line errors.
 
-Everything that reads JSON reads it here.
+All code of the project that reads JSON uses this module.
 """
 
 import json
@@ -17,17 +17,17 @@ MAX_BYTES = 1 << 30
 """COCO's captions are 60 MB, a tokenizer 30 MB."""
 
 MAX_DEPTH = 50
-"""Of records; a stage's configuration is 5 deep."""
+"""Deepest nesting of a record; a stage's configuration has 5 levels."""
 
 Record = TypeVar("Record")
 
 
 def read_json(path: Path, way_out: str, max_bytes: int = MAX_BYTES) -> Any:
-    """The value in a JSON file. `way_out` ends the error.
+    """The value of a JSON file. `way_out` ends the error message.
 
     Raises:
         UserError: if it is not a regular file, larger than `max_bytes`, not UTF-8, or not JSON.
-        OSError: if it cannot be opened: FileNotFoundError above all.
+        OSError: if it cannot be opened; FileNotFoundError if it does not exist.
     """
     with open_regular(path) as file:
         content = file.read(max_bytes + 1)
@@ -37,44 +37,45 @@ def read_json(path: Path, way_out: str, max_bytes: int = MAX_BYTES) -> Any:
 
 
 def parse_json(content: bytes | str, where: str, way_out: str, allow_nan: bool = False) -> Any:
-    """The value of a JSON text; `where` begins the error and `way_out` ends it. A byte order mark is passed over.
+    """The value of a JSON text. `where` begins the error message, `way_out` ends it. A byte order mark is skipped.
 
     Raises:
-        UserError: if it is not UTF-8, not JSON, nested too deeply, has a number of thousands of digits, or NaN, which
-            Python writes, unless it is allowed.
+        UserError: if it is not UTF-8, not JSON, nested too deeply, has a number of thousands of digits, or has a NaN
+            (which Python writes) without `allow_nan`.
     """
     try:
         text = content.decode("utf-8") if isinstance(content, bytes) else content
         return json.loads(text.removeprefix("\ufeff"), parse_constant=float if allow_nan else _refuse_constant)
     except UnicodeDecodeError as error:
-        found = f"not UTF-8 (byte {error.object[error.start]:#04x} at {error.start}); save the file as UTF-8"
-        raise UserError(f"{where}: {found}") from None
+        reason = f"not UTF-8 (byte {error.object[error.start]:#04x} at {error.start}); save the file as UTF-8"
+        raise UserError(f"{where}: {reason}") from None
     except RecursionError:
         raise UserError(f"{where}: JSON nested too deeply; {way_out}") from None
     except json.JSONDecodeError as error:
         reason = f"{error.msg} at line {error.lineno} column {error.colno}"
         raise UserError(f"{where}: not JSON ({reason}); {way_out}") from None
-    except ValueError as error:  # a number of more digits than Python converts; NaN
+    except ValueError as error:  # a number with more digits than Python converts, or NaN
         reason = str(error).split(";")[0]
         raise UserError(f"{where}: not JSON ({reason}); {way_out}") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def checked_record(cls: type[Record], value: object, where: str, way_out: str) -> Record:
-    """An object of the dataclass `cls` from a JSON object that has its fields, each of the annotated type.
+    """Build an object of the dataclass `cls` from a JSON object with the same fields and types.
 
     Raises:
-        UserError: naming the first field that is missing, unknown, or of another type.
+        UserError: for the first field that is missing, unknown or of a wrong type.
     """
     if not isinstance(value, Mapping):
         raise UserError(f"{where}: a JSON object is expected, found {_kind(value)}; {way_out}")
     if _deeper_than(MAX_DEPTH, value):
         raise UserError(f"{where}: nested more than {MAX_DEPTH} deep; {way_out}")
     hints = get_type_hints(cls)
-    known = {field.name: field for field in fields(cls)}
+    dataclass: Any = cls
+    known = {field.name: field for field in fields(dataclass)}
     for name in value:
         if name not in known:
             raise UserError(f"{where}: unknown field {name!r:.120}; {way_out}")
@@ -87,7 +88,7 @@ def checked_record(cls: type[Record], value: object, where: str, way_out: str) -
 
 
 def _deeper_than(depth: int, value: object) -> bool:
-    """Whether lists and objects in `value` hold one another more than `depth` deep. By levels, not by recursion."""
+    """Whether lists and objects in `value` are nested more than `depth` deep. Level by level, without recursion."""
     level = [value]
     for _ in range(depth):
         level = [child for node in level for child in _children(node)]

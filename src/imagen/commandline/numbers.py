@@ -9,7 +9,7 @@ from imagen.errors import UserError
 
 NUMBERS = {
     "seed": int,
-    "count": Count,
+    "count": Count | None,
     "resolutions": Sequence[Count],
     "text_features": Count,
     "overwrite": bool,
@@ -24,6 +24,7 @@ NUMBERS = {
     "cascade.stages": str | Sequence[str] | None,  # a lone text is refused later, by a line that asks for a list
     "plugins": Sequence[str],
     "prompts_file": str | None,
+    "embeddings": str | None,
     "paths.runs": str,
     "paths.cache": str,
     "paths.outputs": str,

@@ -1,4 +1,4 @@
-"""What the DataModule delivers to every stage."""
+"""The batch that the DataModule gives to every stage."""
 
 from dataclasses import dataclass, replace
 
@@ -9,11 +9,11 @@ from imagen.tensors import Ids, Images, Text, TextMask
 
 @dataclass(frozen=True)
 class Batch:
-    """Captioned images, embedded.
+    """Images with embedded captions.
 
-    `images` float32 in [-1, 1]; `text` zero where `text_mask` is False; `ids` are indices into the source;
-    `position` counts the batches (micro-batches) of this run from 0, the same on every rank: with the
-    seed and the rank it decides every random number that is drawn for this batch.
+    `images` are float32 in [-1, 1]; `text` is zero where `text_mask` is False; `ids` are indices into the source;
+    `position` counts the batches (micro-batches) of this run from 0, the same on every rank: all random numbers for
+    this batch depend on it, the seed and the rank.
     """
 
     images: Images

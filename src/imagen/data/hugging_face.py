@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 
 class HuggingFaceSource(Source):
-    """A split of a data set read by `datasets`, its pictures decoded here.
+    """A split of a data set. Rows are read by `datasets`, pictures are decoded here.
 
     Args:
         path: a folder written by `save_to_disk`; a parquet file or a folder of them; or, with `download`, the name of
             a data set on the hub.
-        split: of a data set that has several. A folder of parquet files has those whose names begin with `split`,
-            or is a single split "train". A file, or a data set saved without splits, is read whole.
-        image_column: of pictures: encoded bytes, or paths within the folder of `path`.
-        caption_column: of captions, which may be empty, or lists.
-        download: allow reading from the hub (the network, unless HF_HUB_OFFLINE=1 limits it to what is cached).
-        revision: of the data set on the hub; pin it for repeatable runs.
-        max_pixels: larger pictures are refused unread (decompression bombs).
+        split: name of the split. In a folder of parquet files it selects the files whose names begin with `split`; if
+            there are none, all files form the split "train". A file, or a data set saved without splits, is read whole.
+        image_column: column of pictures: encoded bytes, or paths within the folder of `path`.
+        caption_column: column of captions: texts, which may be empty, or lists of texts.
+        download: allow reading from the hub (over the network; with HF_HUB_OFFLINE=1 from the hub's cache only).
+        revision: revision of the data set on the hub; pin it for repeatable runs.
+        max_pixels: larger pictures are refused before decoding (decompression bombs).
 
     Raises:
-        UserError: if the data set, split or a column is missing, or a hub name is given without `download`.
+        UserError: if the data set, the split or a column is missing, or a hub name is given without `download`.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class HuggingFaceSource(Source):
 
     @property
     def identity(self) -> dict[str, Any]:
-        # Of a data set on the hub, `datasets` keeps files whose paths name the revision.
+        # For a data set on the hub, the paths of the cache files contain the revision.
         kept = [file["filename"] for file in self.table.cache_files]
         return {"name": self.name, "image_column": self.image_column, "kept": kept}
 
@@ -94,6 +94,7 @@ class HuggingFaceSource(Source):
     def captions_by_row(self) -> Iterator[tuple[str, ...]]:
         index = 0
         for batch in self.table.select_columns([self.caption_column]).iter(batch_size=1000):
+            assert isinstance(batch, dict)  # a list only where a format was set
             for value in batch[self.caption_column]:
                 yield checked_captions(value, self.where(index))
                 index += 1
@@ -113,7 +114,7 @@ class HuggingFaceSource(Source):
                     yield problem
 
     def _file(self, cell: dict[str, Any] | None) -> bytes | Path:
-        """What `datasets` holds of a picture that it does not decode."""
+        """The undecoded picture of a cell: its bytes, or its path."""
         if cell and cell.get("bytes") is not None:
             return cell["bytes"]
         if cell and cell.get("path"):
@@ -122,8 +123,8 @@ class HuggingFaceSource(Source):
 
 
 def _within(folders: tuple[Path, ...], name: str) -> Path:
-    """The file that a row names, relative to the first of `folders`. It may lie in them only: a row is somebody else's,
-    and so is what it names."""
+    """The path `name` of a row, relative to the first of `folders`. It must stay in one of them, because rows may come
+    from somebody else."""
     path = Path(os.path.normpath(folders[0] / name))
     inside = any(path.is_relative_to(os.path.normpath(folder)) for folder in folders)
     if "://" in name or "\0" in name or not inside:
@@ -132,7 +133,7 @@ def _within(folders: tuple[Path, ...], name: str) -> Path:
 
 
 def _load(path: str, split: str, download: bool, revision: str | None) -> tuple["Dataset", tuple[Path, ...]]:
-    """The table, and the folders that the pictures of its rows lie in, if they are not in the table."""
+    """The table, and the folders of the pictures that are not stored in the table itself."""
     local = user_path(path)
     if local.is_dir() and ((local / "dataset_dict.json").is_file() or (local / "state.json").is_file()):
         return _load_saved(local, split), (local,)
@@ -165,7 +166,7 @@ def _load_saved(folder: Path, split: str) -> "Dataset":
 
 
 def _load_parquet(path: Path, split: str) -> "Dataset":
-    # Not `load_dataset("parquet")`, which reports its use over the network.
+    # Not `load_dataset("parquet")`, which sends a usage report over the network.
     from datasets import Dataset
 
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
@@ -187,7 +188,7 @@ def _load_parquet(path: Path, split: str) -> "Dataset":
 def _load_from_hub(name: str, split: str, revision: str | None) -> "Dataset":
     from datasets import config, load_dataset
 
-    config.HF_UPDATE_DOWNLOAD_COUNTS = False  # nothing is reported about this run
+    config.HF_UPDATE_DOWNLOAD_COUNTS = False  # sends no usage report
     try:
         return load_dataset(name, split=split, revision=revision)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""A folder of pictures with their captions in metadata files, the convention of Hugging Face's `imagefolder`."""
+"""A folder of pictures with captions in metadata files, in the format of Hugging Face's `imagefolder`."""
 
 import logging
 from collections.abc import Iterator
@@ -16,19 +16,19 @@ log = logging.getLogger(__name__)
 
 
 class ImageFolderSource(Source):
-    """Pictures under `path`, listed in `path/metadata.jsonl`, one JSON object a line: `{"file_name": …, "text": …}`; or
-    in a `metadata.csv` with such columns; or in such files in sub-folders, their names relative to those.
+    """Pictures under `path`, listed in `path/metadata.jsonl`, one JSON object per line: `{"file_name": …, "text": …}`;
+    or in `metadata.csv` with the same columns; or in such files in sub-folders, with names relative to the sub-folder.
 
-    Read here and not by `datasets`, so that a mistake in line 512 is reported as one, and nothing is copied to a cache.
+    Read here and not by `datasets`, so that errors name the line and nothing is copied to a cache.
 
     Args:
         path: the folder.
         image_column: key of the file names.
-        caption_column: key of the captions, which may be empty, or lists.
-        max_pixels: larger pictures are refused unread (decompression bombs).
+        caption_column: key of the captions: texts, which may be empty, or lists of texts.
+        max_pixels: larger pictures are refused before decoding (decompression bombs).
 
     Raises:
-        UserError: if folder or metadata are missing or empty, or a line of the metadata is wrong.
+        UserError: if the folder or its metadata is missing or empty, or a line of the metadata is wrong.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class ImageFolderSource(Source):
 
     def _warn_of_unlisted_files(self) -> None:
         listed = {row.file_name for row in self.rows}
-        found = (file for file in self.path.rglob("*") if file.suffix.lower() in picture_suffixes())
-        unlisted = [name for file in found if (name := file.relative_to(self.path).as_posix()) not in listed]
+        files = (file for file in self.path.rglob("*") if file.suffix.lower() in picture_suffixes())
+        unlisted = [name for file in files if (name := file.relative_to(self.path).as_posix()) not in listed]
         if unlisted:
             log.warning(
                 "%s: %d pictures are not listed in the metadata and are not used (first: %s)",

@@ -1,4 +1,4 @@
-"""From batch plans to batches: read, cut, resize in the workers; embed the captions in the main process."""
+"""From batch plans to batches: workers read, crop and resize pictures; the main process embeds the captions."""
 
 import logging
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sizes:
-    """Pixels per side: of the squares cut from the source's pictures; of the stage; of the windows it is trained on.
+    """Pixels per side: of the squares cut from the source's pictures, of the stage, and of its training windows.
 
     `source` ≥ `stage`: the base stage's pictures are reduced by the same `resize` that makes the low-resolution inputs
-    of the super-resolution stages, so that a cascade sees one kind of small picture. `window` None: the whole picture.
+    of the super-resolution stages, so that both are small in the same way. `window` is None for whole pictures.
     """
 
     source: int
@@ -45,7 +45,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Assembled:
-    """A batch before its captions are embedded. `skipped` holds, by row, why rows were passed over."""
+    """A batch before its captions are embedded. `skipped`: the problem of each skipped row."""
 
     position: int
     images: Images
@@ -56,16 +56,16 @@ class Assembled:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A mistake found in a worker: carried as a value, since an exception would arrive there wrapped in a traceback."""
+    """An error found in a worker. Passed as a value, because an exception would arrive wrapped in a traceback."""
 
     message: str
 
 
 class Assembler(Dataset):
-    """Batches by plan. `assembler[plan]` depends on the plan and the source alone, whichever process asks.
+    """Builds batches from plans. `assembler[plan]` depends on the plan and the source alone, in every process.
 
-    A row that cannot be used is replaced by the next one that can, at most `max_bad` in a row. Of several captions the
-    first is taken, or, with `draw_captions`, one that is drawn by the key of the plan.
+    An unusable row is replaced by the next usable one, after at most `max_bad` unusable rows. Of several captions the
+    first is used, or with `draw_captions` one drawn with the key of the plan.
     """
 
     def __init__(
@@ -108,10 +108,10 @@ class Assembler(Dataset):
 
 
 class BatchLoader:
-    """What the trainer iterates: the batches of a DataLoader of `Assembled`, embedded, bad rows counted.
+    """Iterates over a DataLoader of `Assembled`, embeds the captions and counts bad rows.
 
     Raises:
-        UserError: while iterating, for unusable rows beyond `max_bad` different ones, each of which is logged.
+        UserError: while iterating, if there are more than `max_bad` different unusable rows. Each one is logged.
     """
 
     def __init__(self, loader: DataLoader, assembler: Assembler, text: TextSource) -> None:
@@ -119,7 +119,7 @@ class BatchLoader:
         self.skipped: dict[int, Problem] = {}
 
     def __len__(self) -> int:
-        # Raises TypeError for the endless training batches, as Lightning expects of them.
+        # Raises TypeError for the endless training batches, as Lightning expects.
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -130,7 +130,7 @@ class BatchLoader:
             yield self._embedded(outcome)
 
     def _embedded(self, assembled: Assembled) -> Batch:
-        # In the main process: an online encoder may live on its accelerator, a cache is opened once.
+        # In the main process, because an online encoder may use the accelerator and a cache is opened only once.
         text, mask = self.text.embed(assembled.captions).pad()
         ids = torch.tensor(assembled.ids, dtype=torch.int64)
         return Batch(assembled.images, text, mask, ids, assembled.captions, assembled.position)

@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BadPictures:
-    """What to do about rows that cannot be used: missing, unreadable, too small.
+    """What to do about unusable rows: missing, unreadable or too small pictures.
 
-    `max_share` of the training rows may be bad, at most 0.001, and as many in validation: each is logged and the next
-    row takes its place. `check_first` looks at every header before training, so that most of them are known at once and
-    not on the third day. `skip_small` leaves out what has fewer pixels along a side than are needed: which rows these
-    are is known before training, and they do not count as bad. What is found is listed in a file in `lists`, if given.
+    Up to `max_share` (at most 0.001) of the training rows may be bad, and the same number in validation: each is logged
+    and replaced by the next row. `check_first` reads every header before training, so that most bad rows are found at
+    once. `skip_small` leaves out pictures with too few pixels along a side; they are found before training and do not
+    count as bad. With `lists`, all problems are listed in a file in that folder.
     """
 
     max_share: float = 0.0
@@ -44,12 +44,12 @@ class BadPictures:
     def __post_init__(self) -> None:
         if not 0 <= self.max_share <= MAX_SHARE:
             raise UserError(
-                f"data.bad_pictures.max_share={self.max_share} must lie between 0 and {MAX_SHARE}: beyond that, mend "
-                "the data"
+                f"data.bad_pictures.max_share={self.max_share} must lie between 0 and {MAX_SHARE}: repair the "
+                "data instead"
             )
 
     def allowed(self, train: Source) -> int:
-        """How many rows may be bad in training, and how many in validation, which is small: its share would be none."""
+        """Number of bad rows allowed in training, and also in validation, whose own share would round to 0."""
         return int(self.max_share * len(train))
 
 
@@ -70,26 +70,26 @@ def make_data(config: DictConfig) -> "ImagenDataModule":
 class ImagenDataModule(LightningDataModule):
     """Embedded, captioned pictures for training and validation, as `Batch`.
 
-    Training batch k is a function of (seed, k, rank, world size) alone. The only state is `next_position`, the number
-    of the batch after the one that is trained on, so that what workers have prefetched does not count. It is saved with
-    every checkpoint, and a resumed run goes on with that batch.
+    Training batch k is a function of (seed, k, rank, world size) alone. The only state is `next_position`, the position
+    of the batch after the current one, so batches prefetched by workers do not count. It is saved with every
+    checkpoint, and a resumed run continues with that batch.
 
     Args:
         train: source of the training pictures.
         validation: source of the validation pictures.
         text: embeds the captions.
         resolution: of the stage, pixels per side.
-        source_resolution: pictures are drawn, or cut and reduced, to this many pixels per side, or to `resolution` if
-            that is more, and only then reduced to `resolution` (see `Sizes`).
-        crop_size: train on windows of so many pixels per side; None: on whole pictures.
+        source_resolution: pictures are drawn, or cropped and resized, at this many pixels per side (or at `resolution`
+            if that is larger) and then reduced to `resolution` (see `Sizes`).
+        crop_size: side of the training windows in pixels; None: train on whole pictures.
         batch_size: pictures per batch and process.
-        num_workers: processes that read and decode; 0: none but this one.
+        num_workers: number of worker processes that read and decode; 0: read in this process.
         seed: of the order and of augmentation.
-        geometry: how squares are cut; validation takes its fixed form.
-        bad_pictures: what to do about rows that cannot be used.
+        geometry: how squares are cropped; validation uses its fixed form.
+        bad_pictures: what to do about unusable rows.
 
     Raises:
-        UserError: if a number is out of its range.
+        UserError: if a number is out of range.
     """
 
     def __init__(
@@ -116,48 +116,48 @@ class ImagenDataModule(LightningDataModule):
         check_batch_size(batch_size)
         for source, use in ((self.train, "training"), (self.validation, "validation")):
             if not len(source):
-                raise UserError(f"{source.name}: there is no picture for {use}")
+                raise UserError(f"{source.name}: no picture for {use}")
         self.next_position = 0
         self._all_rows = {"training": self.train, "validation": self.validation}
         self._problems: dict[str, list[Problem]] = {}
 
     def prepare_data(self) -> None:
-        """Check the pictures and fill the cache of embeddings. Lightning calls this on one process of each machine."""
+        """Check the pictures and fill the embedding cache. Lightning calls this in one process of each machine."""
         if self.bad_pictures.check_first:
             self._check_pictures()
         self.setup()
         self.text.prepare(chain(self.train.captions(), self.validation.captions()))
 
     def setup(self, stage: str = "fit") -> None:
-        """Leave out the small pictures, with `skip_small`. Lightning calls this in every process."""
+        """With `skip_small`, leave out the small pictures. Lightning calls this in every process."""
         if self.bad_pictures.skip_small and not self.geometry.upscale:
             self.train, self.validation = (self._large(part, rows) for part, rows in self._all_rows.items())
 
     def train_dataloader(self) -> BatchLoader:
-        """Batches without end, from `next_position` on."""
+        """Endless batches, from `next_position` on."""
         sampler = PositionKeyedBatchSampler(
             len(self.train), self.batch_size, self.seed, self._share(), self.next_position
         )
         return self._loader(self.train, self.geometry, sampler, draw_captions=True)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Lightning calls this as it hands a batch to the stage: before any checkpoint that includes it is written."""
+        """Lightning calls this before the stage gets the batch, so before any checkpoint that includes the batch."""
         if self.trainer is not None and self.trainer.training:
             self.next_position = batch.position + 1
         return batch
 
     def val_dataloader(self) -> BatchLoader:
-        """Every picture of this rank's share once, always in the same order and cut the same way."""
+        """Every picture of this rank's share once, always in the same order and with the same crop."""
         sampler = FixedOrderBatchSampler(len(self.validation), self.batch_size, self.seed, self._share())
         return self._loader(self.validation, self.geometry.fixed(), sampler)
 
     @property
     def pictures_seen(self) -> int:
-        """How many pictures all processes have trained on since the run began, each as often as it came."""
+        """Number of pictures that all processes have trained on since the run began, repeats included."""
         return self.next_position * self._global_batch_size()
 
     def state_dict(self) -> dict[str, int]:
-        """The position of the next training batch, with what gives it its meaning."""
+        """The position of the next training batch, the global batch size and the number of training rows."""
         return {
             "next_position": self.next_position,
             "global_batch_size": self._global_batch_size(),
@@ -165,16 +165,16 @@ class ImagenDataModule(LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the last batch trained on.
+        """Continue after the last batch trained on.
 
         Raises:
-            UserError: if another batch size leaves that place within a batch.
+            UserError: if the batch size has changed and that place falls inside a batch.
         """
         seen = pictures_seen_at(state_dict)
         position, rest = divmod(seen, self._global_batch_size())
         if rest:
             raise UserError(
-                f"the run to resume has seen {seen} pictures, which is no multiple of the batch size of all processes, "
+                f"the run to resume has seen {seen} pictures, which is not a multiple of the global batch size, "
                 f"now {self._global_batch_size()}; keep it at {state_dict['global_batch_size']}"
             )
         if state_dict["train_size"] != len(self.train):
@@ -199,25 +199,27 @@ class ImagenDataModule(LightningDataModule):
             batch_size=None,  # the sampler yields plans of whole batches
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=_as_it_is,
-            # Its own, or every new loader would advance the global one.
+            collate_fn=_unchanged,
+            # Its own generator: otherwise every new loader would advance the global one.
             generator=make_generator(self.seed, "loader"),
         )
         return BatchLoader(loader, assembler, self.text)
 
     def _check_pictures(self) -> None:
-        """Usually both parts are of one folder, and looked at once."""
+        """Check each origin once: training and validation usually share one."""
         allowed = self.bad_pictures.allowed(self.train)
         for origin in {source.origin.name: source.origin for source in self._all_rows.values()}.values():
-            found = self._problems_of(origin)
-            bad = [problem for problem in found if not (self.bad_pictures.skip_small and problem.fault is Fault.SMALL)]
+            problems = self._problems_of(origin)
+            bad = [
+                problem for problem in problems if not (self.bad_pictures.skip_small and problem.fault is Fault.SMALL)
+            ]
             lists = self.bad_pictures.lists
-            listed = write_list(found, origin.name, user_path(lists)) if found and lists is not None else None
+            listed = write_list(problems, origin.name, user_path(lists)) if problems and lists is not None else None
             if len(bad) > allowed:
                 raise UserError(refusal(origin.name, bad, len(origin), allowed, listed))
-            if found:
-                there = "" if listed is None else f"; all are listed in {listed}"
-                log.warning("%s: %s are not used%s", origin.name, summary(found, len(origin)), there)
+            if problems:
+                where = "" if listed is None else f"; all are listed in {listed}"
+                log.warning("%s: %s are not used%s", origin.name, summary(problems, len(origin)), where)
 
     def _problems_of(self, origin: Source) -> list[Problem]:
         if origin.name not in self._problems:
@@ -231,24 +233,24 @@ class ImagenDataModule(LightningDataModule):
         large = without(source, small)
         if len(large) == 0:
             raise UserError(
-                f"{source.name}: no picture for {part} has {self.sizes.source} × {self.sizes.source} pixels; take "
+                f"{source.name}: no picture for {part} has {self.sizes.source} × {self.sizes.source} pixels; choose "
                 "smaller resolutions, or data.geometry.upscale=true"
             )
         return large
 
 
 def pictures_seen_at(state: Any) -> int:
-    """`ImagenDataModule.pictures_seen` of its `state_dict`: what a checkpoint knows, whatever the run became since.
+    """`ImagenDataModule.pictures_seen` of a `state_dict` from a checkpoint.
 
     Raises:
-        UserError: if `state`, which may be a stranger's, is not one.
+        UserError: if `state` is not such a `state_dict`; it may come from somebody else.
     """
     given = state if isinstance(state, Mapping) else {}
-    factors = [given.get(name) for name in ("next_position", "global_batch_size")]
-    if not all(isinstance(factor, int) and factor >= 0 for factor in factors):
-        raise UserError("the checkpoint is not one of a training run: its place in the data is missing or damaged")
-    return factors[0] * factors[1]
+    position, size = given.get("next_position"), given.get("global_batch_size")
+    if not (isinstance(position, int) and isinstance(size, int) and position >= 0 and size >= 0):
+        raise UserError("not a checkpoint of a training run: its place in the data is missing or damaged")
+    return position * size
 
 
-def _as_it_is(assembled: Any) -> Any:
+def _unchanged(assembled: Any) -> Any:
     return assembled

@@ -1,6 +1,6 @@
-"""Between float images and uint8 pixels: the only two conversions in the project.
+"""The two conversions between float images and uint8 pixels; the project has no others.
 
-Every file, picture and metric goes through `to_uint8`, every picture that is read through `from_uint8`.
+Every file, picture and metric uses `to_uint8`; every picture that is read uses `from_uint8`.
 """
 
 import numpy as np
@@ -12,28 +12,28 @@ from imagen.errors import UserError
 from imagen.tensors import Images, Pixels
 
 PixelArray = UInt8[np.ndarray, "batch height width channels"]
-"""Pictures as files hold them."""
+"""Pictures as stored in files."""
 
 
 def to_uint8(images: Images) -> PixelArray:
-    """Pixels of `images`, in [-1, 1]: clamp, scale to [0, 255], round.
+    """Pixels of `images` in [-1, 1]: clamp, scale to [0, 255], round.
 
     Raises:
-        UserError: if a value is not a number or infinite, which would become an innocent-looking black pixel.
+        UserError: if a value is NaN or infinite; it would silently become a black pixel.
     """
     images = images.detach().float().cpu()
     if not torch.isfinite(images).all():
         broken = (~torch.isfinite(images)).flatten(1).any(dim=1).nonzero().flatten().tolist()
         raise UserError(
-            f"pictures {broken[:8]} of a batch of {len(images)} hold NaN or infinity: the model that made them has "
-            "diverged; take an earlier checkpoint or a lower learning rate"
+            f"pictures {broken[:8]} of a batch of {len(images)} hold NaN or infinity: the model has diverged; "
+            "use an earlier checkpoint or a lower learning rate"
         )
     scaled = (images.clamp(-1, 1) + 1) * 127.5
     return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def from_uint8(pixels: PixelArray) -> Images:
-    """Images, float32 in [-1, 1]: 0 becomes -1 and 255 becomes 1. `to_uint8` brings back the same pixels."""
+    """Images, float32 in [-1, 1]: 0 becomes -1, 255 becomes 1. `to_uint8` gives the same pixels back."""
     channels_first = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
     return channels_first.contiguous().float().div_(127.5).sub_(1.0)
 
@@ -41,8 +41,7 @@ def from_uint8(pixels: PixelArray) -> Images:
 def as_pixels(pictures: Tensor | np.ndarray) -> Pixels:
     """Pictures from a sampler or a source as one uint8 tensor on the CPU.
 
-    Raises UserError when they are not uint8 of shape (n, height, width, 3): a second way to round would be a second
-    metric.
+    Raises UserError unless they are uint8 of shape (n, height, width, 3): another rounding would change the metric.
     """
     tensor = torch.as_tensor(np.ascontiguousarray(pictures) if isinstance(pictures, np.ndarray) else pictures).cpu()
     if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[-1] != 3:

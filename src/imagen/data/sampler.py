@@ -1,4 +1,4 @@
-"""Which examples make up batch k: a function of (seed, k, rank, world size), never of what was served before."""
+"""The examples of batch k: a function of (seed, k, rank, world size), never of earlier batches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from imagen.randomness import derive_seed, make_generator
 
 @dataclass(frozen=True)
 class Draw:
-    """One example of a batch: its row in the source, and the key of all randomness in its augmentation."""
+    """One example of a batch: its row in the source, and the key for all random numbers of its augmentation."""
 
     index: int
     key: int
@@ -21,7 +21,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """What batch `position` is made of on one rank."""
+    """The examples of batch `position` on one rank."""
 
     position: int
     draws: tuple[Draw, ...]
@@ -29,19 +29,19 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class Share:
-    """This process among those that train together."""
+    """This process's rank among all processes of the training."""
 
     rank: int = 0
     world_size: int = 1
 
 
 class PositionKeyedBatchSampler(Sampler[BatchPlan]):
-    """Batches without end, from `start` on.
+    """Endless batches, from `start` on.
 
-    The training set is laid out as a line of samples, one random permutation after another, each keyed by
-    (seed, epoch). Batch k covers samples k·G to (k+1)·G of it, G = batch_size × world size, and each rank takes its
-    part of them. Hence batches span epochs and none is partial, a set smaller than a batch works, and the same G
-    means the same batches for any world size. One permutation is held, 8 bytes per row.
+    The samples form one sequence: a random permutation of the training set for each epoch, keyed by (seed, epoch).
+    Batch k covers samples k·G to (k+1)·G, with G = batch_size × world size, and each rank takes its part. So batches
+    span epochs and none is partial, a set smaller than a batch works, and the same G gives the same batches for any
+    world size. One permutation is kept in memory, 8 bytes per row.
 
     Raises:
         UserError: if there are no rows, or `batch_size` is below 1.
@@ -84,7 +84,7 @@ class PositionKeyedBatchSampler(Sampler[BatchPlan]):
 class FixedOrderBatchSampler(Sampler[BatchPlan]):
     """Every row once, in order, for validation: rank r takes rows r, r + world size, …; the last batch may be short.
 
-    Nothing is padded with duplicates, so ranks may have one batch more or less than others.
+    There is no padding with duplicates, so the number of batches may differ by one between ranks.
 
     Raises:
         UserError: if `batch_size` is below 1.
@@ -104,7 +104,7 @@ class FixedOrderBatchSampler(Sampler[BatchPlan]):
 
 
 def check_batch_size(batch_size: int) -> int:
-    """`batch_size`, if there can be such batches.
+    """Return `batch_size` if it is valid.
 
     Raises:
         UserError: if it is below 1.

@@ -9,11 +9,11 @@ from imagen.shapes import all_captions, draw, sample_scene
 
 
 class ShapesSource(Source):
-    """Pictures of the shapes world, drawn when asked for: row i is a function of (seed, split, i) alone.
+    """Pictures of the shapes world, drawn on access: row i is a function of (seed, split, i) alone.
 
     Args:
         seed: of the scenes.
-        size: how many rows.
+        size: number of rows.
         split: of the shapes world; its compositions are disjoint from those of the other splits.
         resolution: pixels per side.
 
@@ -46,7 +46,7 @@ class ShapesSource(Source):
         return Example(draw(scene, self.resolution), (scene.caption,), index)
 
     def captions_by_row(self) -> Iterable[tuple[str]]:
-        """Every caption of the split, whether a row shows it or not: one cache serves every seed and size."""
+        """Every caption of the split, also those that no row shows: one cache serves every seed and size."""
         return ((caption,) for caption in all_captions(self.split))
 
     def at(self, resolution: int) -> "ShapesSource":

@@ -1,4 +1,4 @@
-"""Where captioned pictures come from."""
+"""Sources of captioned pictures."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Example:
-    """A picture with at least one caption, which may be empty. `id` is its row in the source it was read from."""
+    """A picture with at least one caption, which may be empty. `id` is its row in the original source."""
 
     image: Picture
     captions: tuple[str, ...]
@@ -31,12 +31,12 @@ class Example:
 
     @property
     def caption(self) -> str:
-        """The first one."""
+        """The first caption."""
         return self.captions[0]
 
 
 class BadExampleError(UserError):
-    """One row of a source that cannot be used: unreadable, missing or too small. May be skipped within a limit."""
+    """One unusable row of a source: unreadable, missing or too small. A limited number of them may be skipped."""
 
     def __init__(self, message: str, fault: Fault = Fault.DAMAGED) -> None:
         super().__init__(message)
@@ -44,19 +44,19 @@ class BadExampleError(UserError):
 
 
 class Source(ABC):
-    """Captioned pictures with random access. `source[i]` depends on i alone, so that any process may read any row.
+    """Captioned pictures with random access. `source[i]` depends on i alone, so any process can read any row.
 
-    A source may be copied to worker processes: it holds no open files or locks.
+    Sources are copied to worker processes, so they hold no open files or locks.
     """
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """What error messages call it."""
+        """The name for error messages."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Plain values: what decides, with the `files`, which picture stands in which row; for fingerprints."""
+        """Plain values that, with the `files`, determine which picture each row holds; used in fingerprints."""
         return {"name": self.name}
 
     @abstractmethod
@@ -64,7 +64,7 @@ class Source(ABC):
 
     @abstractmethod
     def __getitem__(self, index: int) -> Example:
-        """The picture, RGB of any size, with its captions.
+        """The picture (RGB, any size) with its captions.
 
         Raises:
             BadExampleError: if this row cannot be read.
@@ -72,46 +72,46 @@ class Source(ABC):
 
     @abstractmethod
     def captions_by_row(self) -> Iterable[tuple[str, ...]]:
-        """The captions of every row, without reading a picture."""
+        """The captions of every row. Reads no pictures."""
 
     def captions(self) -> Iterator[str]:
-        """Every caption, repeated or not."""
+        """Every caption, duplicates included."""
         return chain.from_iterable(self.captions_by_row())
 
     @property
     def origin(self) -> "Source":
-        """The source that the rows are read from: this one, unless it selects from another."""
+        """The source from which the rows are read: this one, unless it selects rows of another."""
         return self
 
     def origin_row(self, index: int) -> int:
-        """A row's place in the origin."""
+        """The row of the origin that `index` stands for."""
         return index
 
     def where(self, index: int) -> str:
-        """What error messages call a row."""
+        """The name of a row for error messages."""
         return f"{self.name} row {index}"
 
     def at(self, resolution: int) -> "Source":
-        """This source, its pictures `resolution` pixels wide if they are made and not read."""
+        """This source with pictures of `resolution` pixels per side, if it draws them; unchanged if it reads them."""
         del resolution
         return self
 
     def files(self) -> Iterable[Path]:
-        """The files that the pictures are read from, in order; none for pictures that are made or not on this disk."""
+        """The picture files, in order; empty if pictures are drawn or not on this disk."""
         return ()
 
     def problems(self, min_side: int) -> Iterator[Problem]:
-        """Every row of the origin that cannot be read or is smaller than `min_side` pixels, found without decoding.
+        """Every row of the origin that cannot be read or is smaller than `min_side` pixels, without decoding pictures.
 
-        What only decoding reveals (a truncated file) is left to `__getitem__`. Sources that make their pictures
-        have no problems.
+        Faults that only decoding reveals (a truncated file) are found by `__getitem__`. Sources that draw their
+        pictures have no problems.
         """
         del min_side
         return iter(())
 
 
 class _Selection(Source):
-    """Some rows of another source, chosen by arithmetic on their index."""
+    """Some rows of another source, chosen by their index."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -130,11 +130,11 @@ class _Selection(Source):
 
     @abstractmethod
     def row(self, index: int) -> int:
-        """Row in the other source."""
+        """The row of the other source."""
 
     @abstractmethod
     def select(self, rows: Iterable[Item]) -> Iterator[Item]:
-        """What belongs to the selection of something that there is one of for every row."""
+        """The items of the selected rows, from an iterable with one item for each row of the other source."""
 
     @property
     def origin(self) -> Source:
@@ -158,12 +158,12 @@ class _Selection(Source):
         return self.source.files()
 
     def problems(self, min_side: int) -> Iterator[Problem]:
-        # Of the whole source: the other part is about to be read as well.
+        # Of the whole source, because its other part is read as well.
         return self.source.problems(min_side)
 
 
 class EveryNth(_Selection):
-    """Rows 0, n, 2n, …: held out for validation. The same rows stay held out when rows are appended.
+    """Rows 0, n, 2n, …, held out for validation. They stay the same when rows are appended to the source.
 
     Raises:
         UserError: if `n` is below 2.
@@ -194,7 +194,7 @@ class AllButEveryNth(_Selection):
         super().__init__(source)
         self.n = _checked_n(n)
         if len(source) < 2:
-            raise UserError(f"{source.name} has {len(source)} row: nothing is left to train on after holding out one")
+            raise UserError(f"{source.name} has {len(source)} row: after holding out one, nothing is left to train on")
 
     def __len__(self) -> int:
         return len(self.source) - -(-len(self.source) // self.n)
@@ -210,7 +210,7 @@ class First(_Selection):
     """The first `count` rows: with `batch_size=count` every batch holds the same pictures (`debug=overfit`).
 
     Raises:
-        UserError: if the source does not have as many.
+        UserError: if the source has fewer rows.
     """
 
     def __init__(self, source: Source, count: int) -> None:
@@ -230,7 +230,7 @@ class First(_Selection):
 
 
 class Rows(_Selection):
-    """The rows that `rows` names, in rising order."""
+    """The rows with the indices `rows`, in ascending order."""
 
     def __init__(self, source: Source, rows: Sequence[int]) -> None:
         super().__init__(source)
@@ -248,12 +248,12 @@ class Rows(_Selection):
         return int(self._rows[index])
 
     def select(self, rows: Iterable[Item]) -> Iterator[Item]:
-        wanted = set(self._rows.tolist())
-        return (row for index, row in enumerate(rows) if index in wanted)
+        chosen = set(self._rows.tolist())
+        return (row for index, row in enumerate(rows) if index in chosen)
 
 
 def without(source: Source, rows: Collection[int]) -> Source:
-    """A source without those of its rows that are `rows` of its origin; the source itself if there are none."""
+    """The source without the rows whose index in the origin is in `rows`; the source itself if it has none of them."""
     if not rows:
         return source
     return Rows(source, [index for index in range(len(source)) if source.origin_row(index) not in rows])

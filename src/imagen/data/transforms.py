@@ -1,4 +1,4 @@
-"""Geometry: from a picture of any size to a square of the size that a stage trains on."""
+"""Geometry: from a picture of any size to the square that a stage trains on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,15 +21,15 @@ Square = UInt8[np.ndarray, "side side 3"]
 
 
 class TooSmallError(ValueError):
-    """The picture would have to be enlarged."""
+    """The picture is smaller than the square, so it would have to be enlarged."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a square is cut out of a picture.
+    """How a square is cropped from a picture.
 
-    `random_crop` slides the square along the longer side, else it is central. `horizontal_flip` mirrors half of the
-    pictures: leave it off where captions say left and right. `upscale` allows pictures smaller than the square wanted.
+    `random_crop` places the square at random along the longer side; otherwise it is central. `horizontal_flip` mirrors
+    half of the pictures: leave it off if captions say left and right. `upscale` enlarges pictures that are too small.
     """
 
     random_crop: bool = False
@@ -37,14 +37,14 @@ class Geometry:
     upscale: bool = False
 
     def fixed(self) -> "Geometry":
-        """The same without chance, for validation."""
+        """The same without randomness, for validation."""
         return replace(self, random_crop=False, horizontal_flip=False)
 
     def __call__(self, picture: Picture, resolution: int, key: int) -> Square:
         """A square of `resolution` pixels per side; everything random is a function of `key`.
 
         Raises:
-            TooSmallError: if the picture has fewer pixels than that along a side and `upscale` is off.
+            TooSmallError: if a side of the picture has fewer pixels than `resolution` and `upscale` is off.
         """
         height, width = picture.shape[:2]
         side = min(height, width)
@@ -61,12 +61,12 @@ class Geometry:
 
 def too_small(width: int, height: int, resolution: int) -> str:
     """Why a picture of that size is refused."""
-    wanted = f"{resolution} × {resolution}"
-    return f"{width} × {height} pixels are fewer than the {wanted} wanted"
+    needed = f"{resolution} × {resolution}"
+    return f"{width} × {height} pixels are fewer than the {needed} needed"
 
 
 def header_problem(row: int, where: str, file: Path | bytes, max_pixels: int, min_side: int) -> Problem | None:
-    """Why the picture in a file, or in the bytes of one, cannot be used, as far as its header tells; None if it can."""
+    """Why the picture in a file, or in its bytes, cannot be used, judged by its header alone; None if it can."""
     try:
         width, height = image_size(file, max_pixels)
     except UnreadableImageError as error:
@@ -77,7 +77,7 @@ def header_problem(row: int, where: str, file: Path | bytes, max_pixels: int, mi
 
 
 def resize_square(square: Square, resolution: int) -> UInt8[np.ndarray, "{resolution} {resolution} 3"]:
-    """Antialiased resize (Pillow's bicubic, whose support grows with the reduction). The only one of pictures."""
+    """Antialiased resize (Pillow's bicubic, whose support grows with the reduction). All uint8 pictures use it."""
     if square.shape[0] == resolution:
         return square
     size = (resolution, resolution)
@@ -85,9 +85,9 @@ def resize_square(square: Square, resolution: int) -> UInt8[np.ndarray, "{resolu
 
 
 def random_windows(images: Images, size: int, keys: Sequence[int]) -> Float[Tensor, "batch channels {size} {size}"]:
-    """A square window of `size` pixels out of each image, its place a function of that image's key.
+    """A square window of `size` pixels from each image, at a place that depends on that image's key alone.
 
-    Super-resolution stages are trained on such windows (Imagen, section 2.2 and appendix F).
+    Super-resolution stages train on such windows (Imagen, section 2.2 and appendix F).
     """
     height, width = images.shape[-2:]
     if size == height == width:

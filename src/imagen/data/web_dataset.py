@@ -1,4 +1,4 @@
-"""Shards of captioned pictures in tar archives, as img2dataset writes them: `00000.tar` holds `<key>.jpg`, `<key>.txt`
+"""Captioned pictures in tar archives (shards) as img2dataset writes them: `00000.tar` holds `<key>.jpg`, `<key>.txt`
 and `<key>.json`."""
 
 import logging
@@ -25,18 +25,17 @@ MAX_CAPTION_BYTES = 1 << 20
 
 
 class WebDatasetSource(Source):
-    """The samples of one tar archive, or of every `*.tar` in a folder, in order of name and place.
+    """The samples of one tar archive, or of every `*.tar` in a folder, ordered by archive name and position.
 
-    Where the members lie is read once and kept in `index`; a row is then two reads at known places. Nothing is
-    unpacked.
+    The offsets of the members are read once and stored in `index`; a row then takes two reads. Nothing is unpacked.
 
     Args:
-        path: the archive, or the folder that holds them.
-        index: folder for the places of the members, one file an archive.
-        caption_extension: of the member that holds the caption: "txt", or "json".
-        caption_key: where a JSON member holds the caption, or a list of captions.
-        skip_incomplete: leave out, and count, samples without a picture or without a caption, instead of refusing them.
-        max_pixels: larger pictures are refused unread (decompression bombs).
+        path: the archive, or the folder of archives.
+        index: folder for the member offsets, one file per archive.
+        caption_extension: extension of the member that holds the caption: "txt" or "json".
+        caption_key: key of the caption, or list of captions, in a JSON member.
+        skip_incomplete: skip and count samples without a picture or caption, instead of refusing them.
+        max_pixels: larger pictures are refused before decoding (decompression bombs).
 
     Raises:
         UserError: if there are no archives or samples, an archive is damaged, or a sample is incomplete or repeated.
@@ -57,7 +56,7 @@ class WebDatasetSource(Source):
         samples = list(self._samples(skip_incomplete))
         if not samples:
             raise UserError(f"{self.path} holds no pictures with a .{self.extension} beside them; check data.path")
-        # Arrays, so that millions of rows are passed to a worker as three blocks of memory.
+        # Arrays, so that millions of rows reach a worker as three blocks of memory.
         self._keys = np.array([key.encode("utf-8", "surrogateescape") for key, _ in samples])
         self._places = np.array([places for _, places in samples], np.int64)
 
@@ -67,7 +66,7 @@ class WebDatasetSource(Source):
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {"name": self.name, "caption_extension": self.extension}  # which decides what is incomplete
+        return {"name": self.name, "caption_extension": self.extension}  # it decides what is incomplete
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -105,7 +104,7 @@ class WebDatasetSource(Source):
         if self.extension == "json":
             return checked_captions(self._in_json(content, where), where)
         try:
-            # What editors and Windows leave at the ends of a text is none of it.
+            # Strip the byte order mark and white space that editors leave at the ends.
             text = content.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n")
         except UnicodeDecodeError as error:
             raise UserError(f"{where}: byte {error.start + 1} is not UTF-8; repair or remove the sample") from None
@@ -121,21 +120,21 @@ class WebDatasetSource(Source):
         return record[self.caption_key]
 
     def _samples(self, skip_incomplete: bool) -> Iterator[tuple[str, tuple[int, int, int, int, int]]]:
-        """Key, and shard, offset and size of the picture, offset and size of the caption."""
+        """Key; and shard, offset and size of the picture, offset and size of the caption."""
         skipped, first = 0, ""
         for number, shard in enumerate(track(self.shards, f"Reading the index of {self.path}")):
             for key, members in _grouped(shard, self.index):
                 if problem := self._incomplete(members):
                     where = f"{shard} sample {shown(key)}: {problem}"
                     if not skip_incomplete:
-                        raise UserError(f"{where}; data.train.source.skip_incomplete=true leaves such samples out")
+                        raise UserError(f"{where}; data.train.source.skip_incomplete=true skips such samples")
                     skipped, first = skipped + 1, first or where
                     continue
                 picture = next(member for extension, member in members.items() if f".{extension}" in picture_suffixes())
                 caption = members[self.extension]
                 yield key, (number, picture.offset, picture.size, caption.offset, caption.size)
         if skipped:
-            log.warning("%s: %d incomplete samples are left out, first %s", self.path, skipped, first)
+            log.warning("%s: %d incomplete samples are skipped, first %s", self.path, skipped, first)
 
     def _incomplete(self, members: dict[str, Member]) -> str | None:
         pictures = [member for extension, member in members.items() if f".{extension}" in picture_suffixes()]
@@ -161,11 +160,11 @@ def _archives(path: Path) -> list[Path]:
 
 
 def _grouped(shard: Path, index: Path) -> Iterable[tuple[str, dict[str, Member]]]:
-    """The samples of an archive: key, and its members by extension. Raises UserError for a member that is repeated."""
+    """The samples of an archive: key, and members by extension. Raises UserError for a repeated member."""
     samples: dict[str, dict[str, Member]] = {}
     for member in indexed_members(shard, index):
         members = samples.setdefault(member.key, {})
         if member.extension in members:
-            raise UserError(f"{shard}: member {shown(member.name)} is there twice; remove one")
+            raise UserError(f"{shard}: member {shown(member.name)} occurs twice; remove one")
         members[member.extension] = member
     return samples.items()

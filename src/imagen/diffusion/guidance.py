@@ -6,7 +6,7 @@ eq. 2, stated there for eps.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -46,7 +46,7 @@ class ClassifierFreeGuidance:
     weight: float | int
     rescale: float | int = 0.0
     batched: bool = True
-    without: Sequence[str] = ("text",)
+    without: Sequence[str] = field(default=("text",), metadata={"added_later": True})
 
     def __post_init__(self) -> None:
         check_guidance(self.weight, self.rescale)
@@ -76,7 +76,8 @@ class IntervalGuidance:
         log_snr_min: the noisy end of the interval, inclusive. The paper's EDM2-XXL interval is about [-0.95, 2.52].
         log_snr_max: its clean end, inclusive.
         rescale: as in `ClassifierFreeGuidance`.
-        batched, without: as in `ClassifierFreeGuidance`.
+        batched: as in `ClassifierFreeGuidance`.
+        without: as in `ClassifierFreeGuidance`.
 
     Raises:
         UserError: unless weight is finite and not negative, rescale in [0, 1], and log_snr_min <= log_snr_max.
@@ -87,7 +88,7 @@ class IntervalGuidance:
     log_snr_max: float | int
     rescale: float | int = 0.0
     batched: bool = True
-    without: Sequence[str] = ("text",)
+    without: Sequence[str] = field(default=("text",), metadata={"added_later": True})
 
     def __post_init__(self) -> None:
         check_guidance(self.weight, self.rescale)

@@ -57,6 +57,11 @@ class Sampler(ABC):
             generators: one for each image, for the noise added on the way; the deterministic samplers leave them alone.
         """
 
+    @property
+    def evaluations(self) -> int:
+        """Number of denoiser evaluations for one image."""
+        return self.num_steps
+
     def log_snrs(self, schedule: NoiseSchedule) -> list[float]:
         """The log-SNR at the start of each step, noisiest first."""
         return self.spacing(schedule, self.num_steps).tolist()
@@ -136,6 +141,11 @@ class HeunSampler(Sampler):
 
     Two calls of the denoiser per step, one for the last: 2 num_steps - 1. Meant for `RhoSpacing`.
     """
+
+    @property
+    def evaluations(self) -> int:
+        """As `Sampler.evaluations`."""
+        return 2 * self.num_steps - 1
 
     def __call__(
         self, denoise: Denoise, schedule: NoiseSchedule, noise: Images, generators: Sequence[torch.Generator]

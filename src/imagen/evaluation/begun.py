@@ -1,7 +1,7 @@
-"""What an evaluation was begun as: one that is started again in its folder goes on only if it is the same.
+"""The identity of an evaluation, written when it begins. An evaluation resumes in its folder only if it is the same.
 
-More prompts, weights and curves are still the same evaluation; another seed, judge, cascade or prompt is another one,
-and so are other curves only.
+With more prompts, weights or curves it is the same evaluation. With another seed, judge, cascade or prompt, or with no
+curve in common, it is another one.
 """
 
 import json
@@ -20,76 +20,77 @@ from imagen.locks import hold
 FILE = "evaluation.json"
 
 OURS = {"blocks", "locks", "reference", "stages", "strips.safetensors", "evaluation.json"}
-"""What there may be of an evaluation of an earlier version, without results: named by all it depends on."""
+"""Files that an unfinished evaluation of an earlier version may have left. Fingerprints say what they depend on."""
 
 
 def keep_identity(evaluation: Evaluation, plan: Plan) -> None:
-    """Note in the folder of `evaluation` what it is, or compare with what was noted.
+    """Write the identity of `evaluation` to its folder, or compare it with the identity written there.
 
     Raises:
-        UserError: where another evaluation was begun there, naming the first fact that differs with both values, or
-            where there is something else.
+        UserError: if another evaluation was begun there (names the first fact that differs, with both values), or if
+            the folder holds other files.
     """
     folder, texts = evaluation.out, evaluation.all_prompts.texts
     depends = {"reference": dict(evaluation.reference.identity), "weight_of": plan.weight_of}
     facts = {**evaluation.identity(), **depends, "curves": plan.identities}
-    facts = json.loads(json.dumps(facts))  # as they are read back
+    facts = json.loads(json.dumps(facts))  # as JSON gives them back
     with hold(folder / "locks" / "identity", wait=True):
         begun = _begun(folder)
         if begun is not None:
             _insist_on_same(folder, begun, facts, texts)
             facts["curves"] = {**begun["curves"], **facts["curves"]}
-        longer = begun is None or begun.get("prompts_count", 0) < len(texts)
-        count = len(texts) if longer else begun["prompts_count"]
-        digest = fingerprint(texts) if longer else begun["texts_sha256"]
-        wanted = {**facts, "prompts_count": count, "texts_sha256": digest}
-        if wanted != begun:
-            write_json(wanted, folder / FILE)
+        if begun is None or begun.get("prompts_count", 0) < len(texts):
+            count, digest = len(texts), fingerprint(texts)
+        else:
+            count, digest = begun["prompts_count"], begun["texts_sha256"]
+        identity = {**facts, "prompts_count": count, "texts_sha256": digest}
+        if identity != begun:
+            write_json(identity, folder / FILE)
 
 
 def _begun(folder: Path) -> dict[str, Any] | None:
-    """The facts of the evaluation in `folder`, None where there is none. Raises UserError for anything else there."""
+    """The facts of the evaluation in `folder`; None if there is none. Raises UserError for any other file there."""
     way_out = "give another name=..., or remove this folder"
-    for name in (FILE, "results.json"):  # the second where an earlier version finished it
+    for name in (FILE, "results.json"):  # the second if an earlier version finished it
         if (folder / name).is_file():
-            found = read_json(folder / name, way_out)
-            sound = isinstance(found, dict) and isinstance(found.get("curves"), dict)
-            if not sound or type(found.get("prompts_count", 0)) is not int:
-                raise UserError(f"{folder / name} does not say of which evaluation it is; {way_out}")
-            return found
+            record = read_json(folder / name, way_out)
+            sound = isinstance(record, dict) and isinstance(record.get("curves"), dict)
+            if not sound or type(record.get("prompts_count", 0)) is not int:
+                raise UserError(f"{folder / name} does not say to which evaluation it belongs; {way_out}")
+            return record
     other = sorted(path.name for path in folder.iterdir() if path.name not in OURS and not path.name.startswith("."))
     if other:
-        raise UserError(f"{folder} holds {printable(other[0])}, which is not of an evaluation; {way_out}")
+        raise UserError(f"{folder} holds {printable(other[0])}, which does not belong to an evaluation; {way_out}")
     return None
 
 
-def _insist_on_same(folder: Path, begun: Mapping[str, Any], wanted: Mapping[str, Any], texts: list[str]) -> None:
+def _insist_on_same(folder: Path, begun: Mapping[str, Any], requested: Mapping[str, Any], texts: list[str]) -> None:
     for key in ("seed", "prompts", "judges", "checker", "reference", "weight_of"):
-        _refuse_difference(folder, key, begun.get(key), wanted[key])
-    if begun["curves"].keys().isdisjoint(wanted["curves"]):
-        _refuse_difference(folder, "curves", sorted(begun["curves"]), sorted(wanted["curves"]))
-    for label, curve in wanted["curves"].items():
+        _refuse_difference(folder, key, begun.get(key), requested[key])
+    if begun["curves"].keys().isdisjoint(requested["curves"]):
+        _refuse_difference(folder, "curves", sorted(begun["curves"]), sorted(requested["curves"]))
+    for label, curve in requested["curves"].items():
         if label in begun["curves"]:
             _refuse_difference(folder, f"curves.{label}", begun["curves"][label], curve)
     count = begun.get("prompts_count", 0)
     if 0 < count <= len(texts):
-        found = fingerprint(texts[:count])
-        _refuse_difference(folder, f"texts_sha256 of {count} prompts", begun.get("texts_sha256"), found)
+        digest = fingerprint(texts[:count])
+        _refuse_difference(folder, f"texts_sha256 of {count} prompts", begun.get("texts_sha256"), digest)
 
 
-def _refuse_difference(folder: Path, key: str, begun: Any, wanted: Any) -> None:
-    """Down to the first value that differs, which is named."""
-    if begun == wanted:
+def _refuse_difference(folder: Path, key: str, begun: Any, requested: Any) -> None:
+    """Raise UserError that names the first value that differs, at any depth."""
+    if begun == requested:
         return
-    if isinstance(begun, dict) and isinstance(wanted, dict):
-        for name in sorted(begun.keys() | wanted.keys()):
-            _refuse_difference(folder, f"{key}.{name}", begun.get(name), wanted.get(name))
-    if key != "curves" and isinstance(begun, list) and isinstance(wanted, list) and len(begun) == len(wanted):
-        for number, (one, other) in enumerate(zip(begun, wanted, strict=True)):
+    if isinstance(begun, dict) and isinstance(requested, dict):
+        for name in sorted(begun.keys() | requested.keys()):
+            _refuse_difference(folder, f"{key}.{name}", begun.get(name), requested.get(name))
+    if key != "curves" and isinstance(begun, list) and isinstance(requested, list) and len(begun) == len(requested):
+        for number, (one, other) in enumerate(zip(begun, requested, strict=True)):
             _refuse_difference(folder, f"{key}[{number}]", one, other)
     raise UserError(
         printable(
-            f"{folder} was begun with {key}={begun!r:.100} and cannot go on with {wanted!r:.100}; give another "
+            f"{folder} was begun with {key}={begun!r:.100} and cannot resume with {requested!r:.100}; give another "
             "name=..., or remove that folder"
         )
     )

@@ -1,4 +1,4 @@
-"""The evaluation as one object: what is configured, `make` and `report`."""
+"""The evaluation as one object: its configuration, `make` and `report`."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -33,21 +33,21 @@ from imagen.tensors import Features, Pixels
 
 
 class Evaluation:
-    """Curves × guidance weights, on the same prompts and noise, looked at by judges and a checker.
+    """Curves × guidance weights on the same prompts and noise, measured by judges and a checker.
 
     Args:
-        judges: extractors, at least one (keys do not matter). Those that read captions also measure alignment.
-        checker: reads pictures of the shapes world; `NoChecker()` for other prompts.
+        judges: extractors, at least one (the keys do not matter). Judges that read captions also measure alignment.
+        checker: checks pictures of the shapes world; `NoChecker()` for other prompts.
         prompts: picture i shows prompt i.
-        reference: the real pictures of the Fréchet distances.
-        out: folder of the block files and the report. A run that is started again there goes on where it stopped;
-            several processes that run there share the work.
-        block_size: pictures between two saves.
-        seed: of the noise control, and part of the fingerprint; the cascade gets the same.
-        grid_prompts: how many prompts the picture grids show.
-        budget: more pictures for neighbours that a first pass does not separate; None takes all prompts in all cells.
+        reference: the real pictures for the Fréchet distances.
+        out: folder of the block files and the report. A run that is started again there resumes; several processes
+            that run there share the work.
+        block_size: pictures per block file.
+        seed: of the noise control, and part of the fingerprint; the cascade gets the same seed.
+        grid_prompts: number of prompts in the picture grids.
+        budget: adds pictures for neighbours that a first pass does not separate; None: all prompts in all cells.
 
-    Raises UserError for judges or sizes that cannot be right.
+    Raises UserError for invalid judges or sizes.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Evaluation:
     def report(self, plan: Plan, made: "Made") -> Results:
         """Compute every number and write the report to `out`.
 
-        Raises AssertionError, after the report is written, when torchmetrics or torch-fidelity compute another number
+        Raises AssertionError, after the report is written, if torchmetrics or torch-fidelity compute a different number
         from the same features.
         """
         from imagen.evaluation.report.report import write_report
@@ -95,11 +95,11 @@ class Evaluation:
         return results
 
     def make(self, plan: Plan) -> "Made":
-        """Make what is not there yet, and no report: all that a process does that only helps another one."""
+        """Make the missing pictures but no report. A process that only helps another one calls just this."""
         started = time.perf_counter()
         sweep = self._sweep()
         jobs = {cell.name: self._job(plan, cell) for cell in plan.cells}
-        # What the sweep is compared with comes before it: there pictures may be missing, damaged or too small.
+        # The reference comes before the sweep, because its pictures may be missing, damaged or too small.
         resolution = self._first_block(sweep, plan, jobs).resolution
         with hold(self.out / "locks" / "reference", wait=True):
             features = reference_features(self.reference, self.panel.judges, resolution, self.out / "reference")
@@ -118,14 +118,14 @@ class Evaluation:
         return Made(cells, controls, features, spending, sweep.stopwatch, started)
 
     def _first_block(self, sweep: Sweep, plan: Plan, jobs: Mapping[str, Job]) -> Block:
-        """Of the first cell: the size of its pictures is that of all."""
+        """The first block of the first cell; it gives the size of all pictures."""
         first = plan.cells[0].name
         block = sweep.run({first: jobs[first]}, "first pictures", min(self.block_size, self.count))[first]
         sweep.stopwatch.reused -= len(block)  # the sweep reads it again
         return block
 
     def identity(self) -> dict[str, Any]:
-        """All that the numbers of a cell depend on, but its prompts, curve and weight."""
+        """Everything that the numbers of a cell depend on, except its prompts, curve and weight."""
         return {
             "seed": self.seed,
             "prompts": dict(self.prompts.identity),
@@ -147,7 +147,7 @@ class Evaluation:
             return noise_pictures(self.seed, picture_ids, resolution)
 
         def ground_truth(captions: list[str], picture_ids: list[int]) -> np.ndarray:
-            return np.stack([draw(self.prompts.prompts[i].scene, resolution) for i in picture_ids])
+            return np.stack([draw(self.prompts.scene(i), resolution) for i in picture_ids])
 
         settings = {"resolution": resolution}
         truth = {GROUND_TRUTH: Job(ground_truth, settings, drawn=True)} if self.prompts.have_scenes else {}
@@ -158,18 +158,18 @@ class Evaluation:
         return Comparison(Summary(self.panel, self.prompts, reference, categories))
 
     def _results(self, plan: Plan, made: "Made") -> Results:
-        # Not the comparison that spent the budget: what fits the reference has to run on as many threads as the rest.
+        # Not the comparison that spent the budget: fitting the reference must use as many threads as the rest.
         comparison = self._comparison(made.reference)
         summary = comparison.summary
         first = made.cells[plan.cells[0]]
         framed = {name: summary.measure(block).values for name, block in made.controls.items()}
-        # With other captions: of the real pictures where there are any, else of the first cell's.
+        # Shuffled captions: on the real pictures if there are any, else on those of the first cell.
         framed[SHUFFLED] = summary.shuffled_alignment(made.controls.get(GROUND_TRUTH, first))
         measured = {cell: comparison.measured(cell, block) for cell, block in made.cells.items()}
         longest = made.spending.cells if made.spending else made.cells
         kept = {cell.name: block.pictures for cell, block in made.cells.items()}
         return Results(
-            cells=[CellResult.of(cell, self.count, found) for cell, found in measured.items()],
+            cells=[CellResult.of(cell, self.count, numbers) for cell, numbers in measured.items()],
             controls=framed,
             steps=comparison.steps(longest),
             audits=summary.audits(made.cells),
@@ -186,7 +186,7 @@ class Evaluation:
         return {
             "fingerprint": fingerprint({**identity, **depends, "count": self.count}),
             "pictures_per_cell": self.count,
-            # of their own: the identity of prompts names their file, whatever it holds
+            # Separate, because the identity of prompts names their file but not its content.
             "texts_sha256": fingerprint(self.prompts.texts),
             "resolution": resolution,
             "weight_of": plan.weight_of,
@@ -196,7 +196,7 @@ class Evaluation:
                 name: judge.truncated_share(self.prompts.texts) for name, judge in self.panel.aligners.items()
             },
             "categories": [checker_key(category.name) for category in CATEGORIES],
-            **({"budget": spending.facts(self.budget)} if spending else {}),
+            **({"budget": spending.facts(self.budget)} if spending and self.budget else {}),
             **depends,
             **identity,
         }
@@ -217,8 +217,8 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Made:
-    """The pictures of a sweep as features and verdicts: the cells and controls with equally many, the features of the
-    reference by judge, and what a budget added. `started` is the `time.perf_counter()` at which it began."""
+    """The pictures of a sweep as features and verdicts: cells and controls with equal numbers of pictures, reference
+    features by judge, and what a budget added. `started`: `time.perf_counter()` at the start."""
 
     cells: Mapping[Cell, Block]
     controls: Mapping[str, Block]
@@ -234,7 +234,7 @@ def _distinct(judges: Mapping[str, Extractor] | Sequence[Extractor]) -> list[Ext
     if not names:
         raise UserError("metrics.judges is empty; give at least one judge")
     for name in names:
-        if not all(is_name(part) for part in name.split(":")):  # files, plots and logs are named after it
+        if not all(is_name(part) for part in name.split(":")):  # used in names of files, plots and logs
             raise UserError(
                 f"judge {name!r:.120}: its name may have letters, digits, '.', '_' and '-', such as my-judge"
             )

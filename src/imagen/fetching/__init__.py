@@ -1,1 +1,1 @@
-"""Published weights: which there are, what must arrive, and the only code of this package that opens a connection."""
+"""Published weights: their list, their download and verification. Only this room opens a network connection itself."""

@@ -1,4 +1,4 @@
-"""What to say, before anything slow is imported, of published weights that are not on this machine."""
+"""Error messages for published weights that are not on this machine. Imports nothing slow."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from imagen.fetching.lock import Asset, models_folder, read_lock
 
 
 def fetched_folder(repository: str) -> Path | None:
-    """Where `fetch` put the model of that hub name; None if it did not, or not all of it."""
+    """The folder with the fetched model of that hub name; None if it is missing or incomplete."""
     asset = asset_of(repository)
     if asset is None:
         return None
@@ -16,19 +16,19 @@ def fetched_folder(repository: str) -> Path | None:
 
 
 def asset_of(repository: str) -> Asset | None:
-    """The asset with that hub name or id; None if there is none in the lock file."""
+    """The asset with that hub name or id; None if the lock file has none."""
     return next((asset for asset in read_lock().values() if repository in (asset.id, asset.repository)), None)
 
 
-def absent_error(what: str, path: str | Path, name: str) -> UserError:
-    """The error for a file or folder of `name`, an asset's id or hub name, that is not at `path`."""
+def absent_error(kind: str, path: str | Path, name: str) -> UserError:
+    """The error for a missing file or folder at `path` that belongs to `name`, an asset's id or hub name."""
     return UserError(
-        f"{what} {path} does not exist: fetch it once with {how_to_fetch(name)}, or give another path", environment=True
+        f"{kind} {path} does not exist: fetch it once with {how_to_fetch(name)}, or give another path", environment=True
     )
 
 
 def how_to_fetch(name: str) -> str:
-    """The commands that bring an asset of the lock file, its size, and where it goes; another's is `hf download`."""
+    """The command that fetches an asset of the lock file, its size and folder; `hf download` for any other model."""
     asset = asset_of(name)
     if asset is None:
         return f"`hf download {name}`"

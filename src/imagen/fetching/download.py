@@ -1,4 +1,4 @@
-"""One file over HTTP, resumed where it stopped. The only module of this package that opens a connection."""
+"""Downloads one file over HTTP and resumes after a break. The only module here that opens a connection."""
 
 import fcntl
 import http.client
@@ -28,10 +28,10 @@ TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MA
 
 @dataclass(frozen=True)
 class Network:
-    """How to ask: through which mirror and proxy, how long to wait (seconds), how often to try in vain.
+    """Settings of the connection; `timeout` and `first_wait` in seconds, `tries` without progress before giving up.
 
     `mirror` replaces scheme and host of every address. Without `proxy` the environment's http_proxy, https_proxy and
-    no_proxy hold.
+    no_proxy apply.
     """
 
     mirror: str | None
@@ -41,16 +41,16 @@ class Network:
     first_wait: float
 
     def address(self, url: str) -> str:
-        """Where `url` is asked for. Raises UserError for anything that is not http or https."""
-        found = urlsplit(url)
+        """The address to request for `url`. Raises UserError unless it is http or https."""
+        parts = urlsplit(url)
         if self.mirror:
             mirror = urlsplit(self.mirror)
-            found = found._replace(
-                scheme=mirror.scheme, netloc=mirror.netloc, path=mirror.path.rstrip("/") + found.path
+            parts = parts._replace(
+                scheme=mirror.scheme, netloc=mirror.netloc, path=mirror.path.rstrip("/") + parts.path
             )
-        if found.scheme not in ("http", "https") or not found.netloc:
-            raise UserError(f"{urlunsplit(found)}: not an http or https address; correct --mirror or the lock file")
-        return urlunsplit(found)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise UserError(f"{urlunsplit(parts)}: not an http or https address; correct --mirror or the lock file")
+        return urlunsplit(parts)
 
     def opener(self) -> urllib.request.OpenerDirector:
         proxies = urllib.request.ProxyHandler({"http": self.proxy, "https": self.proxy} if self.proxy else None)
@@ -58,18 +58,18 @@ class Network:
 
 
 class _TransientError(Exception):
-    """The connection failed in a way that another try may mend."""
+    """The connection failed in a way that another try may fix."""
 
 
 def download(url: str, part: Path, expected: int | None, network: Network) -> None:
-    """Append to `part` what it lacks of the file at `url`; what is there already is not asked for again.
+    """Append the missing bytes of the file at `url` to `part`. Bytes already there are not requested again.
 
     Args:
-        expected: bytes of the whole file, where they are known.
+        expected: size of the whole file in bytes, if known.
 
     Raises:
-        UserError: when the server refuses, when `tries` attempts in a row bring nothing, when the sizes differ, when
-            another process writes the same file, or when the disk cannot take it. What arrived stays in `part`.
+        UserError: if the server refuses, if `tries` attempts in a row bring nothing, if the sizes differ, if another
+            process writes the same file, or if the disk is full. What arrived stays in `part`.
     """
     address = network.address(url)
     opener = network.opener()
@@ -84,11 +84,11 @@ def download(url: str, part: Path, expected: int | None, network: Network) -> No
                 if failures >= network.tries:
                     raise UserError(
                         f"{address}: {error}, {failures} times in a row; {in_units(_size(file))} are kept in {part}: "
-                        "the same command goes on from there",
+                        "the same command resumes from there",
                         environment=True,
                     ) from error
                 wait = network.first_wait * 2 ** (failures - 1)
-                print(f"{error}; again in {wait:g} s", file=sys.stderr, flush=True)
+                print(f"{error}; next try in {wait:g} s", file=sys.stderr, flush=True)
                 time.sleep(wait)
 
 
@@ -97,7 +97,7 @@ def _transfer(
 ) -> None:
     offset = _size(file)
     if expected is not None and offset >= expected:
-        return  # whole, or wrong: its hash will tell
+        return  # complete or wrong: the hash decides
     request = urllib.request.Request(address, headers={"Accept-Encoding": "identity", "User-Agent": "imagen-fetch"})
     if offset:
         request.add_header("Range", f"bytes={offset}-")
@@ -111,10 +111,10 @@ def _transfer(
 
 
 def _receive(answer: http.client.HTTPResponse, file: BinaryIO, offset: int, expected: int | None) -> None:
-    """Write the answer behind the first `offset` bytes, or from the start if the server begins there."""
+    """Append the answer after the first `offset` bytes; start over if the server sends the file from its beginning."""
     if not (answer.status == HTTPStatus.PARTIAL_CONTENT and _starts_at(answer) == offset):
         if answer.status == HTTPStatus.PARTIAL_CONTENT:
-            raise _TransientError("the server sent another part than the one asked for")
+            raise _TransientError("the server sent another part than the requested one")
         offset = 0
         file.truncate(0)
     length = answer.headers.get("Content-Length")
@@ -134,9 +134,9 @@ def _receive(answer: http.client.HTTPResponse, file: BinaryIO, offset: int, expe
 def _refused(error: urllib.error.HTTPError, address: str, file: BinaryIO, offset: int) -> None:
     if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
         if error.headers.get("Content-Range") == f"bytes */{offset}":
-            return  # there is no more: the file is whole
+            return  # nothing is missing: the file is complete
         file.truncate(0)
-        raise _TransientError("what was kept does not fit the file") from error
+        raise _TransientError("the kept part does not fit the server's file") from error
     if error.code in TRANSIENT or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise _TransientError(f"the server answers {error.code} {error.reason}") from error
     raise UserError(
@@ -146,7 +146,7 @@ def _refused(error: urllib.error.HTTPError, address: str, file: BinaryIO, offset
 
 
 def _open_alone(part: Path) -> BinaryIO:
-    """`part`, open for appending. The kernel drops the lock of a killed process."""
+    """Open `part` for appending, with an exclusive lock. The kernel releases the lock of a killed process."""
     os.close(open_lock(part))  # refuses a link
     file = part.open("ab")
     try:
@@ -184,8 +184,8 @@ def _check_space(file: BinaryIO, needed: int) -> None:
 
 
 def _starts_at(answer: http.client.HTTPResponse) -> int | None:
-    found = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
-    return int(found.group(1)) if found else None
+    match = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+    return int(match.group(1)) if match else None
 
 
 def _size(file: BinaryIO) -> int:

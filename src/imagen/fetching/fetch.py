@@ -1,4 +1,4 @@
-"""An asset of the lock file onto this machine: every file whole and with the right sha256, or not there."""
+"""Fetches an asset of the lock file. Every file is there with the right sha256, or not at all."""
 
 import json
 import shutil
@@ -15,45 +15,46 @@ from imagen.fetching.lock import Asset, LockedFile
 from imagen.files import publish, sha256_of_file, write_atomically
 
 TRUSTED = "fetched.lock"
-"""The user's own lock file, in the folder of the models: hashes of files that the shipped one does not know."""
+"""The user's own lock file, in the models folder: hashes of files that the shipped lock file does not state."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where files come from: the network, or a folder of the user's that holds `<id>/<name>` or `<name>`."""
+    """Where files come from: the network, or a local folder that holds `<id>/<name>` or `<name>`."""
 
     network: Network
     local: Path | None
 
     def obtain(self, asset: Asset, file: LockedFile, part: Path) -> None:
-        """Put the file's content into `part`. Raises UserError when it is not to be had."""
+        """Put the file's content into `part`. Raises UserError if it is not available."""
         if self.local is None:
             download(file.url, part, file.bytes, self.network)
             return
         candidates = [self.local / asset.id / file.name, self.local / file.name]
-        found = next((path for path in candidates if path.is_file()), None)
-        if found is None:
+        copy = next((path for path in candidates if path.is_file()), None)
+        if copy is None:
             raise UserError(f"{self.local} holds neither {asset.id}/{file.name} nor {file.name}; correct --from")
         part.unlink(missing_ok=True)  # it may be a link to another file
-        shutil.copyfile(found, part)
+        shutil.copyfile(copy, part)
 
 
 def fetch(asset: Asset, models: Path, origin: Origin, trust_on_first_use: bool) -> Path:
-    """The folder of `asset` below `models`, with every file in place and verified.
+    """Fetch and verify every file of `asset`. Returns its folder below `models`.
 
-    A file gets its name only after its hash was right. Where neither the lock nor `fetched.lock` knows a hash, nothing
-    is fetched unless `trust_on_first_use`; then what arrives is hashed, shown, and expected from then on.
+    A file gets its name only after its hash is verified. If neither the lock file nor `fetched.lock` states a hash,
+    nothing is fetched without `trust_on_first_use`; with it, the hash of what arrives is printed, recorded and required
+    from then on.
 
     Raises:
-        UserError: for an unknown hash, a wrong one, a file that cannot be had, a disk that cannot take it.
+        UserError: if a hash is unknown or wrong, a file is not available, or the disk is full.
     """
     folder = models / asset.id
     trusted = read_trusted(models)
     unknown = [file.name for file in asset.files if _expected(asset, file, trusted) is None]
     if unknown and not trust_on_first_use:
         raise UserError(
-            f"{asset.id}: the sha256 of {', '.join(unknown)} is not known here; --trust-on-first-use takes what the "
-            f"server sends, prints its hash and writes it to {models / TRUSTED}, to be compared with one that you trust"
+            f"{asset.id}: the sha256 of {', '.join(unknown)} is not known here; --trust-on-first-use accepts what "
+            f"the server sends, prints its hash and records it in {models / TRUSTED}: compare it with a trusted one"
         )
     for file in asset.files:
         target = folder / file.name
@@ -71,29 +72,29 @@ def fetch(asset: Asset, models: Path, origin: Origin, trust_on_first_use: bool) 
 
 def _fetch_file(asset: Asset, file: LockedFile, target: Path, origin: Origin, trusted: dict[str, str]) -> None:
     part = target.with_name(f"{target.name}.part")
-    there = target.is_file()
-    if not there:
+    present = target.is_file()
+    if not present:
         origin.obtain(asset, file, part)
-    found = sha256_of_file(target if there else part)
+    digest = sha256_of_file(target if present else part)
     expected = _expected(asset, file, trusted)
     if expected is None:
-        trusted[f"{asset.id}/{file.name}"] = found
-        print(f"{asset.id}/{file.name}: sha256 {found}, trusted on first use", file=sys.stderr)
-    elif found != expected:
-        if not there:
-            part.unlink()  # it cannot become the right file by being continued
+        trusted[f"{asset.id}/{file.name}"] = digest
+        print(f"{asset.id}/{file.name}: sha256 {digest}, trusted on first use", file=sys.stderr)
+    elif digest != expected:
+        if not present:
+            part.unlink()  # resuming cannot turn it into the right file
         raise UserError(
-            f"{target if there else file.url}: sha256 is {found}, expected {expected}; "
-            + ("delete the file and fetch it again" if there else "it was thrown away; try again, or another --mirror"),
+            f"{target if present else file.url}: sha256 is {digest}, expected {expected}; "
+            + ("delete the file and fetch it again" if present else "it was deleted; try again, or another --mirror"),
             environment=True,
         )
-    if not there:
+    if not present:
         publish(part, target)
-    print(f"{asset.id}/{file.name}: {'was there' if there else 'fetched'}, sha256 verified", file=sys.stderr)
+    print(f"{asset.id}/{file.name}: {'already there' if present else 'fetched'}, sha256 verified", file=sys.stderr)
 
 
 def read_trusted(models: Path) -> dict[str, str]:
-    """The user's own hashes by `<id>/<name>`; none if there is no such file. Raises UserError if it is damaged."""
+    """The user's own hashes by `<id>/<name>`; empty if there is no such file. Raises UserError if it is damaged."""
     path = models / TRUSTED
     way_out = "repair it, or delete it to trust anew"
     try:

@@ -1,4 +1,4 @@
-"""The lock file of published weights: what can be fetched, from where, and what must arrive."""
+"""The lock file of published weights: models, addresses, sizes and hashes."""
 
 import difflib
 import os
@@ -17,7 +17,7 @@ LOCK = ROOT / "assets.lock"
 
 @dataclass(frozen=True)
 class LockedFile:
-    """One file. `sha256` (64 hexadecimal digits) and `bytes` are None where nobody was found who states them."""
+    """One file. `sha256` (64 hexadecimal digits) and `bytes` are None if no source states them."""
 
     name: str
     url: str
@@ -44,23 +44,23 @@ class Asset:
 
     @property
     def size(self) -> str:
-        """For people: "1.7 GB", or "about 45 GB" where a file's size is not in the lock."""
+        """The size for display: "1.7 GB", or "about 45 GB" if the lock file lacks the size of a file."""
         known = all(file.bytes is not None for file in self.files)
         return f"{'' if known else 'about '}{in_units(self.approximate_bytes)}"
 
     @property
     def pickled(self) -> bool:
-        """Whether its weights have to be converted before they are read."""
+        """Whether its weights must be converted before use."""
         names = [file.name for file in self.files]
         return "pytorch_model.bin" in names and not any(name.endswith(".safetensors") for name in names)
 
     def present(self, folder: Path) -> bool:
-        """Whether every file lies in `folder`; their content is not read."""
+        """Whether every file is in `folder`; contents are not read."""
         return all((folder / file.name).is_file() for file in self.files)
 
 
 def models_folder() -> Path:
-    """Where fetched weights are kept: the environment's IMAGEN_MODELS, else models/ in the project."""
+    """The folder of fetched weights: the environment variable IMAGEN_MODELS, else models/ in the project."""
     return user_path(os.environ.get("IMAGEN_MODELS") or ROOT / "models")
 
 
@@ -82,7 +82,7 @@ def read_lock(path: Path = LOCK) -> dict[str, Asset]:
 
 
 def find_asset(name: str, assets: Mapping[str, Asset]) -> Asset:
-    """The asset with that id or hub name. Raises UserError naming the nearest one."""
+    """The asset with that id or hub name. Raises UserError that suggests the nearest id."""
     for asset in assets.values():
         if name in (asset.id, asset.repository):
             return asset
@@ -92,7 +92,7 @@ def find_asset(name: str, assets: Mapping[str, Asset]) -> Asset:
 
 
 def in_units(count: int) -> str:
-    """A number of bytes for people, three digits."""
+    """A number of bytes with a unit, to three digits."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -110,7 +110,7 @@ def _file(entry: Mapping[str, Any]) -> LockedFile:
 
 
 def _inside(name: str) -> str:
-    """`name` if it is a relative path that stays in its folder."""
+    """Return `name` if it is a relative path that stays in its folder; otherwise raise UserError."""
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts:
         raise UserError(f"lock file: {name!r} leads out of its folder; restore the lock file")

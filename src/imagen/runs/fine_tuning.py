@@ -9,6 +9,7 @@ from imagen.errors import UserError
 from imagen.stages.diffusion_stage import DiffusionStage
 from imagen.stages.ema import WeightAverage
 from imagen.stages.export import describe_misfit, load_stage
+from imagen.text.record import differences, name_of
 
 HOW_IT_IS_COMPUTED = ("training", "checkpointing")
 
@@ -26,8 +27,10 @@ def begin_with(stage: DiffusionStage, folder: Path, text: dict[str, Any] | None)
     found = load_stage(folder)
     described = found.description
     if described.text != text:
+        encoder = f" ({name_of(described.text_source)})" if described.text_source else ""
         raise UserError(
-            f"init_from={folder}: trained on text {described.text}, this run reads {text}; choose that text="
+            f"init_from={folder}: trained on another text encoder than this run's "
+            f"({differences(described.text, text)}); choose the text= of that stage{encoder}"
         )
     wanted, given = (type(denoiser.parameterisation).__name__ for denoiser in (stage.denoiser, found.model.denoiser))
     if wanted != given:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from imagen.checks.arguments import Count, described, fits
 from imagen.errors import UserError
 from imagen.files import open_regular
+from imagen.instantiation import refuse_interpolations
 
 WAY_OUT = "restore it, or start another run with name=..."
 MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_BITS = 1 << 18, 40, 10_000, 1024
@@ -50,6 +51,17 @@ def read_saved(path: Path) -> dict[str, Any]:
     if any(isinstance(value, int) and value.bit_length() > MAX_BITS for value in _values(config)):
         raise UserError(f"{path}: a number of more than {MAX_BITS} bits, which no run writes; {WAY_OUT}")
     return config
+
+
+def saved_sections(path: Path) -> DictConfig:
+    """The sections of a run's configuration that tell how to sample it; a run saves them resolved."""
+    config = read_saved(path)
+    sections = {name: config.get(name) for name in ("stage", "text")}
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise UserError(f"{path}: not the configuration of a run ({name} is missing); restore it")
+        refuse_interpolations(section, f"{path}: {name}")
+    return OmegaConf.create(sections)
 
 
 def max_steps(config: dict[str, Any], path: Path) -> int:

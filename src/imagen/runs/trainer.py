@@ -12,15 +12,9 @@ from lightning import Trainer
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from imagen.checks.arguments import Count, check_arguments, described, fits
+from imagen.devices import has_fast_bfloat16
 from imagen.errors import UserError
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
-
-
-def has_fast_bfloat16(device_type: str) -> bool:
-    """Whether bfloat16 runs in hardware there."""
-    if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device_type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def came_to(trainer: Trainer) -> dict[str, Any]:

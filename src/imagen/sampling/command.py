@@ -36,28 +36,27 @@ def stages_below(description: StageDescription, folder: Path, runs: Path) -> lis
     wanted = description.low_resolution
     for role in reversed(below):
         of_same_name = runs / role / folder.parent.name / "export"
-        there = _candidates([folder.parent / role, of_same_name], runs / role, ROOT / "assets" / "cascade" / role)
-        found = next(_that_fit(there, wanted, description.text), None)
-        chain.insert(0, found[0] if found else of_same_name)
-        wanted = found[1].low_resolution if found else None
+        candidates = _candidates([folder.parent / role, of_same_name], runs / role, ROOT / "assets" / "cascade" / role)
+        match = next(_fitting(candidates, wanted, description.text), None)
+        chain.insert(0, match[0] if match else of_same_name)
+        wanted = match[1].low_resolution if match else None
     return chain if description.low_resolution is not None else []
 
 
 def _candidates(first: Sequence[Path], runs: Path, last: Path) -> list[Path]:
-    """Exported stages: of `first`, those that belong together by their places, then the newest of `runs`, then `last`,
-    the shipped one."""
+    """Folders with an exported stage, in the order they are tried: `first`, the newest of `runs`, `last` (shipped)."""
     others = sorted(runs.glob(f"*/export/{CONFIG}"), key=lambda path: path.stat().st_mtime, reverse=True)
     return [path for path in (*first, *(path.parent for path in others), last) if (path / CONFIG).is_file()]
 
 
-def _that_fit(
+def _fitting(
     folders: list[Path], resolution: int | None, text: Mapping[str, Any] | None
 ) -> Iterator[tuple[Path, StageDescription]]:
     for folder in folders:
-        with suppress(UserError):  # somebody's broken export is none of ours
-            found = read_description(folder)
-            if resolution in (None, found.resolution) and found.text == text:
-                yield folder, found
+        with suppress(UserError):  # a broken export of another run does not matter here
+            stage = read_description(folder)
+            if resolution in (None, stage.resolution) and stage.text == text:
+                yield folder, stage
 
 
 def _shown(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Further processes on this machine that take blocks of the same evaluation."""
+"""Further processes on this machine that make blocks of the same evaluation."""
 
 import logging
 import os
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 def helping_processes(config: DictConfig) -> Iterator[None]:
     """`config.processes` - 1 processes make blocks of the evaluation in `config.out` while the body runs.
 
-    They share it by the locks of the blocks, as processes that were started by hand do. The threads of this process
-    are divided among all, and its own again afterwards: the last digits of a matrix root depend on their number.
-    Should one process die, the others make its blocks.
+    They share the blocks by their locks, like processes started by hand. The threads of this process are divided among
+    all of them and restored afterwards: the last digits of a matrix square root depend on the number of threads. If a
+    process dies, the others make its blocks.
     """
     count = config.processes
     threads_before = torch.get_num_threads()
@@ -57,7 +57,7 @@ def helping_processes(config: DictConfig) -> Iterator[None]:
 
 
 def help_evaluation(settings: dict[str, Any], number: int, threads: int) -> None:
-    """What process `number` does: all of the evaluation but the report, in silence, on GPU number `number` if any."""
+    """The work of process `number`: all of the evaluation but the report, without output, on GPU `number` if any."""
     from imagen.sampling.curves import make_plan
     from imagen.sampling.evaluation import make_evaluation
 
@@ -78,6 +78,6 @@ def help_evaluation(settings: dict[str, Any], number: int, threads: int) -> None
 
 
 def _end_with_parent() -> None:
-    """A killed parent terminates nobody; its helpers would make the rest of the blocks, unseen."""
+    """A parent that is killed terminates nobody: its helpers would go on unseen."""
     parent_process().join()
     os._exit(1)

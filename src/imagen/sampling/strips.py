@@ -1,4 +1,4 @@
-"""Denoising strips of an evaluation: a few of its prompts sampled again, on the same noise, with a recorder."""
+"""Denoising strips of an evaluation: a few of its prompts, sampled again on the same noise and recorded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,35 +12,35 @@ from imagen.evaluation.report.strips import Strip, draw_strips, load_strips, mid
 from imagen.evaluation.sweep.plan import check_weights
 from imagen.files import user_path
 from imagen.locks import hold
+from imagen.sampling.configured import listed
 from imagen.sampling.curves import CascadeCurve
-from imagen.sampling.text_to_image import listed
 
 
 def write_strips(config: DictConfig, curves: Mapping[str, CascadeCurve], texts: Sequence[str]) -> None:
     """Draw the strips of the first prompts into `config.out`, for the first curve of the sweep.
 
-    Strips that an earlier run of the same kept are drawn again without sampling.
+    Strips that an earlier run of the same evaluation kept are drawn again without sampling.
     """
-    how, out = config.strips, user_path(config.out)
+    wanted, out = config.strips, user_path(config.out)
     curve = next(iter(curves.values()))
-    texts = list(texts[: min(how.prompts, curve.studio.batch_size)])  # one batch, so that moments are those of all
+    texts = list(texts[: min(wanted.prompts, curve.model.batch_size)])  # one batch, so that moments are those of all
     if not texts:
         remove_strips(out)
         return
     swept = [float(weight) for weight in config.guidance.weights]
     weights = strip_weights(config) or middle_and_ends(swept)
     cells = [curve.stages(weight) for weight in weights]
-    identity = {"cells": cells, "seed": curve.studio.seed, "texts": texts, "weights": weights, "moments": how.moments}
+    identity = {"cells": cells, "seed": curve.seed, "texts": texts, "weights": weights, "moments": wanted.moments}
     with hold(out / "locks" / "strips", wait=True):
         strips = load_strips(identity, out)
         if strips is None:
-            strips = _sample(curve, texts, weights, how.moments)
+            strips = _sample(curve, texts, weights, wanted.moments)
             save_strips(strips, identity, out)
         draw_strips(strips, texts, weights, out)
 
 
 def strip_weights(config: DictConfig) -> list[float] | None:
-    """The weights that `config.strips` names, None where it leaves them to the sweep.
+    """The guidance weights in `config.strips`; None leaves them to the sweep.
 
     Raises:
         UserError: unless they are a list of guidance weights.
@@ -54,14 +54,14 @@ def strip_weights(config: DictConfig) -> list[float] | None:
 
 def _sample(curve: CascadeCurve, texts: Sequence[str], weights: Sequence[float], moments: int) -> list[Strip]:
     """One strip for each stage."""
-    stages = [stage.description.name for stage in curve.studio.cascade.stages]
+    stages = curve.model.roles
     pictures: dict[str, list[torch.Tensor]] = {name: [] for name in stages}
     log_snrs: dict[str, list[float]] = {}
     for weight in weights:
         settings = curve.settings(weight)
         recorders = [recording(one.sampler) for one in settings]
         recorded = [replace(one, sampler=recorder) for one, recorder in zip(settings, recorders, strict=True)]
-        curve.studio.images(texts, range(len(texts)), recorded)
+        curve.model.sample(texts, range(len(texts)), recorded, curve.seed)
         for name, recorder in zip(stages, recorders, strict=True):
             kept = evenly(recorder.moments, moments)
             log_snrs[name] = [round(moment.log_snr, 3) for moment in kept]

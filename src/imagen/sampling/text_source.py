@@ -6,7 +6,8 @@ are hashed, and loaded only if they are the files that the stage was trained on.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,19 +19,27 @@ from imagen.checks.names import printable
 from imagen.errors import UserError
 from imagen.instantiation import instantiate, instantiate_saved_text
 from imagen.places import ROOT
-from imagen.runs.weights import saved_sections
+from imagen.runs.saved_config import saved_sections
 from imagen.stages.export import CONFIG, StageDescription
 from imagen.text.record import WHEN_SAMPLING, differences, for_sampling, name_of, path_in, places_of, with_path
 from imagen.text.sources import TextSource
 
+log = logging.getLogger(__name__)
 
-def open_text(choice: Mapping[str, Any], folders: Sequence[Path], stages: Sequence[StageDescription]) -> TextSource:
+
+def open_text(
+    choice: Mapping[str, Any],
+    folders: Sequence[Path],
+    stages: Sequence[StageDescription],
+    say: Callable[[str], None] = log.info,
+) -> TextSource:
     """The text source that `stages`, smallest first, were trained on; `folders` are where they were read from.
 
     Args:
         choice: the resolved `text` section of sample.py. One that describes a text source is held to the fingerprint
             of the stages. One without a `_target_` (`text=stage`) leaves the encoder to the stages; `encoder.path` in
             it says where the encoder's files are, and `encoder.device` where it runs.
+        say: called with one line, which encoder was taken and who named it.
 
     Raises:
         UserError: if it is another text source, its files are not on this machine, or a record cannot be used.
@@ -40,7 +49,7 @@ def open_text(choice: Mapping[str, Any], folders: Sequence[Path], stages: Sequen
     if not stages[0].text:
         raise UserError(f"{folders[0]} does not say which text it was trained on; export the stage again")
     encoder = choice.get("encoder") or {}
-    search = _Search(folders[0], stages[0], encoder.get("path"), encoder.get("device") or "auto")
+    search = _Search(folders[0], stages[0], encoder.get("path"), encoder.get("device") or "auto", say)
     for record in [*_recorded(folders, stages)] or _of_runs(folders):
         if (source := search.try_record(record)) is not None:
             return source
@@ -91,6 +100,8 @@ def _of_runs(folders: Sequence[Path]) -> Iterator[Record]:
 def _choices(stage: StageDescription, any_width: bool) -> Iterator[Record]:
     """The choices of conf/text that may be what the stage was trained on, with the settings in its fingerprint: those
     of its network's width unless it may be `any_width`."""
+    if not (ROOT / "conf" / "text").is_dir():  # the package was installed without a checkout
+        return
     paths = OmegaConf.load(ROOT / "conf" / "paths" / "default.yaml")
     paths.root = str(ROOT)
     width, text = _width(stage), stage.text or {}
@@ -128,6 +139,7 @@ class _Search:
     stage: StageDescription
     path: str | None
     device: str
+    say: Callable[[str], None]
     failures: list[UserError] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
 
@@ -155,7 +167,7 @@ class _Search:
                 self.failures.append(error)
                 continue
             if self._matches(source, section):
-                print(f"text encoder: {printable(name_of(section))} ({printable(record.origin)})", flush=True)
+                self.say(f"text encoder: {printable(name_of(section))} ({printable(record.origin)})")
                 return source
         return None
 

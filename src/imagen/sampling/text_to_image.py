@@ -1,143 +1,260 @@
-"""Trained stages made ready to sample from captions; shared by sample.py and evaluate.py."""
+"""The library's front door: trained stages and the text encoder they read, in one object that makes pictures."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from omegaconf import DictConfig, ListConfig
+from PIL import Image
 
 from imagen.cascade import Cascade, SamplingSettings
-from imagen.checks.names import as_name, printable
-from imagen.commandline.numbers import check_numbers
+from imagen.checks.arguments import Count, described, fits
 from imagen.data.pixels import to_uint8
+from imagen.devices import choose_device, uses_autocast
 from imagen.diffusion.conditioning import Conditioning, ImageSignal, OtherSizeImages, TextSignal
+from imagen.diffusion.corrections import Correction
 from imagen.errors import UserError
-from imagen.files import user_path
-from imagen.instantiation import instantiate, resolved
-from imagen.runs.find import find_stages
-from imagen.runs.trainer import has_fast_bfloat16
-from imagen.runs.weights import AVERAGED, load_weights
+from imagen.files import fingerprint, user_path
+from imagen.progress import counting
+from imagen.runs.weights import AVERAGED
+from imagen.sampling.counting import counted
+from imagen.sampling.inputs import PromptsOrEmbeddings, one_for_each_picture
+from imagen.sampling.loading import load_stages, newest_stages, root, stage_folders
+from imagen.sampling.settings import settings_by_role
 from imagen.sampling.text_source import open_text
+from imagen.stages.export import StageDescription
 from imagen.tensors import Images
+from imagen.text.embeddings import TextEmbeddings
 from imagen.text.sources import RememberedText, TextSource
 
 
-@dataclass(frozen=True)
-class Studio:
-    """A cascade with the text source it was trained on."""
+class TextToImage:
+    """A cascade with the text source it was trained on.
 
-    cascade: Cascade
-    text: TextSource
-    device: torch.device
-    autocast: bool
-    batch_size: int
-    seed: int
+        model = TextToImage.load()
+        pictures = model(["a red circle"], guidance_weight=3, steps=20, seed=0)
+        pictures[0].save("circle.png")
 
-    def pictures(
-        self, captions: Sequence[str], picture_ids: Sequence[int], settings: Sequence[SamplingSettings]
-    ) -> list[np.ndarray]:
-        """Pictures of every stage that has settings, uint8, (captions, height, width, 3) each, in batches."""
-        return [to_uint8(images) for images in self.images(captions, picture_ids, settings)]
+    Picture i depends on (seed, i), its own prompt and the settings alone, whatever else is sampled with it, to the
+    rounding of the hardware. `python sample.py` makes the same pictures.
+
+    Args:
+        cascade: the stages.
+        text: the source of embeddings, or a function that makes it, which is called at the first prompt.
+        device: that the stages are on.
+        autocast: whether the networks run in bfloat16.
+        batch_size: number of pictures sampled together.
+        weights: what the stages hold, averaged or raw weights.
+    """
+
+    def __init__(
+        self,
+        cascade: Cascade,
+        text: TextSource | Callable[[], TextSource],
+        *,
+        device: torch.device | str = "cpu",
+        autocast: bool = False,
+        batch_size: int = 32,
+        weights: str = AVERAGED,
+    ) -> None:
+        if not fits(batch_size, Count):
+            raise UserError(f"batch_size={batch_size!r:.80} must be {described(Count)}")
+        self.cascade = cascade
+        self.device = torch.device(device)
+        self.autocast = autocast
+        self.batch_size = batch_size
+        self.weights = weights
+        self._text = text
+
+    @classmethod
+    def load(
+        cls,
+        *stages: str | Path,
+        revision: str | None = None,
+        download: bool = False,
+        runs: str | Path | None = None,
+        text: TextSource | None = None,
+        weights: str = AVERAGED,
+        stop_at: str | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        batch_size: int = 32,
+    ) -> "TextToImage":
+        """Trained stages, ready to sample.
+
+        Args:
+            stages: folders of exported stages, smallest first, or one folder that holds them as base, sr1, sr2, or the
+                OWNER/NAME of such a folder on the model hub. None given: the newest finished stages below `runs`, or
+                the shipped ones where nothing was trained.
+            revision: of a repository on the hub: a branch, a tag or a commit.
+            download: whether the hub may be asked; without it no connection is opened.
+            runs: folder of training runs, as in runs/<stage>/<name>; None: where train.py puts them.
+            text: the source of embeddings, in the place of the one that the stages were trained on.
+            weights: averaged, or raw for those that the optimizer moved (of runs that still have their checkpoint).
+            stop_at: name of the last stage to load (base, sr1, ...); None loads all.
+            device: auto, cpu or cuda.
+            precision: auto, 32-true or bf16-mixed.
+            batch_size: number of pictures sampled together.
+
+        Raises:
+            UserError: for stages that are missing, damaged or do not fit together, and for a text source with other
+                vectors than they were trained on.
+        """
+        chosen = choose_device(device)
+        autocast = uses_autocast(precision, chosen)
+        if stages:
+            folders = [folder for place in stages for folder in stage_folders(place, revision, download)]
+        else:
+            runs = root() / "runs" if runs is None else runs
+            folders = newest_stages(user_path(runs), root() / "assets" / "cascade")
+        cascade = Cascade(load_stages(folders, weights, chosen, stop_at))
+        described = [stage.description for stage in cascade.stages]
+        if text is not None and text.fingerprint != described[0].text:
+            raise UserError(
+                f"text has the fingerprint {text.fingerprint}, the stages were trained on {described[0].text}; leave "
+                "it out, since stages know theirs"
+            )
+        source = partial(open_text, {}, folders, described) if text is None else text
+        return cls(cascade, source, device=chosen, autocast=autocast, batch_size=batch_size, weights=weights)
+
+    @property
+    def stages(self) -> list[StageDescription]:
+        """What each stage is, smallest first."""
+        return [stage.description for stage in self.cascade.stages]
+
+    @property
+    def roles(self) -> list[str]:
+        """Names of the stages, smallest first."""
+        return [stage.name for stage in self.stages]
+
+    @cached_property
+    def text(self) -> TextSource:
+        """The source of embeddings; each caption is embedded once."""
+        return RememberedText(self._text if isinstance(self._text, TextSource) else self._text())
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{stage.name} {stage.resolution} × {stage.resolution}" for stage in self.stages)
+        return f"TextToImage({sizes}; {self.device})"
+
+    def __call__(self, prompts: Sequence[str] | str | None = None, **options: Any) -> Any:
+        """Pictures as PIL images: a list, or with `all_stages=True` a list for each stage by its name.
+
+        Arguments and errors as for `images`.
+        """
+        made = self.images(prompts, **options)
+        if isinstance(made, Mapping):
+            return {role: as_pictures(images) for role, images in made.items()}
+        return as_pictures(made)
 
     def images(
         self,
-        captions: Sequence[str],
+        prompts: Sequence[str] | str | None = None,
+        *,
+        embeddings: TextEmbeddings | None = None,
+        count: int = 1,
+        seed: int = 0,
+        all_stages: bool = False,
+        progress: bool = False,
+        corrections: Sequence[Correction | None] | None = None,
+        **settings: Any,
+    ) -> Images | dict[str, Images]:
+        """Pictures as tensors: float32 of shape (pictures, 3, height, width) in [-1, 1], on the device of the model.
+
+        Args:
+            prompts: captions. Unconditional stages take none.
+            embeddings: embedded captions in the place of prompts, in the width that the stages were trained on; the
+                encoder is then not needed.
+            count: number of pictures of each prompt, or in all of unconditional stages.
+            seed: of the whole call. Picture i is the same in every call with the same seed, prompt and settings.
+            all_stages: whether to give the pictures of every stage, by its name, and not only those of the last.
+            progress: whether to show the denoiser evaluations on standard error.
+            corrections: one for each picture, applied to every estimate of x0: see `imagen.diffusion.corrections`.
+            settings: sampler, steps, thresholding, guidance, guidance_weight and aug_level, each one value for all
+                stages or a mapping by role; see `imagen.sampling.settings.settings_by_role`.
+
+        Raises:
+            UserError: for prompts, embeddings and settings that cannot be used.
+        """
+        text = one_for_each_picture(self.stages[0], prompts, embeddings, count)
+        if not fits(seed, int):
+            raise UserError(f"seed={seed!r:.80} must be {described(int)}")
+        by_role = settings_by_role(self.roles, **settings)
+        with self.shown(len(text), by_role, progress) as watched:
+            made = self.sample(text, range(len(text)), watched, seed, corrections=corrections)
+        return dict(zip(self.roles, made, strict=True)) if all_stages else made[-1]
+
+    @contextmanager
+    def shown(
+        self, pictures: int, settings: Sequence[SamplingSettings], progress: bool = True
+    ) -> Iterator[Sequence[SamplingSettings]]:
+        """The same settings, with samplers that show the denoiser evaluations of all batches on standard error."""
+        if not progress:
+            yield settings
+            return
+        batches = -(-pictures // self.batch_size)
+        with counting("sampling", batches * sum(one.sampler.evaluations for one in settings)) as advance:
+            yield counted(settings, advance)
+
+    def sample(
+        self,
+        text: PromptsOrEmbeddings,
         picture_ids: Sequence[int],
         settings: Sequence[SamplingSettings],
+        seed: int,
         smaller: OtherSizeImages | None = None,
         first: int = 0,
+        corrections: Sequence[Correction | None] | None = None,
     ) -> list[Images]:
-        """As `Cascade.sample`, in batches."""
+        """As `Cascade.sample`, in batches: the pictures of every stage that is run, in [-1, 1].
+
+        Args:
+            text: a caption or an embedded caption for each picture.
+            picture_ids, settings, seed, first, corrections: as there.
+            smaller: the pictures of stage number `first` - 1, to go on from there.
+        """
+        if corrections is not None and len(corrections) != len(text):
+            raise UserError(f"corrections: {len(corrections)} for {len(text)} pictures; give one for each, or None")
         batches = []
-        for start in range(0, len(captions), self.batch_size):
+        for start in range(0, len(text), self.batch_size):
             part = slice(start, start + self.batch_size)
-            given = Conditioning(text=TextSignal(*self.text.embed(list(captions[part])).pad()))
+            given = Conditioning(text=TextSignal(*self._embedded(text, part).pad()))
             if smaller is not None:
                 given = Conditioning(given, smaller=ImageSignal(smaller[part]))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                batches.append(self.cascade.sample(given, self.seed, list(picture_ids[part]), settings, first))
+                own = None if corrections is None else corrections[part]
+                batches.append(self.cascade.sample(given, seed, list(picture_ids[part]), settings, first, own))
         return [torch.cat(stage) for stage in zip(*batches, strict=True)]
 
+    def _embedded(self, text: PromptsOrEmbeddings, part: slice) -> TextEmbeddings:
+        if isinstance(text, TextEmbeddings):
+            return text.select(range(len(text))[part])
+        return self.text.embed(list(text[part]))
 
-def open_studio(config: DictConfig) -> Studio:
-    """Find, load and check the stages that `config.cascade` names, and say which they are.
+    def describe(self, settings: Sequence[SamplingSettings], seed: int) -> list[dict[str, Any]]:
+        """Plain values: for each stage all that its pictures depend on besides those of the stage before, the text and
+        the numbers of the pictures.
 
-    Raises:
-        UserError: if they do not fit together or were trained on another text encoder.
-    """
-    check_numbers(config)
-    how = config.cascade
-    device = _device(how.device)
-    folders = _folders(config)
-    stages = [load_weights(folder, how.weights, device) for folder in folders]
-    for folder, stage in zip(folders, stages, strict=True):
-        this = stage.description
-        kind = "" if how.weights == AVERAGED else f", {how.weights} weights"
-        place = printable(str(folder))
-        print(f"stage {this.name}: {place} ({this.resolution} × {this.resolution}, step {this.step}{kind})", flush=True)
-    names = [stage.description.name for stage in stages]
-    if how.stop_at is not None:
-        if how.stop_at not in names:
-            raise UserError(f"cascade.stop_at={how.stop_at}: no such stage here; choose one of {', '.join(names)}")
-        stages = stages[: names.index(how.stop_at) + 1]
-    text = RememberedText(open_text(resolved(config.text), folders, [stage.description for stage in stages]))
-    return Studio(Cascade(stages), text, device, _autocast(how.precision, device), how.batch_size, how.seed)
+        Raises:
+            UserError: for a sampler, guidance or thresholding that cannot be described.
+        """
+        return [self._describe(stage, one, seed) for stage, one in zip(self.stages, settings, strict=False)]
 
-
-def settings_for(config: DictConfig, stages: int, weights: Sequence[float]) -> list[SamplingSettings]:
-    """Settings of each stage, whose guidance rule gets its weight; the last of `weights` serves all stages after it."""
-    guidance = [weights[min(i, len(weights) - 1)] for i in range(stages)]
-    thresholding = instantiate(config.thresholding)
-    samplers = [instantiate(config.sampler), instantiate(config.sr_sampler)]
-    return [
-        SamplingSettings(
-            samplers[min(i, 1)],
-            instantiate(config.guidance_rule, weight=float(weight)),
-            thresholding,
-            float(config.cascade.aug_level),
-        )
-        for i, weight in enumerate(guidance)
-    ]
+    def _describe(self, stage: StageDescription, settings: SamplingSettings, seed: int) -> dict[str, Any]:
+        described = settings.describe()
+        aug_level = described.pop("aug_level")
+        return {
+            "stage_sha256": fingerprint(stage.identity),
+            "weights_sha256": stage.weights_sha256,  # part of it, for the reader
+            "weights": self.weights,
+            "seed": seed,
+            **described,
+            "autocast": self.autocast,
+            "device": self.device.type,
+        } | ({} if stage.low_resolution is None else {"aug_level": aug_level})  # a base stage ignores it
 
 
-def _folders(config: DictConfig) -> list[Path]:
-    if config.cascade.stages is not None:
-        return [user_path(folder) for folder in listed(config.cascade, "stages", "cascade.stages")]
-    names = None
-    if config.cascade.runs is not None:
-        names = [as_name(name, "cascade.runs") for name in listed(config.cascade, "runs", "cascade.runs")]
-    folders = find_stages(user_path(config.paths.runs), user_path(config.paths.assets) / "cascade", names)
-    if not folders:
-        raise UserError(f"no finished base stage under {config.paths.runs}; train one with python train.py stage=base")
-    return folders
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"cascade.device={name}: this machine has no GPU; use cascade.device=cpu")
-    if name not in ("cpu", "cuda"):
-        raise UserError(f"cascade.device={name}: choose auto, cpu or cuda")
-    return torch.device(name)
-
-
-def _autocast(precision: str, device: torch.device) -> bool:
-    if precision not in ("auto", "32-true", "bf16-mixed"):
-        raise UserError(f"cascade.precision={precision}: choose auto, 32-true or bf16-mixed")
-    return precision == "bf16-mixed" or (precision == "auto" and has_fast_bfloat16(device.type))
-
-
-def listed(config: DictConfig, name: str, key: str) -> list[Any]:
-    """The list `config[name]`, which a user knows as `key`. A lone value is refused: a text would be taken by letters.
-
-    Raises:
-        UserError: unless it is a list.
-    """
-    value = config[name]
-    if not isinstance(value, ListConfig):
-        raise UserError(f"{key}={value} must be a list: {key}=[{value}]")
-    return list(value)
+def as_pictures(images: Images) -> list[Image.Image]:
+    """Tensors in [-1, 1] as PIL images."""
+    return [Image.fromarray(picture) for picture in to_uint8(images)]

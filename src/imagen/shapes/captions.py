@@ -1,6 +1,7 @@
-"""Descriptions to English and back."""
+"""Captions: from a description to English and back."""
 
 import re
+from enum import Enum
 from functools import singledispatch
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ from imagen.shapes.descriptions import Counting, Description, Look, Pair, Positi
 from imagen.shapes.vocabulary import NUMBER_WORDS, Background, Colour, Relation, Shape, Size
 
 Meaning = TypeVar("Meaning")
+Word = TypeVar("Word", bound=Enum)
 
 _PLURALS = {shape: f"{shape}es" if shape.endswith("s") else f"{shape}s" for shape in Shape}
 _SINGULARS = {plural: shape for shape, plural in _PLURALS.items()}
@@ -16,17 +18,17 @@ _NUMBERS = {word: number for number, word in NUMBER_WORDS.items()}
 
 
 def with_article(words: str) -> str:
-    """`words` after "a" or "an"."""
+    """`words` with "a" or "an" in front."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def noun(look: Look) -> str:
-    """ "red circle"."""
+    """Colour and shape in words: "red circle"."""
     return f"{look.colour} {look.shape}"
 
 
 def plural_of(shape: Shape) -> str:
-    """ "circles"."""
+    """The plural of a shape's name: "circles"."""
     return _PLURALS[shape]
 
 
@@ -63,9 +65,9 @@ def _(description: Position) -> str:
 
 
 def parse(text: str) -> Description:
-    """The description that has this caption; upper case, spacing and a final full stop do not matter.
+    """The description with this caption; upper case, spacing and a final full stop are ignored.
 
-    Raises UserError, naming the word, where the text leaves the grammar.
+    Raises UserError that names the first word outside the grammar.
     """
     words = _Words(text)
     number = words.maybe_one_of(_NUMBERS)
@@ -90,7 +92,7 @@ def parse(text: str) -> Description:
 
 
 def _link(words: "_Words") -> Relation | None:
-    """What stands between two objects: None for "and", else a relation."""
+    """The link between two objects: None for "and", else a relation."""
     sides = {"left": Relation.LEFT, "right": Relation.RIGHT}
     word = words.one_of({name: name for name in ("and", "to", "above", "below")})
     if word == "and":
@@ -116,7 +118,7 @@ def _background(words: "_Words") -> Background:
     return background
 
 
-def _by_value(words: type) -> dict:
+def _by_value(words: type[Word]) -> dict[str, Word]:
     return {word.value: word for word in words}
 
 

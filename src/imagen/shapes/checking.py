@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from itertools import permutations
+from typing import TypeGuard
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,21 +13,21 @@ from imagen.shapes.descriptions import Counting, Description, Look, Pair, Positi
 from imagen.shapes.observation import Observation, SeenObject, observe
 from imagen.shapes.vocabulary import Relation, Size
 
-# The world draws small as 0.14 to 0.18 and large as 0.30 to 0.38; what lies between is neither.
+# Radii of small objects are 0.14 to 0.18, of large ones 0.30 to 0.38; a radius in between is neither.
 SMALL_BELOW = 0.22
 LARGE_ABOVE = 0.26
 MIN_RELATION_DISTANCE = 0.25
 
 Match = tuple[SeenObject | None, ...]
-"""The seen object that stands for each look of a description; None where there are too few."""
+"""The seen object matched to each look of a description; None if there are too few objects."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What holds of a description of one `kind`.
+    """Which parts of a description hold in a picture; `kind` is the kind of the description.
 
     `parts`: "background", "objects" (their number), "colours", "shapes", and, when the description states them, "size"
-    and "relation". `abstained`: the parts among them that are wrong because something was not recognised.
+    and "relation". `abstained`: the parts that failed because something was not recognised.
     """
 
     kind: str
@@ -40,7 +41,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Category:
-    """A category of GenEval: the kinds of description that ask for it, and the parts that must all hold."""
+    """A category of GenEval: the kinds of description that it applies to, and the parts that must all hold."""
 
     name: str
     kinds: tuple[str, ...]
@@ -61,7 +62,7 @@ CATEGORIES: tuple[Category, ...] = (
 
 
 def categories(verdict: Verdict) -> dict[str, bool]:
-    """The result of a verdict in every category that its kind of description asks for."""
+    """The result of a verdict in every category that applies to its kind of description."""
     return {
         category.name: all(verdict.parts[part] for part in category.parts)
         for category in CATEGORIES
@@ -70,18 +71,18 @@ def categories(verdict: Verdict) -> dict[str, bool]:
 
 
 def check(image: UInt8[np.ndarray, "height width 3"], description: Description) -> Verdict:
-    """Which parts of the description hold in a square sRGB picture. Reads the picture only.
+    """Which parts of the description hold in a square sRGB picture. Uses nothing but the picture.
 
-    Raises UserError when the picture is not square.
+    Raises UserError if the picture is not square.
     """
     return judge(observe(image), description)
 
 
 def judge(seen: Observation, description: Description) -> Verdict:
-    """`check` on what was seen.
+    """`check` on an observation.
 
-    Objects are matched to the looks of the description so that as many shapes as possible agree, then colours, then
-    the relation; so a swap of colours is an error of colours, not of shapes.
+    Objects are matched to looks so that as many shapes as possible agree, then colours, then the relation. So swapped
+    colours are an error of colours, not of shapes.
     """
     looks = description.looks
     match = max(_matches(seen.objects, len(looks)), key=lambda match: _agreement(match, looks, description))
@@ -102,7 +103,7 @@ def judge(seen: Observation, description: Description) -> Verdict:
 
 
 def _matches(objects: Sequence[SeenObject], count: int) -> list[Match]:
-    if len(objects) > count + 1:  # hopeless in any case; keeps the search short
+    if len(objects) > count + 1:  # the number is wrong in any case; keeps the search short
         objects = objects[: count + 1]
     missing = (None,) * max(count - len(objects), 0)
     return list(permutations((*objects, *missing), count))
@@ -137,12 +138,13 @@ def _(description: Single, match: Match) -> dict[str, bool]:
 @_stated.register
 def _(description: Position, match: Match) -> dict[str, bool]:
     first, second = match
-    seen = all(_is_identified(item, look) for item, look in zip(match, description.looks, strict=True))
-    return {"relation": seen and _stands(first, description.relation, second)}
+    if _is_identified(first, description.first) and _is_identified(second, description.second):
+        return {"relation": _stands(first, description.relation, second)}
+    return {"relation": False}
 
 
-def _is_identified(item: SeenObject | None, look: Look) -> bool:
-    """Whether the object is known to be the one meant, by its shape or its colour: else noise would be placed right."""
+def _is_identified(item: SeenObject | None, look: Look) -> TypeGuard[SeenObject]:
+    """Whether the object's shape or colour agrees with the look. Otherwise noise could count as rightly placed."""
     return item is not None and (item.shape == look.shape or item.colour == look.colour)
 
 
@@ -151,7 +153,7 @@ def _has_size(radius: float, size: Size) -> bool:
 
 
 def _stands(first: SeenObject, relation: Relation, second: SeenObject) -> bool:
-    """Whether the relation is the plain one between two objects: far enough along its axis, farther than across it."""
+    """Whether the relation clearly holds: the objects are far apart along its axis, and farther than across it."""
     offset = (first.x - second.x, first.y - second.y)
     along, across = offset[relation.axis] * relation.sign, abs(offset[1 - relation.axis])
     return along >= MIN_RELATION_DISTANCE and along > across

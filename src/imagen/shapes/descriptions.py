@@ -1,4 +1,4 @@
-"""What a caption says about a scene, and nothing more: the leaves of `Description`, and all of them in order."""
+"""What a caption states about a scene: the kinds of `Description`, and the list of all descriptions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -19,21 +19,21 @@ class Look:
 
 @dataclass(frozen=True)
 class Composition:
-    """One object in its arrangement: the unit that is held out from training.
+    """One object and its arrangement: the unit that is held out from training.
 
-    `arrangement` is "alone", "several", "together", or ("left", "right", "above", "below") how the object stands to the
-    other one.
+    `arrangement` is "alone", "several", "together", or the object's side of the other object: "left", "right", "above"
+    or "below".
     """
 
     look: Look
     arrangement: str
 
 
-@dataclass(frozen=True)
 class Description(ABC):
-    """What a caption states. Hashable; equal descriptions have equal captions, and the reverse."""
+    """What a caption states. Hashable. Two descriptions are equal exactly if their captions are."""
 
     kind: ClassVar[str]
+    background: Background
 
     @property
     @abstractmethod
@@ -48,7 +48,7 @@ class Description(ABC):
 
 @dataclass(frozen=True)
 class Single(Description):
-    """One object. `size` None: the caption says nothing about it."""
+    """One object. `size` is None if the caption does not state it."""
 
     look: Look
     background: Background
@@ -84,7 +84,7 @@ class Counting(Description):
 
 @dataclass(frozen=True)
 class Pair(Description):
-    """Two objects of different looks, anywhere."""
+    """Two objects of different looks, in any place."""
 
     first: Look
     second: Look
@@ -127,7 +127,7 @@ LOOKS: tuple[Look, ...] = tuple(Look(colour, shape) for colour, shape in product
 
 
 def enumerate_descriptions() -> Iterator[Description]:
-    """Every description of the grammar, once, in a fixed order (13,590 of them)."""
+    """All 13,590 descriptions of the grammar, once each, in a fixed order."""
     for look, size, background in product(LOOKS, (None, *Size), Background):
         yield Single(look, background, size)
     for number, look, background in product(NUMBER_WORDS, LOOKS, Background):

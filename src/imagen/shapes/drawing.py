@@ -1,6 +1,6 @@
-"""Scenes to pixels: anti-aliased by the part of each pixel that a shape covers.
+"""Scenes to pixels, anti-aliased: each pixel is blended by the fraction of it that a shape covers.
 
-Every shape is drawn about the centre of its bounding box and reaches at most `radius` from it on either axis.
+Every shape is drawn around the centre of its bounding box and extends at most `radius` from it on either axis.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from imagen.shapes.vocabulary import Shape
 RESOLUTIONS = range(8, 2049)
 
 Coverage = Float[np.ndarray, "height width"]
-"""The part of each pixel that a shape covers, in [0, 1]."""
+"""The fraction of each pixel that a shape covers, in [0, 1]."""
 
 # In units of the radius.
 SQUARE_HALF_SIDE = 0.88
@@ -27,9 +27,9 @@ RING_INNER = 0.5
 
 
 def draw(scene: Scene, resolution: int) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture of a scene, `resolution` pixels square, sRGB.
+    """The picture of a scene, sRGB, `resolution` pixels per side.
 
-    Raises UserError when `resolution` is not in 8..2048.
+    Raises UserError if `resolution` is not in 8..2048.
     """
     if resolution not in RESOLUTIONS:
         raise UserError(f"resolution {resolution} cannot be drawn; take one of {RESOLUTIONS[0]} to {RESOLUTIONS[-1]}")
@@ -41,15 +41,15 @@ def draw(scene: Scene, resolution: int) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def coverage(shape: Shape, x: Float[np.ndarray, " width"], y: Float[np.ndarray, " height"], radius: float) -> Coverage:
-    """How much of each pixel a shape centred on the origin covers.
+    """The fraction of each pixel that a shape centred on the origin covers.
 
-    `x`, `y`: pixel centres; `radius`: of the shape; all in units of one pixel.
+    `x`, `y`: pixel centres; `radius`: of the shape; all in pixels.
     """
     return _COVERAGE[shape](x, y, radius)
 
 
 def _paint(canvas: Float[np.ndarray, "height width 3"], item: ShapeObject) -> None:
-    """Blends one object into the canvas, touching its bounding box only."""
+    """Blend one object into the canvas, within its bounding box only."""
     size = canvas.shape[0]
     centre_x, centre_y, radius = item.x * size, item.y * size, item.radius * size
     left, right = max(int(centre_x - radius - 1), 0), min(int(centre_x + radius + 2), size)
@@ -62,12 +62,12 @@ def _paint(canvas: Float[np.ndarray, "height width 3"], item: ShapeObject) -> No
 
 
 def _disc(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
-    # The signed distance to the edge, cut at half a pixel on either side.
+    # The signed distance to the edge, clipped at half a pixel on either side.
     return np.clip(radius + 0.5 - np.sqrt(x * x + (y * y)[:, None]), 0, 1)
 
 
 def _interval(x: np.ndarray, half: float) -> np.ndarray:
-    """The part of each unit interval about `x` inside [-half, half]. Exact."""
+    """The fraction of each unit interval around `x` inside [-half, half]. Exact."""
     return np.clip(np.minimum(x + 0.5, half) - np.maximum(x - 0.5, -half), 0, 1)
 
 
@@ -84,8 +84,8 @@ def _cross(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
 
 
 def _triangle(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
-    # Apex up. The normals of its sloping sides are (+-cos 30°, -sin 30°). What the two sides cut off a pixel adds up;
-    # that keeps the apex, where both cross one pixel, from being too broad.
+    # Apex up. The normals of its sloping sides are (+-cos 30°, -sin 30°). The areas that both sides cut off a pixel are
+    # added, so that the apex, where both cross one pixel, is not too broad.
     half = TRIANGLE_HALF_HEIGHT * radius
     rise = 0.5 * (y + half)[:, None]
     across = (3**0.5 / 2) * x
@@ -94,7 +94,7 @@ def _triangle(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
 
 
 def _interval_end(x: np.ndarray, end: float) -> np.ndarray:
-    """The part of each unit interval about `x` below `end`. Exact."""
+    """The fraction of each unit interval around `x` below `end`. Exact."""
     return np.clip(end - x + 0.5, 0, 1)
 
 

@@ -8,10 +8,10 @@ from imagen.shapes.vocabulary import NUMBER_WORDS
 
 
 def paraphrases(description: Description) -> list[str]:
-    """Sentences that are true of every scene of the description, its caption not among them; all different.
+    """Sentences that are true of every scene of the description, all different and without its caption.
 
-    Each binds what the caption binds (colour to shape, object to relation, word to background), so that a masked word
-    can only be filled in by reading the bindings. "The circle" and "the red one" appear only where one object fits.
+    Each states bindings of the caption (colour to shape, object to relation, word to background), so that a masked word
+    can be filled in only by reading the bindings. "The circle" and "the red one" appear only if one object fits.
     """
     ground = description.background
     about = subject(description)
@@ -32,7 +32,7 @@ def _sentences(description: Description) -> list[str]:
 @_sentences.register
 def _(description: Single) -> list[str]:
     look, ground = description.look, description.background
-    said = [
+    sentences = [
         f"the {look.shape} is {look.colour}",
         f"the {look.shape} is {look.colour} and the background is {ground}",
         f"the only object is {with_article(noun(look))}",
@@ -40,12 +40,12 @@ def _(description: Single) -> list[str]:
         f"one {noun(look)} on a {ground} background",
     ]
     if description.size:
-        said += [
+        sentences += [
             f"the {noun(look)} is {description.size}",
             f"the {description.size} {look.shape} is {look.colour}",
             f"the {look.colour} {look.shape} on the {ground} background is {description.size}",
         ]
-    return said
+    return sentences
 
 
 @_sentences.register
@@ -77,10 +77,10 @@ def _(description: Pair) -> list[str]:
 @_sentences.register
 def _(description: Position) -> list[str]:
     first, second, ground = description.first, description.second, description.background
-    there, back = description.relation, description.relation.inverse
-    said = [f"{with_article(noun(second))} {back} {with_article(noun(first))} on a {ground} background"]
-    for one, relation, other in ((first, there, second), (second, back, first)):
-        said += [
+    relation_to, back = description.relation, description.relation.inverse
+    sentences = [f"{with_article(noun(second))} {back} {with_article(noun(first))} on a {ground} background"]
+    for one, relation, other in ((first, relation_to, second), (second, back, first)):
+        sentences += [
             f"the {noun(one)} is {relation} the {noun(other)}",
             f"the {noun(one)} is {relation} the {noun(other)} and the background is {ground}",
             f"the object {relation} the {noun(other)} is {with_article(noun(one))}",
@@ -89,28 +89,28 @@ def _(description: Position) -> list[str]:
             *_bindings(one, other),
         ]
         if one.shape != other.shape:
-            said += [
+            sentences += [
                 f"the {one.shape} is {relation.side}",
                 f"the {one.shape} is {relation} the {other.shape}",
                 f"the {one.shape} {relation} the {other.shape} is {one.colour}",
             ]
         if one.colour != other.colour:
-            said += [
+            sentences += [
                 f"the {one.colour} object is {relation.side}",
                 f"the {one.colour} object is {relation} the {other.colour} one",
                 f"the {one.colour} object {relation} the {other.colour} one is {with_article(one.shape.value)}",
             ]
-    return said
+    return sentences
 
 
 def _bindings(one: Look, other: Look) -> list[str]:
-    """Which colour belongs to which shape, where one property names the object."""
-    said = []
+    """Which colour belongs to which shape, if that property alone identifies the object."""
+    sentences = []
     if one.shape != other.shape:
-        said.append(f"the {one.shape} is {one.colour} and the {other.shape} is {other.colour}")
+        sentences.append(f"the {one.shape} is {one.colour} and the {other.shape} is {other.colour}")
     if one.colour != other.colour:
-        said.append(
+        sentences.append(
             f"the {one.colour} object is {with_article(one.shape.value)} and "
             f"the {other.colour} object is {with_article(other.shape.value)}"
         )
-    return said
+    return sentences

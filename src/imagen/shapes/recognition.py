@@ -1,4 +1,4 @@
-"""Naming what is seen: the nearest colour word, the best-fitting shape; None rather than a guess."""
+"""Names a colour by the nearest palette word and a shape by the best fit; None rather than a guess."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -11,10 +11,10 @@ from jaxtyping import Float
 from imagen.shapes.drawing import coverage
 from imagen.shapes.vocabulary import Rgb, Shape
 
-# Half of the distance between the nearest two colours of the palette is about 52, between backgrounds 100.
+# Half the distance between the two nearest colours of the palette is about 52, between backgrounds 100.
 COLOUR_TOLERANCE = 50.0
-# Drawn shapes overlap their template by 0.97 or more, blurred by 1.2 pixels by 0.86; a square taken for the disc of
-# its area by 0.83, as are a diamond and an ellipse of 4 : 3. The next best shape is 0.14 behind, 0.07 when blurred.
+# Drawn shapes overlap their template by at least 0.97, and by 0.86 after a blur of 1.2 pixels. A square overlaps the
+# disc of equal area by 0.83, as do a diamond and a 4:3 ellipse. The next best shape is 0.14 behind, 0.07 when blurred.
 MIN_OVERLAP = 0.84
 MIN_OVERLAP_MARGIN = 0.05
 NOISE_FLOOR = 0.1  # of cover
@@ -25,7 +25,7 @@ Word = TypeVar("Word", bound=Enum)
 
 @dataclass(frozen=True)
 class Fit:
-    """The best shape for a patch (None: none fits, or two fit alike), its centre and radius in pixels of the patch."""
+    """The best shape for a patch (None if none fits or two fit alike), its centre and radius in pixels of the patch."""
 
     shape: Shape | None
     x: float
@@ -36,14 +36,14 @@ class Fit:
 
 @dataclass(frozen=True)
 class _Moments:
-    """Of a shape of radius 1: its area, and its centroid below the centre of its bounding box."""
+    """Area of a shape of radius 1, and how far its centroid lies below the centre of its bounding box."""
 
     area: float
     centroid_y: float
 
 
 def nearest_word(rgb: Float[np.ndarray, "3"], palette: dict[Word, Rgb]) -> Word | None:
-    """The word whose colour is nearest to `rgb` (sRGB, 0..255), None when it is farther than `COLOUR_TOLERANCE`."""
+    """The word whose colour is nearest to `rgb` (sRGB, 0..255), None if it is farther than `COLOUR_TOLERANCE`."""
     words = list(palette)
     distances = np.linalg.norm(np.array([palette[word] for word in words], dtype=np.float32) - rgb, axis=1)
     nearest = int(distances.argmin())
@@ -51,11 +51,11 @@ def nearest_word(rgb: Float[np.ndarray, "3"], palette: dict[Word, Rgb]) -> Word 
 
 
 def fit_shape(cover: Float[np.ndarray, "height width"]) -> Fit:
-    """The shape that explains a patch in which one object covers `cover` (0..1) of each pixel.
+    """The shape that best fits a patch in which one object covers `cover` (0..1) of each pixel.
 
-    Each shape is drawn with the patch's own area and centroid, which blur does not move, and compared by
-    intersection over union, both with more contrast. At least `MIN_OVERLAP`, and `MIN_OVERLAP_MARGIN` more than the
-    second best, or it has no name.
+    Each shape is drawn with the patch's area and centroid, which blur does not move, and compared by intersection over
+    union, both with more contrast. The best shape has no name unless its overlap is at least `MIN_OVERLAP`, and
+    `MIN_OVERLAP_MARGIN` more than the second best.
     """
     cover = np.where(cover < NOISE_FLOOR, 0, cover)
     height, width = cover.shape
@@ -85,7 +85,7 @@ def _sharpen(cover: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "hei
 
 @cache
 def _moments_of(shape: Shape, resolution: int = 128) -> _Moments:
-    """By drawing it: the formulas of the shapes stay in one place."""
+    """Measured on a drawing, so that the formulas of the shapes stay in one place."""
     axis = np.linspace(-1.05, 1.05, resolution, dtype=np.float32) * resolution
     cover = coverage(shape, axis, axis, float(resolution))
     step = 2.1 / (resolution - 1)

@@ -1,4 +1,4 @@
-"""Scenes: a description and where its objects stand. Drawn at random by (seed, index, split)."""
+"""Scenes: a description and the places of its objects, drawn at random from (seed, index, split)."""
 
 from dataclasses import dataclass
 from functools import singledispatch
@@ -23,9 +23,9 @@ COUNTING_RADIUS = (0.14, 0.18)
 PAIR_RADIUS = (0.15, 0.20)
 MARGIN = 0.02  # between an object and the border of the canvas
 GAP = 0.04  # between the bounding boxes of two objects
-POSITION_DISTANCE = 2 * PAIR_RADIUS[1] + GAP  # least, along the axis of the relation
-POSITION_JITTER = 0.12  # greatest difference across it
-COLOUR_JITTER = 8  # sRGB levels, on each channel, of objects and backgrounds
+POSITION_DISTANCE = 2 * PAIR_RADIUS[1] + GAP  # smallest distance along the axis of the relation
+POSITION_JITTER = 0.12  # largest offset across that axis
+COLOUR_JITTER = 8  # sRGB levels per channel, for objects and backgrounds
 
 Place = tuple[float, float, float]
 """Centre x, centre y, radius."""
@@ -33,7 +33,7 @@ Place = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class ShapeObject:
-    """One object as it is drawn. `x`, `y`: the centre of its bounding box; `radius`: see `drawing`."""
+    """One object to draw. `x`, `y`: the centre of its bounding box; `radius`: see `drawing`."""
 
     shape: Shape
     colour: Colour
@@ -49,7 +49,7 @@ class ShapeObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """All there is to draw: a description, one object for each of its looks in that order, the background's colour."""
+    """Everything to draw: a description, one object for each of its looks in order, and the background's colour."""
 
     description: Description
     objects: tuple[ShapeObject, ...]
@@ -63,7 +63,8 @@ class Scene:
 def sample_scene(seed: int, index: int, split: str) -> Scene:
     """Scene number `index` of a split: a function of (seed, index, split) alone.
 
-    The kind is drawn by `KIND_PROPORTIONS`, then the description uniformly among those of the kind in the split.
+    The kind is drawn with the probabilities `KIND_PROPORTIONS`, then a description uniformly from those of that kind in
+    the split.
     Raises UserError for an unknown split.
     """
     split = as_split(split)
@@ -86,7 +87,7 @@ def arrange(description: Description, rng: np.random.Generator) -> Scene:
 
 @singledispatch
 def place(description: Description, rng: np.random.Generator) -> tuple[Place, ...]:
-    """Where the objects of a description stand, one place for each of its looks."""
+    """Places for the objects of a description, one for each of its looks."""
     raise AssertionError(f"no layout for {type(description).__name__}")
 
 
@@ -112,7 +113,7 @@ def _(description: Counting, rng: np.random.Generator) -> tuple[Place, ...]:
 @place.register
 def _(description: Pair, rng: np.random.Generator) -> tuple[Place, ...]:
     first, second = _between(PAIR_RADIUS, rng), _between(PAIR_RADIUS, rng)
-    while True:  # about four turns
+    while True:  # about four attempts
         a, b = _anywhere(first, rng), _anywhere(second, rng)
         if max(abs(a[0] - b[0]), abs(a[1] - b[1])) >= first + second + GAP:
             return a, b
@@ -121,12 +122,12 @@ def _(description: Pair, rng: np.random.Generator) -> tuple[Place, ...]:
 @place.register
 def _(description: Position, rng: np.random.Generator) -> tuple[Place, ...]:
     radii = (_between(PAIR_RADIUS, rng), _between(PAIR_RADIUS, rng))
-    # Along the axis: the object with the smaller coordinate first. The free length is shared out between three gaps.
+    # Along the axis: the object with the smaller coordinate first. The free length is split at random into three gaps.
     low, high = radii if description.relation.sign < 0 else radii[::-1]
     start, end = low + MARGIN, 1 - MARGIN - high
     distance = _between((POSITION_DISTANCE, end - start), rng)
     low_at = _between((start, end - distance), rng)
-    # Across it: a common place, then half of the difference to either side.
+    # Across it: a common centre, and half the difference to either side.
     difference = POSITION_JITTER * (rng.random() - 0.5)
     edge = max(radii) + MARGIN + abs(difference)
     middle = _between((edge, 1 - edge), rng)
@@ -158,6 +159,6 @@ def _anywhere(radius: float, rng: np.random.Generator) -> Place:
 
 
 def _jittered(colours: list[Rgb], rng: np.random.Generator) -> list[Rgb]:
-    """Each colour, every channel of it moved by up to `COLOUR_JITTER` levels."""
+    """Each colour with every channel shifted at random by up to `COLOUR_JITTER` levels."""
     shifts = iter(rng.integers(-COLOUR_JITTER, COLOUR_JITTER + 1, 3 * len(colours)).tolist())
     return [(red + next(shifts), green + next(shifts), blue + next(shifts)) for red, green, blue in colours]

@@ -8,7 +8,7 @@ from imagen.randomness import derive_seed
 from imagen.shapes.captions import caption
 from imagen.shapes.descriptions import Composition, Description, enumerate_descriptions
 
-# One composition in HELD_OUT_ONE_IN is held out. The salt is fixed for ever: another one is another world. This one is
+# One composition in HELD_OUT_ONE_IN is held out. The salt never changes: another salt makes another world. This one is
 # balanced: it holds out 3 or 4 of the 30 looks in every arrangement, never more than 2 of them of one colour or shape.
 HELD_OUT_ONE_IN = 8
 HELD_OUT_SALT = "shapes-world-held-out-382"
@@ -27,7 +27,7 @@ class Split(StrEnum):
 
 
 def as_split(name: str) -> Split:
-    """The split of that name. Raises UserError when there is none."""
+    """The split of that name. Raises UserError if there is none."""
     try:
         return Split(name)
     except ValueError:
@@ -47,7 +47,7 @@ def is_held_out(description: Description) -> bool:
 
 
 def all_descriptions(split: str) -> tuple[Description, ...]:
-    """Every description of the split, in a fixed order. `train` and `validation` have the same."""
+    """Every description of the split, in a fixed order. `train` and `validation` have the same descriptions."""
     return _descriptions(as_split(split) is Split.HELD_OUT)
 
 
@@ -58,7 +58,7 @@ def all_captions(split: str) -> list[str]:
 
 @cache
 def descriptions_of_kind(split: Split, kind: str) -> tuple[Description, ...]:
-    """The descriptions of the split that are of one kind."""
+    """The descriptions of one kind in the split."""
     return tuple(description for description in all_descriptions(split) if description.kind == kind)
 
 

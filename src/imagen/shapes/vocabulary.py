@@ -37,7 +37,7 @@ class Size(StrEnum):
 
 @unique
 class Relation(StrEnum):
-    """Where the first object of a position stands, seen from the second. Images have y downwards."""
+    """Position of the first object relative to the second. Images have y downwards."""
 
     LEFT = "to the left of"
     RIGHT = "to the right of"
@@ -51,7 +51,7 @@ class Relation(StrEnum):
 
     @property
     def side(self) -> str:
-        """Where the first object of the relation stands in the picture, in words."""
+        """The side of the picture on which the first object is, in words."""
         return _SIDES[self]
 
     @property
@@ -81,8 +81,8 @@ _SIDES = {
 Rgb = tuple[int, int, int]
 """An sRGB colour, each channel 0..255."""
 
-# At least 100 levels apart (Euclidean), and no one of them between another and a background, so that an
-# anti-aliased or slightly wrong pixel still has one name. At least 10 levels from 0 and 255: room for jitter.
+# At least 100 levels apart (Euclidean), and none lies between another and a background, so that an anti-aliased or
+# slightly wrong pixel still has one name. At least 10 levels from 0 and 255: room for jitter.
 COLOUR_RGB: dict[Colour, Rgb] = {
     Colour.RED: (215, 25, 35),
     Colour.ORANGE: (245, 130, 20),

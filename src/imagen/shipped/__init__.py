@@ -1,1 +1,1 @@
-"""What builds `assets/`: the small T5, the judges and the cascade that come with the project."""
+"""Builds `assets/`: the small T5, the judges and the cascade that are shipped with the project."""

@@ -1,4 +1,4 @@
-"""What a shapes judge is worth: measured on scenes it was not trained on, and written on its model card."""
+"""Measures a shapes judge on scenes that it was not trained on, and writes its model card."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,15 +19,15 @@ from imagen.shipped.negatives import wrong_descriptions
 from imagen.tensors import Pixels
 
 FRESH_SEED = 7999
-"""Of the scenes that judges are measured on; no judge is trained with it."""
+"""Seed of the scenes on which judges are measured; no judge is trained with it."""
 
 Damage = Callable[[Pixels], Pixels]
 
 
 @dataclass(frozen=True)
 class JudgeFigures:
-    """`accuracy`: by attribute, how often a picture's own caption scores above one that is wrong in that attribute
-    alone. `distances`: Fréchet distance of `count` pictures, real or damaged, from `reference` real ones."""
+    """`accuracy`: by attribute, the share of pairs in which a picture's own caption scores above one that is wrong in
+    that attribute alone. `distances`: Fréchet distances of `count` real or damaged pictures to `reference` others."""
 
     accuracy: Mapping[str, float]
     distances: Mapping[str, float]
@@ -38,7 +38,7 @@ class JudgeFigures:
 
 
 def measure(judge: ClipJudge, count: int = 512, reference: int = 2048) -> JudgeFigures:
-    """Figures of a judge on fresh scenes of the shapes world, half of them held-out compositions."""
+    """The figures of a judge on new scenes of the shapes world, half of them with held-out compositions."""
     scenes = [judge_scene(FRESH_SEED, index) for index in range(count + reference)]
     pixels = draw_scenes(scenes, IMAGE_SIZE)
     features = judge.image_features(pixels)
@@ -61,7 +61,7 @@ def measure(judge: ClipJudge, count: int = 512, reference: int = 2048) -> JudgeF
 
 
 def right_against_wrong(judge: ClipJudge, scenes: list[Scene], features: torch.Tensor) -> dict[str, float]:
-    """By attribute: the share of (picture, caption wrong in it) pairs where the right caption has the higher cosine."""
+    """By attribute: the share of (picture, caption wrong in it) pairs with a higher cosine for the right caption."""
     won: dict[str, list[float]] = {}
     for scene, feature in zip(scenes, features, strict=True):
         right = cosines(feature[None], judge.text_features([scene.caption]))
@@ -88,7 +88,7 @@ def _noise(pixels: Pixels) -> Pixels:
 
 
 def _quarter(pixels: Pixels) -> Pixels:
-    """Down to a quarter of the resolution and back: what a cascade without super-resolution shows."""
+    """Reduce to a quarter of the resolution and enlarge again, like a cascade without super-resolution."""
     images = functional.interpolate(pixels.movedim(-1, 1).float(), scale_factor=0.25, mode="bicubic", antialias=True)
     images = functional.interpolate(images, scale_factor=4, mode="bicubic")
     return images.clamp(0, 255).round().to(torch.uint8).movedim(1, -1).contiguous()
@@ -103,7 +103,7 @@ DAMAGES: Mapping[str, Damage] = {
 
 
 BLIND_BELOW = 0.75
-"""Accuracy, where 0.5 is chance, under which a card says that the judge does not see an attribute."""
+"""A card calls the judge blind to attributes with a lower accuracy; 0.5 is chance."""
 
 CARD = """\
 # shapes-judge-{name}
@@ -149,11 +149,11 @@ Licence: Apache-2.0, as the rest of this repository; the training pictures are d
 
 
 def model_card(name: str, recipe: JudgeRecipe, figures: JudgeFigures, judge: ClipJudge, seconds: float) -> str:
-    """MODEL_CARD.md of a judge that was trained in `seconds`."""
+    """The text of MODEL_CARD.md for a judge that was trained in `seconds`."""
     weights = judge.folder / "model.safetensors"
     floor = figures.distances["real"]
     accuracy = [f"| {attribute} | {share:.3f} |" for attribute, share in figures.accuracy.items()]
-    distances = [f"| {what} | {value:.4f} | {value / floor:.1f} |" for what, value in figures.distances.items()]
+    distances = [f"| {damage} | {value:.4f} | {value / floor:.1f} |" for damage, value in figures.distances.items()]
     return CARD.format(
         name=name,
         settings=", ".join(f"{key} {value}" for key, value in asdict(recipe).items()),
@@ -176,7 +176,7 @@ def model_card(name: str, recipe: JudgeRecipe, figures: JudgeFigures, judge: Cli
 
 
 def _blind_to(figures: JudgeFigures) -> str:
-    """What the reader must know before using the cosine."""
+    """The attributes to which the judge is blind, as a sentence for the card."""
     unseen = [attribute for attribute, share in figures.accuracy.items() if share < BLIND_BELOW]
     if not unseen:
         return "It sees all of them."

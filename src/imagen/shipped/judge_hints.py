@@ -1,7 +1,7 @@
-"""Hints that make a judge learn in minutes: what stands where, asked of each patch and of both embeddings.
+"""Auxiliary losses that let a judge learn in minutes: questions about objects and places, for patches and embeddings.
 
-Captions alone teach a small network colours in 5,000 pictures and "left of" in a hundred times as many. The heads
-that answer these questions are dropped after training; what is left is a plain CLIPModel.
+From captions alone a small network learns colours in 5,000 pictures, and "left of" in a hundred times as many. The
+heads that answer the questions are dropped after training; a plain CLIPModel remains.
 """
 
 import numpy as np
@@ -15,10 +15,10 @@ from imagen.shapes.descriptions import LOOKS, Look
 from imagen.tensors import Features
 
 UNKNOWN = -100
-"""Class of a question that has no answer; cross-entropy ignores it."""
+"""The class of questions without an answer; cross-entropy ignores it."""
 
 CLEAR_DIFFERENCE = 0.1
-"""Of two coordinates, in units of the canvas, from which one object is called the leftmost or topmost."""
+"""Smallest difference of two coordinates, in units of the canvas, for one object to count as leftmost or topmost."""
 
 SIDES = 4  # left, right, top, bottom
 COLOURS, SHAPES = tuple(Colour), tuple(Shape)
@@ -27,8 +27,8 @@ Answers = Int64[Tensor, "batch questions"]
 
 
 class Hints(nn.Module):
-    """The heads. `patches` names the object at each patch; the others read an embedding, of a picture or of a caption:
-    colour and shape of the leftmost, rightmost, topmost and lowest object; which looks are there; how many objects."""
+    """The heads. `patches` names the object at each patch. The others read the embedding of a picture or caption: look
+    (colour and shape) of the leftmost, rightmost, topmost and lowest object; which looks occur; how many objects."""
 
     def __init__(self, width: int, projection: int) -> None:
         super().__init__()
@@ -39,13 +39,13 @@ class Hints(nn.Module):
         self.number = nn.Linear(projection, 5)
 
     def patch_loss(self, tokens: Float[Tensor, "batch patches width"], scenes: list[Scene]) -> Tensor:
-        """Cross-entropy of the object at each patch, from the network's last token there."""
+        """Cross-entropy of the object at each patch, read from the network's last token of the patch."""
         side = round(tokens.shape[1] ** 0.5)
         target = torch.from_numpy(np.stack([objects_at_patches(scene, side) for scene in scenes]))
         return functional.cross_entropy(self.patches(tokens).flatten(0, 1), target.flatten())
 
     def embedding_loss(self, features: Features, sides: Answers, descriptions: list[Description]) -> Tensor:
-        """Cross-entropy of every question about the embeddings of pictures or of captions."""
+        """Cross-entropy of all questions about the embeddings of pictures or captions."""
         looks = torch.tensor([[float(look in description.looks) for look in LOOKS] for description in descriptions])
         number = torch.tensor([len(description.looks) for description in descriptions])
         colours, shapes = sides // len(SHAPES), sides % len(SHAPES)
@@ -59,25 +59,25 @@ class Hints(nn.Module):
 
 
 def objects_at_patches(scene: Scene, side: int) -> np.ndarray:
-    """For each patch of a `side` × `side` grid, row by row: 0 where there is nothing, else 1 + the number of the look
-    of the object in whose bounding box its centre lies."""
+    """For each patch of a `side` × `side` grid, row by row: 0 if it is empty, else 1 + the number of the look of the
+    object whose bounding box contains the centre of the patch."""
     centres = (np.arange(side) + 0.5) / side
-    found = np.zeros((side, side), dtype=np.int64)
+    numbers = np.zeros((side, side), dtype=np.int64)
     for item in scene.objects:
         inside = np.abs(centres[:, None] - item.y) < item.radius, np.abs(centres[None] - item.x) < item.radius
-        found[inside[0] & inside[1]] = 1 + LOOKS.index(item.look)
-    return found.reshape(-1)
+        numbers[inside[0] & inside[1]] = 1 + LOOKS.index(item.look)
+    return numbers.reshape(-1)
 
 
-def sides_seen(scenes: list[Scene]) -> Answers:
-    """Number of the look of the leftmost, rightmost, topmost and lowest object of each scene; unknown when it is
+def sides_in_scenes(scenes: list[Scene]) -> Answers:
+    """Numbers of the looks of the leftmost, rightmost, topmost and lowest object of each scene; `UNKNOWN` if two are
     close."""
     return torch.tensor([[*_extremes(scene, "x"), *_extremes(scene, "y")] for scene in scenes])
 
 
-def sides_said(descriptions: list[Description]) -> Answers:
-    """The same, as far as the caption says."""
-    return torch.tensor([_sides_said(description) for description in descriptions])
+def sides_in_captions(descriptions: list[Description]) -> Answers:
+    """The same for captions, as far as they state it."""
+    return torch.tensor([_sides_in_caption(description) for description in descriptions])
 
 
 def _extremes(scene: Scene, axis: str) -> tuple[int, int]:
@@ -89,20 +89,20 @@ def _extremes(scene: Scene, axis: str) -> tuple[int, int]:
     return _number(first.look), _number(last.look)
 
 
-def _sides_said(description: Description) -> list[int]:
+def _sides_in_caption(description: Description) -> list[int]:
     if isinstance(description, Pair):
         return [UNKNOWN] * SIDES
     if not isinstance(description, Position):
         return [_number(description.looks[0])] * SIDES
     ordered = [description.first, description.second][:: -description.relation.sign]
-    said = [UNKNOWN] * SIDES
+    answers = [UNKNOWN] * SIDES
     start = 2 * description.relation.axis
-    said[start : start + 2] = [_number(look) for look in ordered]
-    return said
+    answers[start : start + 2] = [_number(look) for look in ordered]
+    return answers
 
 
 def _number(look: Look) -> int:
-    """Colours outside, shapes inside: number // 5 is the colour and number % 5 the shape."""
+    """The number of a look: number // 5 is its colour and number % 5 its shape."""
     return COLOURS.index(look.colour) * len(SHAPES) + SHAPES.index(look.shape)
 
 

@@ -1,9 +1,9 @@
-"""The shapes judges before and after training: their recipes, tokenizer, network, and the folder they are saved in."""
+"""The shapes judges before and after training: recipes, tokenizer, network, and saving."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -13,12 +13,15 @@ from imagen.randomness import derive_seed
 from imagen.shapes import all_captions
 from imagen.text.pretrained import load_pretrained
 
+if TYPE_CHECKING:
+    from transformers import CLIPModel
+
 IMAGE_SIZE = 64
 
 
 @dataclass(frozen=True)
 class JudgeRecipe:
-    """All that makes one judge differ from another. `seed` decides its weights, scenes and augmentation.
+    """The settings that differ between judges. `seed` determines the weights, scenes and augmentation.
 
     `steps` of pictures and captions, `caption_steps` of the caption tower alone, `late_steps` of both again.
     """
@@ -66,8 +69,8 @@ RECIPES = {
 
 
 def make_tokenizer() -> Any:
-    """A CLIPTokenizer (byte-level BPE) whose merges are learned on the captions: each of their words is one token,
-    any other word still has tokens."""
+    """A CLIPTokenizer (byte-level BPE) with merges learned on the captions: each of their words is one token; other
+    words become several tokens."""
     from tokenizers import Tokenizer, pre_tokenizers
     from tokenizers.models import BPE
     from tokenizers.trainers import BpeTrainer
@@ -84,12 +87,13 @@ def make_tokenizer() -> Any:
     tokens = sorted(model["vocab"], key=model["vocab"].get)
     tokens += [letter + end for letter in alphabet if letter + end not in model["vocab"]]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
-    merges = [tuple(merge) for merge in model["merges"]]
-    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=merges, model_max_length=77)
+    merges: Any = [tuple(merge) for merge in model["merges"]]  # annotated as str, read as pairs
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
 
 
-def make_model(recipe: JudgeRecipe, tokenizer: Any) -> torch.nn.Module:
-    """An untrained CLIPModel of the recipe, its weights a function of the seed."""
+def make_model(recipe: JudgeRecipe, tokenizer: Any) -> "CLIPModel":
+    """An untrained CLIPModel of the recipe; its weights depend on the seed alone."""
     from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
     text = CLIPTextConfig(
@@ -115,8 +119,8 @@ def make_model(recipe: JudgeRecipe, tokenizer: Any) -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("judge-weights", recipe.seed))
         model = CLIPModel(config)
-    # CLIP starts with positions 14 times weaker than contents; "left of" is then learned last. Start from a grid
-    # instead.
+    # CLIP's initial position embeddings are 14 times weaker than its contents, so "left of" would be learned last.
+    # Start from a grid instead.
     with torch.no_grad():
         positions = model.vision_model.embeddings.position_embedding.weight
         positions[1:] = grid_positions(IMAGE_SIZE // recipe.patch, recipe.width)
@@ -124,8 +128,7 @@ def make_model(recipe: JudgeRecipe, tokenizer: Any) -> torch.nn.Module:
 
 
 def grid_positions(side: int, width: int) -> Float[Tensor, "positions width"]:
-    """Sines and cosines of the row in one half of the features and of the column in the other, at a quarter of unit
-    scale."""
+    """Sines and cosines of the row in one half of the features and of the column in the other half, scaled by 1/4."""
     frequencies = 2.0 ** -torch.arange(width // 4, dtype=torch.float32).mul(8 / (width // 4)) * torch.pi / 2
     angles = torch.arange(side, dtype=torch.float32)[:, None] * frequencies
     line = torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -133,8 +136,8 @@ def grid_positions(side: int, width: int) -> Float[Tensor, "positions width"]:
     return torch.cat([rows, columns], dim=-1).reshape(side * side, -1) * 0.25
 
 
-def save(model: torch.nn.Module, tokenizer: Any, folder: Path) -> None:
-    """The folder that `ClipJudge` and transformers load: weights, configuration, tokenizer, image processor."""
+def save(model: "CLIPModel", tokenizer: Any, folder: Path) -> None:
+    """Write the folder that `ClipJudge` and transformers load: weights, configuration, tokenizer, image processor."""
     from transformers import CLIPImageProcessor
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,8 +147,8 @@ def save(model: torch.nn.Module, tokenizer: Any, folder: Path) -> None:
     CLIPImageProcessor(size={"shortest_edge": IMAGE_SIZE}, crop_size=size).save_pretrained(folder)
 
 
-def load(folder: Path) -> torch.nn.Module:
-    """The network of a saved judge, to go on training."""
+def load(folder: Path) -> "CLIPModel":
+    """The network of a saved judge, for further training."""
     from transformers import CLIPModel
 
     return load_pretrained(CLIPModel, folder, dtype=torch.float32)

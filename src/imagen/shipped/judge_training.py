@@ -1,12 +1,12 @@
-"""How the shapes judges are made: small CLIPModels, trained contrastively on scenes no generator ever sees.
+"""Trains the shapes judges: small CLIPModels, trained contrastively on scenes that no generator ever sees.
 
-Each picture is set against the other captions of its batch and against captions of its own that are wrong in one
-attribute, so that the cosine falls when one word is wrong, and not only when everything is.
+Each picture is contrasted with the other captions of its batch and with copies of its own caption that are wrong in one
+attribute, so that the cosine falls even if a single word is wrong.
 """
 
 from collections.abc import Callable
 from itertools import count, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,22 +21,25 @@ from imagen.progress import track
 from imagen.randomness import derive_seed, make_generator
 from imagen.shapes import Description, Position, Scene, draw, sample_scene
 from imagen.shapes.captions import caption
-from imagen.shipped.judge_hints import Hints, sides_said, sides_seen
+from imagen.shipped.judge_hints import Hints, sides_in_captions, sides_in_scenes
 from imagen.shipped.judge_model import IMAGE_SIZE, JudgeRecipe, make_model
 from imagen.shipped.negatives import contents, wrong_descriptions
 from imagen.tensors import PerImage, Pixels
 
+if TYPE_CHECKING:
+    from transformers import CLIPModel
+
 NEGATIVES = 3
-"""Wrong captions for each picture, each wrong in another attribute where there are enough."""
+"""Wrong captions for each picture, in different attributes as far as there are enough."""
 
 CAPTION_POOL = 1536
-"""Pictures of positions that the caption tower is taught with."""
+"""Number of pictures of positions in the training of the caption tower."""
 
 PREPROCESSING = ClipPreprocessing(IMAGE_SIZE, IMAGE_SIZE, OPENAI_PREPROCESSING.mean, OPENAI_PREPROCESSING.std)
 
 
 def judge_scene(seed: int, index: int) -> Scene:
-    """Scene `index` of a judge's own world: training and held-out compositions in turn, so that it knows both."""
+    """Scene `index` of a judge's own world. Training and held-out compositions alternate, so that it knows both."""
     return sample_scene(derive_seed("judge", seed), index, "held_out" if index % 2 else "train")
 
 
@@ -45,12 +48,12 @@ def draw_scenes(scenes: list[Scene], resolution: int) -> Pixels:
     return torch.from_numpy(np.stack([draw(scene, resolution) for scene in scenes]))
 
 
-def train(recipe: JudgeRecipe, tokenizer: Any, started: torch.nn.Module | None = None) -> torch.nn.Module:
-    """Train a judge in three phases, each with new heads and a new optimizer. A function of the recipe, up to the order
-    of floating-point sums. `started` is a model that has had the first phase.
+def train(recipe: JudgeRecipe, tokenizer: Any, started: "CLIPModel | None" = None) -> "CLIPModel":
+    """Train a judge in three phases, each with new heads and a new optimizer. The result depends on the recipe alone,
+    up to the order of floating-point sums. `started` is a model after the first phase.
 
-    A caption's order ("a left of b") is learned long after its words. Taught alone, on positions alone, the caption
-    tower finds it in a few hundred cheap steps, and the pictures follow.
+    The order in a caption ("a left of b") is learned long after its words. Trained alone, on positions alone, the
+    caption tower learns it in a few hundred cheap steps, and the picture tower follows.
     """
     model = started
     if model is None:
@@ -65,10 +68,10 @@ def train(recipe: JudgeRecipe, tokenizer: Any, started: torch.nn.Module | None =
     return model.eval()
 
 
-StepLoss = Callable[[torch.nn.Module, Hints, int], Tensor]
+StepLoss = Callable[["CLIPModel", Hints, int], Tensor]
 
 
-def _optimise(model: torch.nn.Module, recipe: JudgeRecipe, steps: range, what: str, loss_of: StepLoss) -> None:
+def _optimise(model: "CLIPModel", recipe: JudgeRecipe, steps: range, description: str, loss_of: StepLoss) -> None:
     model.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("judge-hints", recipe.seed))
@@ -89,7 +92,7 @@ def _optimise(model: torch.nn.Module, recipe: JudgeRecipe, steps: range, what: s
         pct_start=min(recipe.warmup / len(steps), 0.5),
         cycle_momentum=False,
     )
-    for step in track(steps, what):
+    for step in track(steps, description):
         loss = loss_of(model, hints, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -101,27 +104,27 @@ def _optimise(model: torch.nn.Module, recipe: JudgeRecipe, steps: range, what: s
 
 
 def joint_loss(tokenizer: Any, recipe: JudgeRecipe) -> StepLoss:
-    """Contrast of pictures and captions, and the hints."""
+    """The contrastive loss of pictures and captions, plus the hints."""
 
-    def loss_of(model: torch.nn.Module, hints: Hints, step: int) -> Tensor:
+    def loss_of(model: "CLIPModel", hints: Hints, step: int) -> Tensor:
         scenes = [judge_scene(recipe.seed, step * recipe.batch + i) for i in range(recipe.batch)]
         descriptions = [scene.description for scene in scenes]
         rng = np.random.default_rng(derive_seed("judge-negatives", recipe.seed, step))
         images = augment(draw_scenes(scenes, IMAGE_SIZE), make_generator("judge-augment", recipe.seed, step))
-        seen = model.get_image_features(pixel_values=PREPROCESSING(images))
+        embeddings: Any = model.get_image_features(pixel_values=PREPROCESSING(images))
         read = _read(model, tokenizer, descriptions, rng)
         return (
-            contrastive_loss(pooled(seen), read, _groups(descriptions), model.logit_scale.exp())
-            + hints.patch_loss(seen.last_hidden_state[:, 1:], scenes)
-            + hints.embedding_loss(pooled(seen), sides_seen(scenes), descriptions)
-            + hints.embedding_loss(read[: recipe.batch], sides_said(descriptions), descriptions)
+            contrastive_loss(pooled(embeddings), read, _groups(descriptions), model.logit_scale.exp())
+            + hints.patch_loss(embeddings.last_hidden_state[:, 1:], scenes)
+            + hints.embedding_loss(pooled(embeddings), sides_in_scenes(scenes), descriptions)
+            + hints.embedding_loss(read[: recipe.batch], sides_in_captions(descriptions), descriptions)
         )
 
     return loss_of
 
 
-def caption_loss(model: torch.nn.Module, tokenizer: Any, recipe: JudgeRecipe) -> StepLoss:
-    """The same for captions of positions, against pictures whose features were computed once and stay as they are."""
+def caption_loss(model: "CLIPModel", tokenizer: Any, recipe: JudgeRecipe) -> StepLoss:
+    """The same for captions of positions, with picture features that are computed once and stay fixed."""
     indices = (index for index in count() if isinstance(judge_scene(-recipe.seed, index).description, Position))
     scenes = [judge_scene(-recipe.seed, index) for index in islice(indices, CAPTION_POOL)]
     with torch.inference_mode():
@@ -130,33 +133,33 @@ def caption_loss(model: torch.nn.Module, tokenizer: Any, recipe: JudgeRecipe) ->
     features = torch.cat(batches).clone()
     descriptions = [scene.description for scene in scenes]
 
-    def loss_of(model: torch.nn.Module, hints: Hints, step: int) -> Tensor:
+    def loss_of(model: "CLIPModel", hints: Hints, step: int) -> Tensor:
         rng = np.random.default_rng(derive_seed("judge-captions", recipe.seed, step))
         rows = rng.choice(len(scenes), 2 * recipe.batch, replace=False).tolist()
         chosen = [descriptions[row] for row in rows]
         read = _read(model, tokenizer, chosen, rng, negatives=1)
         return contrastive_loss(features[rows], read, _groups(chosen), model.logit_scale.exp()) + hints.embedding_loss(
-            read[: len(rows)], sides_said(chosen), chosen
+            read[: len(rows)], sides_in_captions(chosen), chosen
         )
 
     return loss_of
 
 
 def _read(
-    model: torch.nn.Module,
+    model: "CLIPModel",
     tokenizer: Any,
     descriptions: list[Description],
     rng: np.random.Generator,
     negatives: int = NEGATIVES,
 ) -> Float[Tensor, "texts features"]:
-    """Features of the captions, then of `negatives` wrong ones for each in turn."""
+    """Features of the captions, followed by those of `negatives` wrong captions for each of them."""
     wrong = [text for description in descriptions for text in _wrong_captions(description, negatives, rng)]
     tokens = tokenizer([caption(d) for d in descriptions] + wrong, padding=True, return_tensors="pt")
     return pooled(model.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"]))
 
 
 def _groups(descriptions: list[Description]) -> Int64[Tensor, "batch"]:
-    """A number for each description; equal where pictures may fit each other's captions."""
+    """A number for each description, equal for descriptions whose pictures may fit each other's captions."""
     keys = {key: number for number, key in enumerate(dict.fromkeys(contents(d) for d in descriptions))}
     return torch.tensor([keys[contents(description)] for description in descriptions])
 
@@ -167,10 +170,10 @@ def contrastive_loss(
     groups: Int64[Tensor, "batch"],
     scale: Tensor,
 ) -> Tensor:
-    """CLIP's symmetric cross-entropy, the pictures facing their own wrong captions as well.
+    """CLIP's symmetric cross-entropy; each picture is also contrasted with its own wrong captions.
 
-    `text_features`: the batch's captions, then `NEGATIVES` wrong ones for each picture in turn. Pictures of one group
-    may fit each other's captions: such pairs count neither as right nor as wrong.
+    `text_features`: the captions of the batch, then `NEGATIVES` wrong ones for each picture. Pictures of one group may
+    fit each other's captions, so such pairs count neither as right nor as wrong.
     """
     batch = len(image_features)
     images = functional.normalize(image_features, dim=-1)
@@ -185,8 +188,8 @@ def contrastive_loss(
 
 
 def augment(pixels: Pixels, generator: torch.Generator) -> Pixels:
-    """A little blur (by resizing) to a quarter of the pictures and a little noise to a third, so that a generated
-    picture is not judged by features that only clean drawings have. Mild: sharpness must still show in the features."""
+    """Slightly blur a quarter of the pictures (by resizing) and add slight noise to a third, so that features do not
+    depend on traits that only clean drawings have. Both are mild, so that the features still reflect sharpness."""
     images = pixels.movedim(-1, 1).float()
     draws = torch.rand(len(images), 3, generator=generator)
     blurred = functional.interpolate(images, size=IMAGE_SIZE // 2, mode="bicubic", antialias=True)
@@ -198,7 +201,7 @@ def augment(pixels: Pixels, generator: torch.Generator) -> Pixels:
 
 
 def _wrong_captions(description: Description, number: int, rng: np.random.Generator) -> list[str]:
-    """`number` wrong captions, attributes in random order, the first few of them again when there are fewer."""
+    """`number` wrong captions with attributes in random order; attributes repeat if there are too few."""
     by_attribute = list(wrong_descriptions(description).values())
     order = rng.permutation(len(by_attribute))
     chosen = [by_attribute[order[i % len(order)]] for i in range(number)]

@@ -1,9 +1,9 @@
 """Pre-train the T5 of the shapes world: `python -m imagen.shipped.pretrain_t5 --out assets/shapes_t5`.
 
 A real `T5ForConditionalGeneration` (v1.1 style) learns by span corruption (Raffel et al., 2020, section 3.1.4) on two
-true sentences about one scene: what is masked in one can only be filled in by reading the bindings of the other. The
-encoder alone is kept, as T5EncoderModel, with its tokenizer and a model card. Scenes come from the train split only, so
-that no part of a generator ever reads a held-out composition.
+true sentences about one scene: words masked in one can be filled in only by reading the bindings of the other. Only the
+encoder is kept, as T5EncoderModel, with its tokenizer and a model card. Scenes come from the train split only, so that
+no part of a generator ever reads a held-out composition.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5ForConditionalGeneration
 
 SENTINELS = 32
-# Where each head looks first, as T5's buckets of relative positions: 1 to 7 are -1 to -7, 17 to 23 are +1 to +7. Each
-# head sees one place: the word's own or one of the neighbours from -4 to +4. A noun is so written down next to its
-# colour and next to the relation, before it or after it, which tells the first object from the second.
+# The initial position of each head, as T5's buckets of relative positions: 1 to 7 are -1 to -7, 17 to 23 are +1 to +7.
+# Each head attends to one position: the word itself or a neighbour from -4 to +4. So a noun's vector starts with its
+# colour and the relation before or after it, which distinguishes the first object from the second.
 HEAD_BUCKETS = ((1,), (17,), (2,), (0,), (3,), (19,), (4,), (18,))
 HEAD_BIAS = 6.0
-# How often a batch asks for which task. All are span corruption; they differ in what is masked.
+# Probability of each task for a batch. All are span corruption; they differ in what is masked.
 TASKS = {"sentence": 0.9, "pair": 0.05, "alone": 0.05}
 EMBEDDING_SCALE = 0.3
-DENSITY = (0.15, 0.5)  # of the words masked at random, in the tasks "pair" and "alone"
+DENSITY = (0.15, 0.5)  # range of the share of masked words, in the tasks "pair" and "alone"
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Token ids of the sentences about each description of one kind, the caption first in every entry."""
+    """Token ids of the sentences about each description; the caption comes first in every entry."""
 
     kinds: tuple[str, ...]
     entries: dict[str, list[list[list[int]]]]
 
 
 def build_tokenizer(sentences: Sequence[str]) -> "PreTrainedTokenizerFast":
-    """A word-level tokenizer laid out like T5's: pad 0, end 1, unknown 2, sentinels last in descending order."""
+    """A word-level tokenizer with T5's layout: pad 0, end 1, unknown 2, sentinels last in descending order."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -70,7 +70,7 @@ def build_tokenizer(sentences: Sequence[str]) -> "PreTrainedTokenizerFast":
 
 
 def build_corpus(tokenizer: "PreTrainedTokenizerFast", split: str) -> Corpus:
-    """Every description of the split, as token ids without the end token."""
+    """All descriptions of the split, as token ids without the end token."""
     entries: dict[str, list[list[list[int]]]] = {kind: [] for kind in KIND_PROPORTIONS}
     for description in all_descriptions(split):
         sentences = [caption(description), *paraphrases(description)]
@@ -79,14 +79,14 @@ def build_corpus(tokenizer: "PreTrainedTokenizerFast", split: str) -> Corpus:
 
 
 def draw_example(corpus: Corpus, task: str, rng: np.random.Generator, separator: int) -> tuple[list[int], np.ndarray]:
-    """Words, and which of them to mask.
+    """Words, and a mask of the words to hide.
 
-    "alone": words of one sentence. "pair": words of two sentences about one scene, `separator` between them.
-    "sentence": one whole sentence of such a pair, so that the other must hold all it takes to write it.
+    "alone": hide words of one sentence. "pair": hide words of two sentences about one scene, joined by `separator`.
+    "sentence": hide one whole sentence of such a pair, so that it must be written from the other one.
     """
     kind = rng.choice(corpus.kinds, p=[KIND_PROPORTIONS[kind] for kind in corpus.kinds])
     sentences = corpus.entries[kind][rng.integers(len(corpus.entries[kind]))]
-    # Every pair holds the caption, which is what the encoder will read later.
+    # Every pair contains the caption, because captions are what the encoder reads later.
     other = rng.integers(1, len(sentences))
     if task == "alone":
         words = sentences[0 if rng.random() < 0.5 else other]
@@ -101,9 +101,9 @@ def draw_example(corpus: Corpus, task: str, rng: np.random.Generator, separator:
 
 
 def corrupt(words: list[int], masked: np.ndarray, vocabulary: int, end: int) -> tuple[list[int], list[int]]:
-    """T5's span corruption: each run of masked words becomes one sentinel; the target spells the runs out.
+    """T5's span corruption: each run of masked words becomes one sentinel; the target contains the words of the runs.
 
-    Returns the encoder's input and the decoder's target, both closed by `end`.
+    Returns the encoder's input and the decoder's target, both ending with `end`.
     """
     source, target, sentinel = [], [], vocabulary
     for position, (word, hidden) in enumerate(zip(words, masked.tolist(), strict=True)):
@@ -119,7 +119,7 @@ def corrupt(words: list[int], masked: np.ndarray, vocabulary: int, end: int) -> 
 
 
 def rectangle(rows: list[list[int]], fill: int) -> np.ndarray:
-    """int64 (rows, longest), filled up with `fill`."""
+    """The rows as one int64 array (rows, longest), padded with `fill`."""
     out = np.full((len(rows), max(map(len, rows))), fill, dtype=np.int64)
     for index, row in enumerate(rows):
         out[index, : len(row)] = row
@@ -135,16 +135,18 @@ def train(
     lr: float,
     seed: int,
 ) -> float:
-    """AdamW with a short warm-up and a cosine to zero. Returns the mean loss of the last 5 % of the steps."""
+    """Train with AdamW, a short warm-up and a cosine decay to zero. Returns the mean loss of the last 5 % of steps."""
     import torch
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     warmup, losses = max(1, steps // 20), []
     vocabulary, end, pad = model.config.vocab_size, model.config.eos_token_id, model.config.pad_token_id
+    assert isinstance(end, int)
+    assert isinstance(pad, int)
     model.train()
     for step in track(range(steps), "pre-training the shapes T5", steps):
         rng = np.random.default_rng(derive_seed("shapes-t5", seed, step))
-        # One task for the whole batch: its examples are about equally long.
+        # One task for the whole batch, so that its examples are about equally long.
         task = rng.choice(list(TASKS), p=list(TASKS.values()))
         pairs = [corrupt(*draw_example(corpus, task, rng, separator), vocabulary, end) for _ in range(batch_size)]
         source = torch.from_numpy(rectangle([pair[0] for pair in pairs], pad))
@@ -165,7 +167,7 @@ def train(
 def build_model(vocabulary: int, seed: int) -> "T5ForConditionalGeneration":
     """Width 256, 4 layers, gated GELU, no dropout, embeddings not tied to the output: T5 v1.1, small.
 
-    One decoder layer looks into the encoder's vectors once, so that what belongs together must lie in one vector.
+    The single decoder layer reads the encoder's vectors once, so words that belong together must share one vector.
     """
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
@@ -181,20 +183,21 @@ def build_model(vocabulary: int, seed: int) -> "T5ForConditionalGeneration":
         num_decoder_layers=1,
         dropout_rate=0.0,
         feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
+        tie_word_embeddings=False,  # pyright: ignore[reportCallIssue]: a field of every configuration
         pad_token_id=0,
         eos_token_id=1,
-        decoder_start_token_id=0,
+        decoder_start_token_id=0,  # pyright: ignore[reportCallIssue]: the same
     )
     model = T5ForConditionalGeneration(config)
     with torch.no_grad():
-        # T5's own scales (1 for both) are made for Adafactor, whose steps grow with the weights. Under Adam they leave
-        # the attention over the encoder untrained: the loss stalls at that of a decoder that cannot read.
+        # T5's own scales (1 for both) are made for Adafactor, whose steps grow with the weights. With Adam the
+        # attention over the encoder would stay untrained, and the loss would stall as without an encoder.
         model.shared.weight.mul_(EMBEDDING_SCALE)
         model.lm_head.weight.mul_(config.d_model**-0.5)
-        # Each head starts by looking at one neighbour: what adjoins a word (its colour, its relation) is in its vector
-        # from the first step, instead of after the thousands that Adam needs to grow a bias of several units.
-        bias = model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight
+        # Each head starts with attention to one neighbour, so a word's vector contains its neighbours (its colour, its
+        # relation) from the first step. Adam would need thousands of steps to grow a bias of several units.
+        blocks: Any = model.encoder.block
+        bias = blocks[0].layer[0].SelfAttention.relative_attention_bias.weight
         for head, buckets in enumerate(HEAD_BUCKETS):
             bias[list(buckets), head] += HEAD_BIAS
     return model
@@ -211,12 +214,10 @@ def encoder_of(model: "T5ForConditionalGeneration") -> "T5EncoderModel":
 
 
 def save(encoder: "T5EncoderModel", tokenizer: "PreTrainedTokenizerFast", out: Path) -> None:
-    """Replace the folder `out` by the encoder, in bfloat16, and its tokenizer."""
-    import torch
-
+    """Write the encoder, in bfloat16, and its tokenizer to the folder `out`, which is replaced."""
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    encoder.to(torch.bfloat16).save_pretrained(partial)
+    encoder.bfloat16().save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
@@ -249,6 +250,7 @@ def pretrain(arguments: Sequence[str] | None = None) -> None:
     tokenizer = build_tokenizer(sentences)
     model = build_model(len(tokenizer), options.seed)
     separator = tokenizer.convert_tokens_to_ids(".")
+    assert isinstance(separator, int)
     untrained = evaluate(model.eval(), encoder_of(model), tokenizer)
     started = time.monotonic()
     corpus = build_corpus(tokenizer, "train")

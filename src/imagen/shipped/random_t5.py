@@ -1,8 +1,7 @@
 """A T5 encoder with random weights: `python -m imagen.shipped.random_t5`, the baseline of the text encoder ablation.
 
-The configuration and the tokenizer of the shapes T5, and the weights that transformers gives every new T5: nothing has
-been read, and no head is set by hand to look at a neighbour, as `imagen.shipped.pretrain_t5` does before its
-first step.
+It has the configuration and tokenizer of the shapes T5, and the initial weights of transformers. It is not trained, and
+no head is set by hand to attend to a neighbour, as `imagen.shipped.pretrain_t5` does before its first step.
 """
 
 import argparse
@@ -19,10 +18,10 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
 def make_random_t5(like: Path, out: Path, seed: int) -> None:
-    """Replace the folder `out` by a T5EncoderModel of the size of that in `like`, its weights drawn from `seed`.
+    """Replace the folder `out` by a T5EncoderModel of the same size as in `like`, with weights drawn from `seed`.
 
     Raises:
-        UserError: if there is no T5 in `like`.
+        UserError: if `like` holds no T5.
     """
     import torch
     from transformers import T5Config, T5EncoderModel
@@ -31,11 +30,11 @@ def make_random_t5(like: Path, out: Path, seed: int) -> None:
     from imagen.text.pretrained import load_pretrained
 
     if not (like / "config.json").is_file():
-        raise UserError(f"{like}: no config.json of a T5 there; set --like to the folder of one")
+        raise UserError(f"{like}: no config.json of a T5; set --like to the folder of a T5")
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     torch.manual_seed(derive_seed("random T5", seed))
-    T5EncoderModel(load_pretrained(T5Config, like)).to(torch.bfloat16).save_pretrained(partial)
+    T5EncoderModel(load_pretrained(T5Config, like)).bfloat16().save_pretrained(partial)
     for name in TOKENIZER:
         shutil.copy(like / name, partial / name)
     shutil.rmtree(out, ignore_errors=True)
@@ -46,7 +45,9 @@ def make_random_t5(like: Path, out: Path, seed: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     prepare_environment()
     parser = argparse.ArgumentParser(prog="python -m imagen.shipped.random_t5", description=__doc__.splitlines()[0])
-    parser.add_argument("--like", type=user_path, default=ROOT / "assets" / "shapes_t5", help="a T5 of the wanted size")
+    parser.add_argument(
+        "--like", type=user_path, default=ROOT / "assets" / "shapes_t5", help="folder of a T5 of the same size"
+    )
     parser.add_argument("--out", type=user_path, default=ROOT / "cache" / "random_t5")
     parser.add_argument("--seed", type=int, default=0)
     return run_reporting_errors(lambda: make_random_t5(**vars(parser.parse_args(arguments))))

@@ -13,7 +13,7 @@ from imagen.stages.export import default_card, export_stage, load_stage
 
 
 def ship(run: Path, assets: Path) -> None:
-    """Export the stage of `run` under its role in `assets`, its card extended by where it came from.
+    """Export the stage of `run` under its role in `assets`, and add its origin to its card.
 
     Raises:
         UserError: if the run has no exported stage.
@@ -25,7 +25,7 @@ def ship(run: Path, assets: Path) -> None:
         f"- Made by: `make assets` (`python train.py experiment=shipped_{stage.description.name}` and its later legs)\n"
         "- Stored in float16, computed with in float32\n- Licence: Apache-2.0\n"
     )
-    # Half the size: rounding weights to 11 bits changes a picture by less than its rounding to 8 does.
+    # float16 halves the size. Rounding weights to 11 bits changes a picture less than rounding the picture to 8 bits.
     export_stage(folder, stage.description, stage.model.denoiser, card, torch.float16)
     print(f"{run} -> {folder}")
 

@@ -1,4 +1,4 @@
-"""What the shapes T5 has learnt: words written from a caption, and linear probes of the encoder's vectors."""
+"""Measures what the shapes T5 has learnt: words that its decoder writes, and linear probes of the encoder's vectors."""
 
 import argparse
 import hashlib
@@ -28,10 +28,10 @@ EXAMPLES = 1500
 
 @dataclass(frozen=True)
 class Probe:
-    """A question put to one vector of each caption (of token `token`, or (None) their mean), or to two.
+    """A question about one vector of each caption (that of `token`, or with None the mean of all), or about two.
 
-    With `other_token` the same regression answers for both: it must tell them apart by the vector alone, as a
-    generator must, whose attention reads every token with the same weights.
+    With `other_token` the same regression answers for both tokens, so it must distinguish them by their vectors alone.
+    A generator must do that too, because its attention reads every token with the same weights.
     """
 
     name: str
@@ -41,8 +41,8 @@ class Probe:
     other_answer: Callable[[Position], str] | None = None
 
 
-# "a red circle to the left of a blue square on a white background": the first noun is token 2, its colour token 1;
-# tokens counted from the end (</s> is -1) are the same whatever the relation: second noun -6, its colour -7.
+# "a red circle to the left of a blue square on a white background": the first noun is token 2, its colour token 1.
+# Counted from the end (</s> is -1), for every relation: the second noun is token -6, its colour token -7.
 PROBES = (
     Probe("first noun: its own colour", 2, lambda scene: scene.first.colour),
     Probe("second noun: its own colour", -6, lambda scene: scene.second.colour),
@@ -67,7 +67,7 @@ PROBES = (
 def evaluate(
     model: "T5ForConditionalGeneration", encoder: "T5EncoderModel", tokenizer: "PreTrainedTokenizerFast"
 ) -> dict[str, float]:
-    """Figures on held-out compositions, each a share in [0, 1], and the scale of the encoder's vectors."""
+    """Figures on held-out compositions: shares in [0, 1], and the scale of the encoder's vectors."""
     seen, unseen = probed_scenes()
     figures = {"colour of the object on one side, written by the decoder": _written(model, tokenizer, unseen)}
     figures |= probe(encoder, tokenizer, seen, unseen)
@@ -78,14 +78,14 @@ def evaluate(
 
 
 def probed_scenes() -> tuple[list[Position], list[Position]]:
-    """Descriptions of two objects and their relation: to fit the probes on (train), to ask them about (held out)."""
+    """Descriptions of two objects and their relation: of the train split to fit probes, held out to test them."""
     splits = (all_descriptions(split) for split in ("train", "held_out"))
     seen, unseen = ([item for item in every if isinstance(item, Position)] for every in splits)
     return _some(seen, "probe"), _some(unseen, "probe")
 
 
 def _before(scene: Position) -> Look:
-    """The object on the left or at the top."""
+    """The look of the object on the left or at the top."""
     return scene.first if scene.relation in (Relation.LEFT, Relation.ABOVE) else scene.second
 
 
@@ -93,20 +93,20 @@ def _before(scene: Position) -> Look:
 def _written(
     model: "T5ForConditionalGeneration", tokenizer: "PreTrainedTokenizerFast", scenes: Sequence[Position]
 ) -> float:
-    """Share of captions after which the decoder, told "the object on the left is a", goes on with the right colour."""
+    """Share of captions for which the decoder completes "the object on the left is a" with the right colour."""
     right = 0
     for start in range(0, len(scenes), 256):
         chunk = scenes[start : start + 256]
         inputs = tokenizer([f"{caption(scene)} . <extra_id_0>" for scene in chunk], padding=True, return_tensors="pt")
-        begun = [f"<extra_id_0> the object {scene.relation.side} is a" for scene in chunk]
-        words = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in begun]
+        prefixes = [f"<extra_id_0> the object {scene.relation.side} is a" for scene in chunk]
+        words = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in prefixes]
         logits = model(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             decoder_input_ids=torch.tensor([[model.config.decoder_start_token_id, *row] for row in words]),
         ).logits
-        said = tokenizer.convert_ids_to_tokens(logits[:, -1].argmax(-1).tolist())
-        right += sum(word == scene.first.colour for word, scene in zip(said, chunk, strict=True))
+        predicted = tokenizer.convert_ids_to_tokens(logits[:, -1].argmax(-1).tolist())
+        right += sum(word == scene.first.colour for word, scene in zip(predicted, chunk, strict=True))
     return right / len(scenes)
 
 
@@ -121,9 +121,9 @@ def probe(
     figures = {}
     for question in PROBES:
         names = sorted({str(question.answer(item)) for item in seen})
-        inputs, wanted = _asked(question, train, seen, names)
-        weights = _ridge(inputs, torch.nn.functional.one_hot(wanted, len(names)).double())
-        inputs, truth = _asked(question, test, unseen, names)
+        inputs, targets = _examples(question, train, seen, names)
+        weights = _ridge(inputs, torch.nn.functional.one_hot(targets, len(names)).double())
+        inputs, truth = _examples(question, test, unseen, names)
         figures[f"probe, {question.name}"] = ((inputs @ weights).argmax(-1) == truth).double().mean().item()
     return figures
 
@@ -133,10 +133,10 @@ def _some(descriptions: Sequence[Position], purpose: str) -> list[Position]:
     return random.Random(derive_seed("shapes-t5-report", purpose)).sample(list(descriptions), count)
 
 
-def _asked(
+def _examples(
     question: Probe, vectors: list[Tensor], scenes: Sequence[Position], names: Sequence[str]
 ) -> tuple[Tensor, Tensor]:
-    """What the probe reads, (examples, features + 1), and the numbers of the right answers."""
+    """The inputs of the probe, (examples, features + 1), and the indices of the right answers."""
     inputs = [_inputs(vectors, question.token)]
     answers = [question.answer(scene) for scene in scenes]
     if question.other_answer:
@@ -151,7 +151,7 @@ def _inputs(vectors: list[Tensor], token: int | None) -> Tensor:
 
 
 def _ridge(inputs: Tensor, targets: Tensor) -> Tensor:
-    """argmin |inputs W - targets|² + ridge |W|², in closed form; the ridge is relative to the inputs' power."""
+    """argmin |inputs W - targets|² + ridge |W|², in closed form; the ridge is relative to the power of the inputs."""
     gram = inputs.T @ inputs
     penalty = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
     return torch.linalg.solve(gram + penalty, inputs.T @ targets)
@@ -161,7 +161,7 @@ def _ridge(inputs: Tensor, targets: Tensor) -> Tensor:
 def _vectors(
     encoder: "T5EncoderModel", tokenizer: "PreTrainedTokenizerFast", descriptions: Sequence[Position]
 ) -> list[Tensor]:
-    """The token vectors of each caption, (tokens, features)."""
+    """The token vectors of each caption, shape (tokens, features)."""
     rows: list[Tensor] = []
     for start in range(0, len(descriptions), 256):
         texts = [caption(item) for item in descriptions[start : start + 256]]

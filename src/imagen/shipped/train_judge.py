@@ -28,7 +28,7 @@ def train_judge(arguments: Sequence[str] | None = None) -> None:
     from imagen.shipped.judge_training import train
 
     parser = argparse.ArgumentParser(prog="imagen train-judge", description=__doc__.splitlines()[0])
-    parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="which recipe")
+    parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="name of the recipe")
     parser.add_argument("--out", type=user_path, required=True, help="folder to write")
     parser.add_argument("--first-phase", type=user_path, help="folder of a judge after the first phase")
     parser.add_argument("--steps", type=int, help="steps of each phase, for a trial; default: the recipe's")

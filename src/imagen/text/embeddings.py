@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from imagen.errors import UserError
 from imagen.tensors import Text, TextMask
 
 
@@ -16,13 +17,17 @@ class TextEmbeddings:
 
     `values` has shape (sum(lengths), features); caption i owns `lengths[i]` rows of it. A caption of length 0 is the
     null text: whoever reads it is unconditional.
+
+    Raises:
+        UserError: if the lengths do not sum to the number of rows.
     """
 
     values: Float[Tensor, "total_tokens features"]
     lengths: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        assert sum(self.lengths) == len(self.values), f"{sum(self.lengths)} tokens announced, {len(self.values)} given"
+        if sum(self.lengths) != len(self.values):
+            raise UserError(f"embeddings: lengths sum to {sum(self.lengths)}, values has {len(self.values)} rows")
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -93,11 +93,11 @@ def name_of(section: Mapping[str, Any]) -> str:
     return str(node.get("_target_")).rsplit(".", 1)[-1]
 
 
-def differences(wanted: Mapping[str, Any] | None, given: Mapping[str, Any] | None) -> str:
+def differences(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None, between: str = ", here ") -> str:
     """What differs between the fingerprints of two text sources, such as "max_length: 128, here 64"."""
-    one, other = wanted or {}, given or {}
+    one, other = one or {}, other or {}
     names = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
-    return "; ".join(f"{name}: {_short(one.get(name))}, here {_short(other.get(name))}" for name in names)
+    return "; ".join(f"{name}: {_short(one.get(name))}{between}{_short(other.get(name))}" for name in names)
 
 
 def _short(value: object) -> str:

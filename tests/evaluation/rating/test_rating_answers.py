@@ -1,4 +1,4 @@
-"""What the answers say: known answers, known scores; files that cannot be right are refused by name."""
+"""Known answers give known scores; invalid answer files are refused by name."""
 
 import json
 
@@ -115,7 +115,7 @@ def test_good_answers_are_read(tmp_path):
         (GOOD | {"page": None}, "another page, or one that was edited"),
         (GOOD | {"answers": [0, 0]}, "holds 2 answers, the page has 6 questions"),
         (GOOD | {"answers": None}, "holds no answers"),
-        (GOOD | {"answers": [2, 0, 0, 1, None, 2]}, "question 1: 2 is none of its 2 choices"),
+        (GOOD | {"answers": [2, 0, 0, 1, None, 2]}, "question 1: 2 is not one of its 2 choices"),
         (GOOD | {"answers": [0, True, 0, 1, None, 2]}, "question 2: True is none"),
         (GOOD | {"answers": ["0", 0, 0, 1, None, 2]}, "question 1: '0' is none"),
         (GOOD | {"rater": " "}, "names no rater"),

@@ -1,4 +1,4 @@
-"""The page that raters open: what it holds, what it hides, and that its key knows the rest."""
+"""The page for raters: what it holds, what it hides, and that its key holds the rest."""
 
 import base64
 import hashlib

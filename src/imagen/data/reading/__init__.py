@@ -1,1 +1,1 @@
-"""Files of pictures and captions as strangers hand them in: decoding, metadata, archives, faults."""
+"""Reading other people's picture and caption files: decoding, metadata, archives, faults."""

@@ -1,8 +1,8 @@
-"""From the bytes of a picture file to RGB pixels, the way a person sees the picture.
+"""From the bytes of a picture file to RGB pixels, as a person sees the picture.
 
-Orientation is applied, transparency is composited on white, 16 bits are scaled to 8, of an animation the first frame
-is taken. Colour profiles are not applied. Pillow's own conversions clip 16-bit grey to white, turn float into black
-and show the colours hidden under transparent pixels.
+Orientation is applied, transparency is composited on white, 16 bits are scaled to 8, and the first frame of an
+animation is used. Colour profiles are not applied. Pillow's own conversions would clip 16-bit grey to white, turn float
+into black and show the colours hidden under transparent pixels.
 """
 
 import re
@@ -24,13 +24,13 @@ from imagen.data.source import Picture
 from imagen.errors import UserError
 from imagen.files import open_regular
 
-# Pillow reads more (PostScript by running Ghostscript): nothing that needs another program or is rarely exercised.
+# Pillow reads more formats. Those that need another program (PostScript: Ghostscript) or are rarely used are left out.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
 MAX_PIXELS = 64_000_000
 
 MAX_BYTES = 1 << 28
-"""A larger file is not held in memory."""
+"""Larger files are not read into memory."""
 
 QUARTER_TURNS = (5, 6, 7, 8)
 TURNS = {
@@ -42,7 +42,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""By EXIF's orientation, what makes the picture upright."""
+"""The operation that makes a picture upright, by EXIF orientation."""
 
 OTHERS = (
     (rb"\x1f\x8b", "gzip (of an SVG drawing?)", Fault.DRAWING),
@@ -55,13 +55,13 @@ OTHERS = (
     (rb"\x00\x00\x01\x00", "a Windows icon", Fault.OTHER_FORMAT),
     (rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI ", "a film", Fault.OTHER_FORMAT),
 )
-"""By how a file begins, what people have in their folders beside pictures that are read here."""
+"""Other files that people keep among their pictures, by their first bytes."""
 
 Seen = TypeVar("Seen")
 
 
 class UnreadableImageError(ValueError):
-    """Why a picture cannot be decoded, in words."""
+    """A picture cannot be decoded; the message says why."""
 
     def __init__(self, reason: str, fault: Fault = Fault.DAMAGED) -> None:
         super().__init__(reason)
@@ -69,13 +69,13 @@ class UnreadableImageError(ValueError):
 
 
 class DamagedImageError(UnreadableImageError):
-    """What Pillow says of a file in which it finds no sound picture. Something beside the pixels may be at fault."""
+    """Pillow finds no valid picture in a file. The fault may lie outside its pixels, in the side data."""
 
 
 def image_size(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height of the upright picture, from the header alone.
 
-    A PNG may tell its orientation behind its pixels only: that is not seen here.
+    A PNG may store its orientation after its pixels; that is not read here.
 
     Raises:
         UnreadableImageError: if it is not a picture, or has more than `max_pixels`.
@@ -85,7 +85,7 @@ def image_size(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, i
 
 
 def decode(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
-    """RGB pixels of the picture in a file or in the bytes of one.
+    """RGB pixels of the picture in a file or in its bytes.
 
     Raises:
         UnreadableImageError: if it is not a picture, is damaged, has more than `max_pixels`, or has pixels without a
@@ -96,7 +96,7 @@ def decode(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def _read(file: Path | bytes, max_pixels: int, look: Callable[[Image.Image], Seen]) -> Seen:
-    """What `look` sees in the picture; if that fails, in the picture without its side data."""
+    """`look` applied to the picture; if that fails, to the picture without its side data."""
     try:
         with _opened(file, max_pixels) as image:
             return look(image)
@@ -108,7 +108,7 @@ def _read(file: Path | bytes, max_pixels: int, look: Callable[[Image.Image], See
 
 
 def _content(file: Path | bytes) -> bytes:
-    """The bytes of a file, or of its beginning if no picture is as large."""
+    """The bytes of a file; only its beginning if it is too large for a picture."""
     if isinstance(file, bytes):
         return file
     with open_regular(file) as stream:
@@ -117,10 +117,10 @@ def _content(file: Path | bytes) -> bytes:
 
 @contextmanager
 def _opened(file: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """The picture, its header read. Whatever goes wrong inside is an `UnreadableImageError`."""
+    """Open the picture and read its header. Every failure inside the block becomes an `UnreadableImageError`."""
     try:
         with warnings.catch_warnings(), _stream(file) as stream:
-            warnings.simplefilter("ignore")  # bombs are refused here; odd metadata is not the user's concern
+            warnings.simplefilter("ignore")  # bombs are refused below; odd metadata does not matter
             with Image.open(stream, formats=_formats()) as image:
                 if image.width * image.height > max_pixels:
                     size = f"{image.width} × {image.height} pixels"
@@ -130,12 +130,13 @@ def _opened(file: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
         raise
     except FileNotFoundError:
         raise UnreadableImageError("there is no such file", Fault.MISSING) from None
-    except Image.DecompressionBombError:  # raised before the header can be asked
+    except Image.DecompressionBombError:  # raised before the size can be read
+        assert Image.MAX_IMAGE_PIXELS is not None  # otherwise Pillow has no limit
         limit = min(max_pixels, 2 * Image.MAX_IMAGE_PIXELS)
         reason = f"more than max_pixels={limit} pixels (a decompression bomb?)"
         raise UnreadableImageError(reason, Fault.LARGE) from None
     except UnidentifiedImageError:
-        raise DamagedImageError(*_what_it_is_instead(file)) from None
+        raise DamagedImageError(*_other_format(file)) from None
     except OSError as error:
         if error.errno is None:  # Pillow's
             raise DamagedImageError(f"damaged ({error})") from error
@@ -152,24 +153,24 @@ def _stream(file: Path | bytes) -> BytesIO | BufferedReader:
         raise UnreadableImageError("a folder, not a picture")
     try:
         return open_regular(file)
-    except UserError:  # it would be waited for without end
+    except UserError:  # reading it would block for ever
         raise UnreadableImageError("a pipe, socket or device, not a file") from None
 
 
 @cache
 def picture_suffixes() -> frozenset[str]:
-    """How the names of files in `FORMATS` end, in small letters, with the dot."""
+    """File name suffixes of the `FORMATS`, in lower case, with the dot."""
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
 
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this build of Pillow can read."""
+    """The `FORMATS` that this build of Pillow can read."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _what_it_is_instead(file: Path | bytes) -> tuple[str, Fault]:
+def _other_format(file: Path | bytes) -> tuple[str, Fault]:
     with _stream(file) as stream:
         head = stream.read(1024)
     if not head:
@@ -192,20 +193,20 @@ def _pixels(image: Image.Image) -> Picture:
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
-    if image.format == "TIFF":  # Pillow has turned it
+    if image.format == "TIFF":  # Pillow has already rotated it
         return image.size
-    # Not PNG's own `getexif`, which decodes the picture to look behind it.
+    # Not PNG's own `getexif`, which decodes the whole picture to read what follows the pixels.
     turned = _orientation(lambda: Image.Image.getexif(image)) in QUARTER_TURNS
     return (image.height, image.width) if turned else image.size
 
 
 def _orientation(getexif: Callable[[], Image.Exif]) -> int:
-    """How the camera was held, by EXIF or XMP: 1 to 8, 1 if that cannot be read. Nothing else there is looked at."""
+    """Orientation by EXIF or XMP, 1 to 8; 1 if it cannot be read. No other metadata is used."""
     try:
-        found = getexif().get(ExifTags.Base.Orientation)
+        orientation = getexif().get(ExifTags.Base.Orientation)
     except (SyntaxError, TypeError, ValueError, struct.error):  # damaged metadata says nothing about the pixels
         return 1
-    return found if isinstance(found, int) else 1
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _to_rgb(image: Image.Image) -> Picture:
@@ -220,7 +221,7 @@ def _to_rgb(image: Image.Image) -> Picture:
 
 
 def _sixteen_bit_grey_to_rgb(image: Image.Image) -> Picture:
-    """Scaled from 0…65535; Pillow would clip at 255. 32-bit integers are taken if they stay within 16 bits."""
+    """Scale from 0…65535; Pillow would clip at 255. 32-bit integers are accepted if they fit in 16 bits."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise UnreadableImageError(f"integer pixels from {values.min()} to {values.max()}", Fault.RANGE)

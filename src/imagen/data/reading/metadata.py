@@ -1,6 +1,6 @@
-"""Which pictures lie in a folder, with which captions: metadata.jsonl and metadata.csv, in it and in its sub-folders.
+"""Reads the pictures and captions of a folder from metadata.jsonl or metadata.csv, in it and in its sub-folders.
 
-The conventions of Hugging Face's `imagefolder`: file names are relative to the folder of the file that lists them.
+As in Hugging Face's `imagefolder`, file names are relative to the folder of the metadata file.
 """
 
 import csv
@@ -19,12 +19,12 @@ from imagen.files import open_regular
 NAMES = ("metadata.jsonl", "metadata.csv")
 
 MAX_LINE = 1 << 20
-"""Bytes. A longer line is no row of such a table."""
+"""Bytes. A longer line is not a row of metadata."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A picture, relative to the folder, and its captions; where both are listed."""
+    """A picture (path relative to the folder), its captions, and the metadata file and line that list it."""
 
     file_name: str
     captions: tuple[str, ...]
@@ -34,7 +34,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a row holds the file name, and the caption or a list of captions."""
+    """The columns of the file name and of the caption (or list of captions)."""
 
     image: str
     caption: str
@@ -45,11 +45,11 @@ class Columns:
 
 
 def read_metadata(folder: Path, columns: Columns) -> list[Row]:
-    """The rows of all metadata files of `folder`, checked: those of a folder before those of its sub-folders.
+    """The checked rows of all metadata files of `folder`; a folder's rows come before those of its sub-folders.
 
     Raises:
-        UserError: naming file and line, if one is not UTF-8, no row of its table, lacks a column, repeats a picture,
-            leads out of the folder, or has a caption that is not text.
+        UserError: naming file and line, if a line is not UTF-8, is not a row, lacks a column, repeats a picture, leads
+            out of the folder, or has a caption that is not text.
     """
     rows: dict[str, Row] = {}
     files = _metadata_files(folder)
@@ -66,7 +66,7 @@ def read_metadata(folder: Path, columns: Columns) -> list[Row]:
                 )
             rows[row.file_name] = row
     if not rows:
-        raise UserError(f"{files[0]} lists no pictures; each line is to read {columns.example}")
+        raise UserError(f"{files[0]} lists no pictures; write lines such as {columns.example}")
     return list(rows.values())
 
 
@@ -75,18 +75,18 @@ def _metadata_files(folder: Path) -> list[Path]:
         raise UserError(f"there is no folder {folder}; give one with data.path=/path/to/pictures")
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give the folder that holds metadata.jsonl (parquet: data=hub)")
-    found: list[Path] = []
+    files: list[Path] = []
     for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))  # in this order they are walked
-        here = [Path(place) / name for name in NAMES if name in names]
-        if len(here) > 1:
+        folders[:] = sorted(name for name in folders if not name.startswith("."))  # os.walk follows this order
+        listed = [Path(place) / name for name in NAMES if name in names]
+        if len(listed) > 1:
             raise UserError(f"{place} has both {' and '.join(NAMES)}; keep one of them")
-        found += here
-    if not found:
+        files += listed
+    if not files:
         empty = "is empty" if not any(folder.iterdir()) else f"has no {' or '.join(NAMES)}"
         example = Columns("file_name", "text").example
         raise UserError(f"{folder} {empty}; write one line for each picture: {example}")
-    return found
+    return files
 
 
 def _json_records(file: Path, columns: Columns) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -103,7 +103,7 @@ def _json_records(file: Path, columns: Columns) -> Iterator[tuple[int, Mapping[s
 
 
 def _csv_records(file: Path, columns: Columns) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows of a table whose first row names the columns; numbered by the line they begin in."""
+    """The rows of a table whose first row names the columns, each with the number of its first line."""
     with open_regular(file) as stream:
         csv.field_size_limit(MAX_LINE)
         reader = csv.reader(_text(stream, file), strict=True)
@@ -134,8 +134,8 @@ def _text(stream: BinaryIO, file: Path) -> Iterator[str]:
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            found = f"byte {error.object[error.start]:#04x} at {error.start}"
-            raise UserError(f"{file} line {number}: not UTF-8 ({found}); save the file as UTF-8") from None
+            place = f"byte {error.object[error.start]:#04x} at {error.start}"
+            raise UserError(f"{file} line {number}: not UTF-8 ({place}); save the file as UTF-8") from None
 
 
 def _lines(stream: BinaryIO, file: Path) -> Iterator[tuple[int, bytes]]:

@@ -1,4 +1,4 @@
-"""Rows that cannot be used: what is wrong with each, counted by reason, listed in a file, and the way out of each."""
+"""Unusable rows: what is wrong with each and what to do, counted by reason and listed in a file."""
 
 import hashlib
 import re
@@ -12,11 +12,11 @@ from imagen.checks.names import printable
 from imagen.files import write_text
 
 MAX_SHARE = 0.001
-"""More bad rows than that are no accident: `data.bad_pictures.max_share` passes over no more."""
+"""The largest allowed `data.bad_pictures.max_share`: more bad rows than that are not an accident."""
 
 
 class Fault(Enum):
-    """Why a row cannot be used: how such rows are counted, and what helps."""
+    """Why a row cannot be used: the name for counts, and the way out."""
 
     SMALL = (
         "too small",
@@ -41,7 +41,7 @@ class Fault(Enum):
 
 @dataclass(frozen=True)
 class Problem:
-    """A row of a source, and one line that names it and says what is wrong."""
+    """An unusable row of a source, with one line that names it and says what is wrong."""
 
     row: int
     fault: Fault
@@ -52,11 +52,11 @@ class Problem:
 
 
 def refusal(name: str, problems: Sequence[Problem], total: int, allowed: int, listed_in: Path | None = None) -> str:
-    """The error for more unusable rows among `total` than are allowed."""
+    """The error message if more of `total` rows are unusable than `allowed`."""
     ways = {fault: fault.way_out.format(it="it" if n == 1 else "them") for fault, n in _by_number(problems).items()}
     way_out = "; ".join(way if len(ways) == 1 else f"{fault.count_as}: {way}" for fault, way in ways.items())
     if len(problems) <= MAX_SHARE * total:
-        way_out += ", or let a few be passed over with data.bad_pictures.max_share=0.001"
+        way_out += ", or allow a few to be skipped with data.bad_pictures.max_share=0.001"
     listed = "" if listed_in is None else f"; all are listed in {listed_in}"
     if len(problems) == 1:
         return f"{problems[0]}; {way_out}"
@@ -65,7 +65,7 @@ def refusal(name: str, problems: Sequence[Problem], total: int, allowed: int, li
 
 
 def summary(problems: Sequence[Problem], total: int) -> str:
-    """How many of how many, by reason.
+    """The number of unusable rows, in all and by reason.
 
     Examples:
         >>> summary([Problem(0, Fault.SMALL, ""), Problem(1, Fault.MISSING, ""), Problem(2, Fault.MISSING, "")], 9)
@@ -76,8 +76,7 @@ def summary(problems: Sequence[Problem], total: int) -> str:
 
 
 def write_list(problems: Sequence[Problem], name: str, folder: Path) -> Path:
-    """Every problem on a line of its own, after its reason and a tab, in a file of `folder` that is named after the
-    source called `name`."""
+    """Write one line per problem (reason, tab, text) into a file of `folder` that is named after the source `name`."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).name)[:60].strip("-")
     path = folder / f"{stem}-{digest}.txt"

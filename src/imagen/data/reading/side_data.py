@@ -1,7 +1,7 @@
-"""The bytes of a picture file without what says nothing about its pixels: text, colour profiles, camera data, comments.
+"""Removes side data from a picture file: text, colour profiles, camera data and comments.
 
-Pillow reads all of it before the pixels, and calls a picture damaged when a comment is, or when a colour profile is
-larger than its limit. What it refuses is tried again without.
+Pillow reads side data before the pixels, and calls a picture damaged if a comment is damaged or a colour profile is too
+large. Pictures that it refuses are tried again without side data.
 """
 
 import re
@@ -21,9 +21,9 @@ TIFF_PIXELS = frozenset(
 
 
 def without_side_data(content: bytes) -> Iterator[bytes]:
-    """`content` without its side data but the orientation, then without that too; nothing for other formats.
+    """Yield `content` without side data except the orientation, then without that too; nothing for other formats.
 
-    The pixels that a reader finds in it are those of `content`. What is not understood is left as it is.
+    The pixels stay the same. Data that is not understood is left unchanged.
     """
     bare = next((bare for head, bare in FORMATS.items() if re.match(head, content, re.DOTALL)), None)
     if bare is not None:
@@ -32,27 +32,32 @@ def without_side_data(content: bytes) -> Iterator[bytes]:
 
 
 def _bare_png(content: bytes, keep_orientation: bool) -> bytes:
-    """Chunks that a decoder must know (their first letter is a capital), and the transparent colour.
+    """Keeps the critical chunks (their first letter is a capital) and the transparent colour.
 
-    Those of an animation go as well: its first frame, or the picture in its place, is in the others.
+    Animation chunks are removed as well: the first frame, or the still picture, is in the other chunks.
     """
     kept, place = [PNG], len(PNG)
     while place + 8 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, place)
         chunk = content[place : place + length + 12]
         place += len(chunk)
-        if not kind.isalpha() or kind[:1].isupper() or kind == b"tRNS" or (keep_orientation and _tells_turn(chunk)):
+        if (
+            not kind.isalpha()
+            or kind[:1].isupper()
+            or kind == b"tRNS"
+            or (keep_orientation and _holds_orientation(chunk))
+        ):
             kept.append(chunk)
     return b"".join(kept) + content[place:]
 
 
-def _tells_turn(chunk: bytes) -> bool:
+def _holds_orientation(chunk: bytes) -> bool:
     kind, data, checksum = chunk[4:8], chunk[8:-4], chunk[-4:]
     return (kind == b"eXIf" or data.startswith(PNG_ORIENTATIONS)) and checksum == zlib.crc32(kind + data).to_bytes(4)
 
 
 def _bare_jpeg(content: bytes, keep_orientation: bool) -> bytes:
-    """All before the first scan but application data and comments; of those the two that name the colour space."""
+    """Removes application data and comments before the first scan, except the two segments with the colour space."""
     kept, place = [content[:2]], 2
     while place + 4 <= len(content) and content[place] == 0xFF:
         if content[place + 1] == 0xFF:  # padding
@@ -70,7 +75,7 @@ def _bare_jpeg(content: bytes, keep_orientation: bool) -> bytes:
 
 
 def _names_colours(segment: bytes) -> bool:
-    """libjpeg's conditions, so that it sees the colours that it saw before."""
+    """The conditions of libjpeg, so that it decodes the same colours as before."""
     jfif = segment[1] == 0xE0 and segment[4:9] == b"JFIF\0" and len(segment) >= 18
     return jfif or (segment[1] == 0xEE and segment[4:9] == b"Adobe" and len(segment) >= 16)
 
@@ -88,29 +93,29 @@ def _bare_webp(content: bytes, keep_orientation: bool) -> bytes:
         place += len(chunk)
         if kind in side or (kind in (b"EXIF", b"XMP ") and len(chunk) < 8 + length):
             continue
-        # The flags of a VP8X chunk say what else there is: animation and transparency only, from here on.
+        # The flags of a VP8X chunk announce other chunks: only animation and transparency remain.
         kept.append(chunk[:8] + bytes([chunk[8] & 0x12]) + chunk[9:] if kind == b"VP8X" and length else chunk)
     body = b"".join(kept)
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def _bare_tiff(content: bytes, keep_orientation: bool) -> bytes:
-    """The first directory with the tags that pixels depend on; the file keeps its length, so all offsets hold."""
+    """Keeps only the tags that affect pixels in the first directory. The length stays, so all offsets stay valid."""
     order = "<" if content[:2] == b"II" else ">"
-    wanted = TIFF_PIXELS | ({TIFF_ORIENTATION} if keep_orientation else set())
+    tags = TIFF_PIXELS | ({TIFF_ORIENTATION} if keep_orientation else set())
     (start,) = struct.unpack_from(order + "I", content, 4)
     if start + 2 > len(content):
         return content
     (count,) = struct.unpack_from(order + "H", content, start)
     places = range(start + 2, min(start + 2 + 12 * count, len(content) - 11), 12)
     entries = [content[place : place + 12] for place in places]
-    kept = [entry for entry in entries if struct.unpack_from(order + "H", entry)[0] in wanted]
+    kept = [entry for entry in entries if struct.unpack_from(order + "H", entry)[0] in tags]
     directory = struct.pack(order + "H", len(kept)) + b"".join(kept) + bytes(4)  # no second page
     return content[:start] + directory + content[start + len(directory) :]
 
 
 def _bare_avif(content: bytes, keep_orientation: bool) -> bytes:
-    """Camera data become an item of a kind that nobody reads. The picture itself says how it is turned."""
+    """Renames the type of camera data to one that no reader uses. AVIF stores the orientation with the picture."""
     del keep_orientation
     return re.sub(rb"(infe(?:\x02\0\0.....|\x03\0\0.......))Exif", rb"\1free", content, flags=re.DOTALL)
 
@@ -122,4 +127,4 @@ FORMATS: dict[bytes, Callable[[bytes, bool], bytes]] = {
     b"II\\*\0....|MM\0\\*....": _bare_tiff,
     b"....ftyp": _bare_avif,
 }
-"""By how a file begins, a regular expression."""
+"""The function for each format, by a regular expression for the first bytes of the file."""

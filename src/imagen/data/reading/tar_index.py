@@ -1,6 +1,6 @@
-"""Where the members of a tar archive lie, so that one can be read without unpacking anything.
+"""The offsets of the members of a tar archive, so that members are read without unpacking.
 
-Names are only ever used as names: nothing is extracted, so `../`, absolute paths and links lead nowhere.
+Nothing is extracted, so `../`, absolute paths and links in member names do no harm.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ from imagen.errors import UserError
 from imagen.files import open_regular, write_atomically
 
 MAX_BYTES = 1 << 28
-"""A larger member is not read: it would fill the memory of a loader worker."""
+"""Larger members are not read: they would fill the memory of a loader worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A regular file in an archive: bytes `offset` to `offset + size` of it."""
+    """A regular file in an archive, at bytes `offset` to `offset + size`."""
 
     name: str
     offset: int
@@ -33,21 +33,21 @@ class Member:
 
     @property
     def key(self) -> str:
-        """What the members of a sample share: the path up to the first dot of the file's name."""
+        """The key that all members of a sample share: the path up to the first dot of the file name."""
         folder, name = posixpath.split(self.name)
         return posixpath.join(folder, name.partition(".")[0])
 
     @property
     def extension(self) -> str:
-        """What follows that dot, in small letters."""
+        """The part of the file name after its first dot, in lower case."""
         return posixpath.basename(self.name).partition(".")[2].lower()
 
 
 def members_of(archive: Path) -> Iterator[Member]:
-    """The regular files of an uncompressed tar, in order. Links, folders and devices are passed over.
+    """The regular files of an uncompressed tar, in order. Links, folders and devices are skipped.
 
     Raises:
-        UserError: if it is not a tar, is compressed, or is damaged or cut, naming the last member that is whole.
+        UserError: if it is not a tar, is compressed, damaged or truncated; names the last whole member.
     """
     last = "its beginning"
     try:
@@ -57,27 +57,27 @@ def members_of(archive: Path) -> Iterator[Member]:
                 if info.offset <= end or info.size < 0:
                     raise tarfile.ReadError("a header that points backwards")
                 end = info.offset
-                tar.members = []  # tarfile keeps them all
+                tar.members = []  # pyright: ignore[reportAttributeAccessIssue]: otherwise tarfile keeps them all
                 if info.isreg() and not info.issparse():
                     last = f"member {shown(info.name)}"
                     yield Member(info.name, info.offset_data, info.size)
             _check_end(file, tar.offset)
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise UserError(
-            f"{archive}: {_why(archive, error)}, after {last}; download the shard again, or remove it"
+            f"{archive}: {_reason_of(archive, error)}, after {last}; download the shard again, or remove it"
         ) from error
     except OSError as error:
         raise UserError(f"{archive} cannot be read: {error.strerror or error}", environment=True) from error
 
 
 def indexed_members(archive: Path, folder: Path) -> list[Member]:
-    """`members_of`, from an index in `folder` where the archive was read before.
+    """`members_of`, from the index in `folder` if the archive was read before.
 
-    An index belongs to a path, a size and times of change, the system's own among them, which nobody sets back; one
-    that is damaged is made again.
+    An index belongs to a path, a size, a modification time and a change time, which users cannot set back. A damaged
+    index is rebuilt.
 
     Raises:
-        UserError: as `members_of`, and when the index cannot be written.
+        UserError: as `members_of`, and if the index cannot be written.
     """
     stat = archive.stat()
     identity = f"{archive.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{stat.st_ctime_ns}"
@@ -93,7 +93,7 @@ def indexed_members(archive: Path, folder: Path) -> list[Member]:
 
 
 def _write_index(members: list[Member], path: Path) -> None:
-    # A name in a tar ends at its first NUL, so that NUL can part them.
+    # A name in a tar ends at its first NUL, so NUL can separate names.
     names = "\0".join(member.name for member in members).encode("utf-8", "surrogateescape")
     content = BytesIO()
     np.savez(
@@ -107,7 +107,7 @@ def _write_index(members: list[Member], path: Path) -> None:
 
 
 def read_member(archive: Path, offset: int, size: int) -> bytes:
-    """The bytes of a member; fewer if the archive was cut since. Opens and closes the file: workers share nothing."""
+    """The bytes of a member; fewer if the archive was cut since. Opens the file each time: workers share no handle."""
     handle = os.open(archive, os.O_RDONLY)
     try:
         return os.pread(handle, min(size, MAX_BYTES), offset)
@@ -116,18 +116,18 @@ def read_member(archive: Path, offset: int, size: int) -> bytes:
 
 
 def shown(name: str) -> str:
-    """A member's name for one line of text, whatever characters a stranger gave it."""
+    """A member's name, safe to print on one line."""
     return name if name.isprintable() else repr(name)
 
 
 def _check_end(file: BinaryIO, offset: int) -> None:
-    """tarfile takes a damaged header, and a file that was cut between two members, for the end: look for the mark."""
+    """Check the end-of-archive mark: tarfile takes a damaged header, or a cut between members, for the end."""
     file.seek(offset)
     if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("a damaged header, or cut: there is no end-of-archive mark")
 
 
-def _why(archive: Path, error: Exception) -> str:
+def _reason_of(archive: Path, error: Exception) -> str:
     with open_regular(archive) as file:
         head = file.read(4)
     if head[:2] == b"\x1f\x8b" or head[:3] == b"BZh" or head == b"\xfd7zX":

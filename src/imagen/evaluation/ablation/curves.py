@@ -17,7 +17,7 @@ from imagen.evaluation.sweep.plan import Cell
 
 @dataclass(frozen=True)
 class MeasuredCurve:
-    """One model, or one way to sample it: a cell for each value of what is varied, ascending."""
+    """One model, or one way to sample it: a cell for each value of the varied setting, ascending."""
 
     label: str
     points: Sequence[tuple[float, CellResult]]
@@ -29,7 +29,7 @@ class MeasuredCurve:
 
 @dataclass(frozen=True)
 class AblationResults:
-    """The curves of one ablation. `truth`: the numbers of real pictures; `facts`: what all evaluations share."""
+    """The curves of one ablation. `truth`: the numbers of real pictures; `facts`: those that all evaluations share."""
 
     title: str
     varied: str
@@ -39,22 +39,22 @@ class AblationResults:
 
     @property
     def metric_names(self) -> list[str]:
-        """Of all curves, in order."""
+        """The metrics of all curves, in order."""
         return list(dict.fromkeys(name for curve in self.curves for cell in curve.cells for name in cell.metrics))
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
-        """What each number is, by key; of all curves, in order."""
+        """The metrics of all curves by key, in order."""
         known = read_metrics(self.facts, self.title)
         return {name: known[name] for name in self.metric_names}
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """The keys (alignment, Fréchet distance) of each judge that gives a distance; none where nobody reads."""
+        """The keys (alignment, Fréchet distance) of each judge with a distance; empty if no judge reads captions."""
         return pareto_pairs(self.metrics.values())
 
     def keys(self, axis: str) -> list[str]:
-        """Of the numbers on this axis of `imagen.evaluation.judges.metric`."""
+        """The keys of the metrics on this axis of `imagen.evaluation.judges.metric`."""
         return [key for key, metric in self.metrics.items() if metric.axis == axis]
 
 
@@ -62,7 +62,7 @@ def curve_of_weights(label: str, results: Mapping[str, Any], curve: str) -> Meas
     """A guidance sweep: the cells of results.json on this curve, by guidance weight.
 
     Raises:
-        UserError: if it has none.
+        UserError: if there are none.
     """
     cells = [_cell(cell) for cell in results["cells"] if cell["curve"] == curve]
     if not cells:
@@ -72,14 +72,14 @@ def curve_of_weights(label: str, results: Mapping[str, Any], curve: str) -> Meas
 
 
 def curve_across(label: str, results: Mapping[float, Mapping[str, Any]], curve: str) -> MeasuredCurve:
-    """One evaluation for each value of something else than the guidance weight, of which each has one.
+    """One evaluation for each value of a setting other than the guidance weight. Each has one guidance weight.
 
     Raises:
         UserError: if an evaluation has no cell, or several, on this curve.
     """
     points = []
-    for value, found in sorted(results.items()):
-        cells = curve_of_weights(label, found, curve).cells
+    for value, evaluation in sorted(results.items()):
+        cells = curve_of_weights(label, evaluation, curve).cells
         if len(cells) > 1:
             raise UserError(f"{label}: the evaluation at {value:g} has {len(cells)} guidance weights; give it one")
         points.append((value, cells[0]))
@@ -87,23 +87,23 @@ def curve_across(label: str, results: Mapping[float, Mapping[str, Any]], curve: 
 
 
 def insist_on_agreement(results: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
-    """Raises UserError, naming the fact, when evaluations were measured in different ways."""
-    for name, found in zip(names[1:], results[1:], strict=True):
+    """Raise UserError if the evaluations were measured in different ways; it names the first fact that differs."""
+    for name, evaluation in zip(names[1:], results[1:], strict=True):
         for fact in MUST_AGREE:
-            mine, other = results[0].get(fact), found.get(fact)
-            if mine != other:
-                raise UserError(f"{names[0]} and {name} differ in {fact}: {mine} and {other}")
+            first, other = results[0].get(fact), evaluation.get(fact)
+            if first != other:
+                raise UserError(f"{names[0]} and {name} differ in {fact}: {first} and {other}")
 
 
 def compare_curves(
     title: str, varied: str, curves: Sequence[MeasuredCurve], results: Mapping[str, Any]
 ) -> AblationResults:
-    """`results`: one of the evaluations, for what all of them share."""
+    """The curves as one ablation. `results`: any of its evaluations, for the facts that all share."""
     return AblationResults(title, varied, curves, results["controls"].get(GROUND_TRUTH, {}), results)
 
 
 def read_published(path: Path, panel: str) -> dict[str, list[tuple[float, float, float]]]:
-    """The curves of one panel of a published figure: series to (weight, alignment, distance), as listed."""
+    """The curves of one panel of a published figure: for each series its (weight, alignment, distance), as listed."""
     curves: dict[str, list[tuple[float, float, float]]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         lines = (line for line in file if not line.startswith("#"))

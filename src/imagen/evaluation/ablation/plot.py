@@ -1,4 +1,4 @@
-"""The plot of an ablation: fidelity against alignment, what the checker saw, and the published curves beside them."""
+"""The plot of an ablation: fidelity against alignment, the checker's rates, and the published curves."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,18 +12,17 @@ from imagen.evaluation.report.plot_style import CONTROL, STYLE, draw_intervals, 
 
 COLOURS = ("#0b6bcb", "#d9480f", "#2b8a3e", "#6741d9", "#a61e4d", "#846358")
 PARTS = ("background", "objects", "colours", "shapes", "relation", "colour_attribution")
-"""What the checker says of a picture, from what is learned first to what is learned last."""
+"""Parts that the checker reports, from the first learned to the last learned."""
 CHECKED = {CHECKED_ALL: "share of pictures with all parts right", checker_key("colours"): "with all colours right"}
 COLUMNS = 3
-SHUFFLE = 0.07  # how far apart the curves stand in the panel of parts
+SHUFFLE = 0.07  # offset between curves in the panel of parts
 Published = Mapping[str, Sequence[tuple[float, float, float]]]
 Draw = Callable[[Any], None]
 
 
 def plot_guidance_ablation(comparison: AblationResults, published: Published, path: Path) -> None:
-    """Guidance sweeps of several models: alignment against distance with the weights beside the points, for each judge;
-    the published figure; what the checker says against the weight; its parts at each curve's weight of best
-    alignment."""
+    """Guidance sweeps of several models. Panels: distance against alignment for each judge, with weights at the points;
+    the published figure; the checker's rates against the weight; its parts at the weight of best alignment."""
     panels: list[Draw] = [lambda axis, pair=pair: _pareto(axis, comparison, *pair) for pair in comparison.pairs]
     if published:
         panels.append(lambda axis: _published(axis, published))
@@ -36,7 +35,7 @@ def plot_guidance_ablation(comparison: AblationResults, published: Published, pa
 
 
 def plot_ablation_across(comparison: AblationResults, path: Path) -> None:
-    """Curves over anything else than the guidance weight: the checker's accuracy, alignment and distances."""
+    """Curves over a setting other than the guidance weight: the checker's accuracy, alignment and distances."""
     checked = [name for name in (CHECKED_ALL, checker_key("shapes")) if name in comparison.metrics]
     names = [*checked, *comparison.keys(ALIGNMENT)[:1], *comparison.keys(FRECHET)]
     panels: list[Draw] = [lambda axis, name=name: _metric(axis, comparison, name) for name in names]
@@ -44,11 +43,9 @@ def plot_ablation_across(comparison: AblationResults, path: Path) -> None:
 
 
 def _figure(panels: Sequence[Draw], comparison: AblationResults, path: Path) -> None:
-    """Raises UserError when there is nothing to draw."""
+    """Raises UserError if there is nothing to draw."""
     if not panels:
-        raise UserError(
-            f"{comparison.title}: the evaluations measured no alignment, and no checker looked; add a judge"
-        )
+        raise UserError(f"{comparison.title}: the evaluations measured no alignment and used no checker; add a judge")
     plt = pyplot()
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)

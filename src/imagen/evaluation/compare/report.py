@@ -1,4 +1,4 @@
-"""compare.md and compare.html: both models' curves on one plot, paired differences, pictures next to each other."""
+"""compare.md and compare.html: both models' curves in one plot, paired differences, and pictures side by side."""
 
 from collections.abc import Sequence
 from html import escape
@@ -24,16 +24,16 @@ LINES = ("-", "--", ":", "-.")
 def comparison_files(one: Side, other: Side) -> list[str]:
     """The names of the files that `write_comparison` writes.
 
-    Raises UserError when the two cannot be compared.
+    Raises UserError if the two cannot be compared.
     """
     labels = dict.fromkeys(cell.cell.curve for cell in shared_cells(one, other))
     return ["compare.png", *(f"compare-{file_label(label)}.png" for label in labels), "compare.md", "compare.html"]
 
 
 def write_comparison(one: Side, other: Side, out: Path) -> None:
-    """Write compare.md, compare.html (one file, its pictures inside), the plot and the grids to the folder `out`.
+    """Write compare.md, compare.html (one file with its pictures inside), the plot and the grids to the folder `out`.
 
-    Raises UserError when the two cannot be compared.
+    Raises UserError if the two cannot be compared.
     """
     shared = shared_cells(one, other)
     out.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def write_comparison(one: Side, other: Side, out: Path) -> None:
 
 
 def as_markdown(one: Side, other: Side, shared: Sequence[SharedCell]) -> str:
-    """A line for each number of each cell that both have: both values, their intervals, the paired difference."""
+    """A line for each metric of each common cell: both values, their intervals, the paired difference."""
     lines = [f"# {one.name} and {other.name}", "", *explanation(one, other), "", "![both](compare.png)", ""]
     lines += markdown_table(value_table(one, other, shared))
     return "\n".join([*lines, ""])
@@ -63,22 +63,22 @@ def as_html(one: Side, other: Side, shared: Sequence[SharedCell], folder: Path) 
         picture(folder / "compare.png", "Pareto plot"),
     ]
     for label in dict.fromkeys(cell.cell.curve for cell in shared):
-        mine = _of(shared, label)
-        parts += [f"<h2>{escape(label)}: B less A</h2>", table(difference_table(mine))]
+        chosen = _of(shared, label)
+        parts += [f"<h2>{escape(label)}: B minus A</h2>", table(difference_table(chosen))]
         parts.append(
             picture(folder / f"compare-{file_label(label)}.png", "prompts down, A and B at a few weights across")
         )
-        values = table(value_table(one, other, mine))
+        values = table(value_table(one, other, chosen))
         parts.append(f"<details><summary>all values of both</summary>{values}</details>")
     return document(title, parts)
 
 
 def explanation(one: Side, other: Side) -> list[str]:
-    """Who is who, and what a difference is."""
+    """Which evaluation is A and which is B, and how differences are computed."""
     facts = one.results
     return [
         f"A is {one.name}, B is {other.name}: {facts['pictures_per_cell']} pictures of {facts['resolution']} × "
-        f"{facts['resolution']} for each point, the same prompts and noise. Differences are B less A, paired picture "
+        f"{facts['resolution']} for each point, the same prompts and noise. Differences are B minus A, paired picture "
         "by picture, with 95 % intervals of sampling only; bold where zero is excluded.",
     ]
 
@@ -92,7 +92,7 @@ def difference_table(shared: Sequence[SharedCell]) -> Rows:
 
 
 def value_table(one: Side, other: Side, shared: Sequence[SharedCell]) -> Rows:
-    """A row for each number of each cell."""
+    """A row for each metric of each cell."""
     rows = [["curve", "w", "number", one.name, other.name, "difference"]]
     for cell in shared:
         for metric in cell.metrics:
@@ -114,7 +114,7 @@ def _of(shared: Sequence[SharedCell], label: str) -> list[SharedCell]:
 
 
 def _curves(one: Side, other: Side) -> list[Line]:
-    """A colour for each model, a line style for each curve; all cells, also those that only one has."""
+    """A colour for each model and a line style for each curve; all cells, also those that only one model has."""
     curves = []
     for letter, side, colour in zip("AB", (one, other), COLOURS, strict=True):
         by_label: dict[str, list[CellResult]] = {}
@@ -127,7 +127,7 @@ def _curves(one: Side, other: Side) -> list[Line]:
 
 
 def _write_grid(one: Side, other: Side, shared: Sequence[SharedCell], path: Path) -> None:
-    """Prompts down; the real picture where there is one, then A and B at the lowest, middle and highest weight."""
+    """Prompts down; the real picture if there is one, then A and B at the lowest, middle and highest weight."""
     chosen = middle_and_ends([cell.cell.guidance_weight for cell in shared])
     columns = []
     if GROUND_TRUTH in one.archive.pictures:

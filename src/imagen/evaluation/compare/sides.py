@@ -1,4 +1,4 @@
-"""Two finished evaluations side by side: the same prompts, the same noise, two models."""
+"""Two finished evaluations side by side: two models on the same prompts and noise."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from imagen.evaluation.statistics.jackknife import Interval
 from imagen.evaluation.sweep.plan import Cell
 
 MUST_AGREE = ("judges", "checker", "prompts", "texts_sha256", "reference", "seed", "pictures_per_cell", "resolution")
-"""Facts without which a difference of two numbers says nothing about the two models."""
+"""Facts that must agree, or a difference of two numbers says nothing about the two models."""
 
 
 @dataclass(frozen=True)
@@ -29,24 +29,24 @@ class Side:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """What its numbers are, by key."""
+        """Its metrics by key."""
         return read_metrics(self.results, self.name)
 
     @property
     def cells(self) -> dict[Cell, CellResult]:
-        found = {}
+        cells = {}
         for content, name in zip(self.results["cells"], self.archive.cells, strict=True):
             cell = Cell(content["curve"], content["guidance_weight"])
             intervals = {metric: Interval(**interval) for metric, interval in content["intervals"].items()}
             jackknives = self.archive.jackknives.get(name, {})
-            found[cell] = CellResult(cell, content["pictures"], content["metrics"], intervals, jackknives)
-        return found
+            cells[cell] = CellResult(cell, content["pictures"], content["metrics"], intervals, jackknives)
+        return cells
 
 
 @dataclass(frozen=True)
 class SharedCell:
-    """One cell of both evaluations. `differences`: the other's number less the one's, of every number that has a
-    jackknife on both sides, paired since both have the same prompts and noise."""
+    """One cell of both evaluations. `differences`: `other` minus `one` for every metric with a jackknife on both sides,
+    paired because both have the same prompts and noise."""
 
     cell: Cell
     one: CellResult
@@ -59,19 +59,20 @@ class SharedCell:
 
 
 def load_side(folder: Path, name: str) -> Side:
-    """Raises UserError when the evaluation in `folder` is not there or not finished."""
+    """The evaluation in `folder`. Raises UserError if it is missing or not finished."""
     side = Side(name, read_results(folder), read_archive(folder))
     check_one_evaluation(side.results, side.archive.cells, str(folder))
     if side.results.get("fingerprint") != side.archive.fingerprint:
         raise UserError(
-            f"compare: results.json and the kept pictures in {folder} are of different evaluations; finish the last one"
+            f"compare: results.json and the kept pictures in {folder} belong to different evaluations; "
+            "finish the last one"
         )
     return side
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """The content of results.json. Raises UserError when it is not there, not whole, of another format, or
-    holds something else than it should."""
+    """The content of results.json. Raises UserError if it is missing, damaged, of another format, or holds invalid
+    values."""
     path = folder / "results.json"
     try:
         results = read_json(path, "finish that evaluation first")
@@ -89,9 +90,9 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def shared_cells(one: Side, other: Side) -> list[SharedCell]:
-    """The cells that both have, by curve and ascending weight.
+    """The common cells, by curve and ascending weight.
 
-    Raises UserError, naming the fact, when they were measured in different ways or share no cell.
+    Raises UserError if the two were measured in different ways (names the fact) or share no cell.
     """
     for fact in MUST_AGREE:
         # .get: results of an earlier version have no texts_sha256
@@ -110,7 +111,7 @@ def _insist_on_same(fact: str, one: Side, other: Side, mine: Any, others: Any) -
 
 
 def _seeds(side: Side) -> list[int]:
-    """The seeds of the noise that the curves started from; none where an earlier version did not note them."""
+    """The seeds of the curves' noise; empty if an earlier version did not record them."""
     stages = [stage for curve in side.results.get("curves", {}).values() for stage in curve.get("stages", [])]
     return sorted({stage["seed"] for stage in stages if "seed" in stage})
 

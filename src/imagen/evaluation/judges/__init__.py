@@ -1,1 +1,1 @@
-"""Who looks at pictures: CLIP models, Inception, DINOv2 and the checker of the shapes world."""
+"""The judges of pictures: CLIP models, Inception, DINOv2, and the checker of the shapes world."""

@@ -1,4 +1,4 @@
-"""The procedural checker of the shapes world, picture by picture, in the form that block files keep."""
+"""The procedural checker of the shapes world, with its verdicts in the form of block files."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -9,27 +9,27 @@ from imagen.evaluation.prompts.prompt_set import Prompt
 from imagen.tensors import Pixels
 
 VERSION = 1
-"""Part of every fingerprint: raise it when verdicts of the same pictures may have changed."""
+"""Part of every fingerprint. Increase it when verdicts of the same pictures may have changed."""
 
 Verdict = Mapping[str, Any]
 """`category`: str, `parts`: dict of str to bool, `correct`: bool. See `imagen.evaluation.judges.checker`."""
 
 
 class Checker(ABC):
-    """Says which parts of a prompt hold in a picture. `identity`: what verdicts depend on, for fingerprints."""
+    """Decides which parts of a prompt hold in a picture. `identity`: what verdicts depend on, for fingerprints."""
 
     identity: ClassVar[Mapping[str, Any]]
 
     @abstractmethod
     def __call__(self, pixels: Pixels, prompts: Sequence[Prompt]) -> list[Verdict | None]:
-        """One verdict for each picture; None where the prompt cannot be checked."""
+        """One verdict for each picture; None if its prompt cannot be checked."""
 
 
 class ShapesChecker(Checker):
-    """Reads a picture and says which parts of its caption hold. Prompts that are not captions of the world get None."""
+    """Decides which parts of a caption hold in its picture. Prompts that are not captions of the world get None."""
 
     identity: ClassVar[Mapping[str, Any]] = {
-        "checker": "imagen.data.shapes.check",  # its first place: the name is in every fingerprint
+        "checker": "imagen.data.shapes.check",  # the original module, kept because the name is in every fingerprint
         "version": VERSION,
     }
 
@@ -60,7 +60,7 @@ class NoChecker(Checker):
 
 
 def tallies(verdicts: Sequence[Verdict | None]) -> dict[str, list[bool]]:
-    """The answers by name, among the pictures that ask for each.
+    """The verdicts by name, each over the pictures to which it applies.
 
     `checker[all]`: every part right; `checker[<part>]`; `checker[<category>]`; `checker[abstained]`: pictures where
     something was not recognised, which counts as wrong.

@@ -1,7 +1,7 @@
-"""From pictures and captions to feature vectors: the contract of an extractor, and CLIP models as judges.
+"""CLIP models as judges: from pictures and captions to feature vectors.
 
-A judge is a folder with a CLIPModel, its tokenizer and its image processor's configuration. The two small ones in
-assets/ and openai/clip-vit-large-patch14 load through the same lines.
+A judge is a folder with a CLIPModel, its tokenizer and its image processor's configuration. The two small judges in
+assets/ and openai/clip-vit-large-patch14 are loaded by the same code.
 """
 
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ PICKLED = "pytorch_model.bin"
 
 
 class ClipJudge(AlignmentJudge):
-    """A CLIPModel folder, float32, in evaluation mode, never trained and never part of a training module.
+    """A CLIPModel folder, float32, in evaluation mode. It is never trained and never part of a training module.
 
     Features are the *projected, unnormalised* image embeddings (`image_embeds` before the division by their norm), as
-    torch-fidelity's CLIP extractors give them: low-dimensional, so that few pictures suffice, and the norm, which
-    carries some of the sharpness of a picture, is kept. Cosines use the same vectors.
+    in torch-fidelity's CLIP extractors. They have few dimensions, so few pictures suffice, and they keep the norm,
+    which carries some of a picture's sharpness. Cosines use the same vectors.
 
-    Raises UserError when the folder is missing or holds no CLIPModel.
+    Raises UserError if the folder is missing or holds no CLIPModel.
     """
 
     def __init__(self, path: str | Path, name: str, device: str = "auto", batch_size: Count = 64) -> None:
@@ -43,7 +43,7 @@ class ClipJudge(AlignmentJudge):
         self.device = torch.device(pick_device(device))
         self.batch_size = batch_size
         model, report = load_pretrained(CLIPModel, self.folder, dtype=torch.float32, output_loading_info=True)
-        # transformers would fill what is missing with random numbers, other ones each time.
+        # transformers would fill missing weights with random numbers, different ones each time.
         if absent := sorted(report["missing_keys"]):
             raise UserError(
                 f"judge {self.folder}: {len(absent)} weights are missing, first {absent[0]}; restore the folder"
@@ -67,7 +67,7 @@ class ClipJudge(AlignmentJudge):
 
     @torch.inference_mode()
     def image_features(self, pixels: Pixels) -> Features:
-        """See the class. `pixels` may have any size; they are resized as the model's own processor does."""
+        """Features as the class describes. `pixels` of any size are resized as by the model's own processor."""
         batches = [
             pooled(self.model.get_image_features(pixel_values=self.preprocessing(batch.to(self.device)))).cpu()
             for batch in pixels.split(self.batch_size)
@@ -75,8 +75,8 @@ class ClipJudge(AlignmentJudge):
         return torch.cat(batches).clone()
 
     def text_features(self, captions: Sequence[str]) -> Features:
-        """Captions longer than the model's positions are cut before the end-of-text token, which is always kept:
-        CLIP reads its vector there, so cutting it off gives all long captions the same features."""
+        """Captions with more tokens than the model has positions are cut before the end-of-text token, which is always
+        kept: CLIP takes its vector there, so without it all long captions would have the same features."""
         missing = [caption for caption in dict.fromkeys(captions) if caption not in self._texts]
         for start in range(0, len(missing), self.batch_size):
             some = missing[start : start + self.batch_size]
@@ -97,12 +97,12 @@ class ClipJudge(AlignmentJudge):
 
 
 def pooled(output: Any) -> Tensor:
-    """The projected features: transformers 5 wraps them in an output object, transformers 4 returned the tensor."""
+    """The projected features. transformers 5 wraps them in an output object; transformers 4 returned the tensor."""
     return getattr(output, "pooler_output", output)
 
 
 def _files_of(folder: Path) -> list[Path]:
-    """Every file that transformers makes the model and its tokenizer from; the preprocessing is read by us."""
+    """Every file from which transformers builds the model and its tokenizer. The preprocessing is read here."""
     if not folder.is_dir():
         raise absent_error("judge folder", folder, "clip-vit-large-patch14")
     safe = any(folder.glob("model.safetensors*"))

@@ -12,7 +12,7 @@ from imagen.checks.foreign import read_json
 from imagen.errors import UserError
 from imagen.tensors import Pixels
 
-BICUBIC = 3  # PIL.Image.Resampling.BICUBIC, as it stands in preprocessor_config.json
+BICUBIC = 3  # PIL.Image.Resampling.BICUBIC, as written in preprocessor_config.json
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ClipPreprocessing:
 
     @classmethod
     def from_folder(cls, folder: Path) -> "ClipPreprocessing":
-        """Read preprocessor_config.json. Raises UserError when it asks for something that is not done here."""
+        """Read preprocessor_config.json. Raises UserError if it needs a step that is not supported here."""
         path = folder / "preprocessor_config.json"
         try:
             config = read_json(path, "restore the file")
@@ -59,7 +59,7 @@ class ClipPreprocessing:
 
         images = pixels.movedim(-1, 1)
         images = transforms.resize(images, [self.shortest_edge], InterpolationMode.BICUBIC, antialias=True)
-        # Hugging Face rounds an odd margin down; torchvision's own centre crop rounds it to even.
+        # Hugging Face rounds an odd margin down; torchvision's centre crop rounds it to even.
         top, left = ((side - self.crop) // 2 for side in images.shape[-2:])
         images = transforms.crop(images, top, left, self.crop, self.crop)
         mean = torch.tensor(self.mean, device=images.device).view(3, 1, 1)
@@ -67,7 +67,7 @@ class ClipPreprocessing:
         return (images.float() * self.scale - mean) / std
 
     def as_dict(self) -> dict[str, Any]:
-        """For fingerprints: the numbers, and how the resize is done."""
+        """The numbers and the kind of resize, for fingerprints."""
         return {**asdict(self), "resize": "bicubic, antialias, uint8"}
 
 

@@ -1,5 +1,5 @@
-"""FD-DINOv2 (Stein et al., 2023): the Fréchet distance of DINOv2's class tokens, which see less texture than
-Inception."""
+"""FD-DINOv2 (Stein et al., 2023): the Fréchet distance of DINOv2's class tokens, which respond less to texture than
+Inception's features."""
 
 import math
 from pathlib import Path
@@ -28,13 +28,13 @@ OFFSET = 0.1
 
 
 class Dinov2(Extractor):
-    """A Dinov2Model folder (config.json, model.safetensors), float32, in evaluation mode; features are its normalised
+    """A Dinov2Model folder (config.json, model.safetensors), float32, in evaluation mode. Features are the normalised
     class token, as in dgm-eval, the reference code of the metric.
 
-    Two things are done as there and not as in transformers: pictures are resized to 224 × 224 by Pillow's bicubic,
-    without a crop, and the position embeddings are interpolated as in the original DINOv2.
+    Two steps follow dgm-eval and not transformers: pictures are resized to 224 × 224 by Pillow's bicubic, without a
+    crop, and the position embeddings are interpolated as in the original DINOv2.
 
-    Raises UserError when the folder is missing, holds no Dinov2Model, or not all of its weights.
+    Raises UserError if the folder is missing, holds no Dinov2Model, or lacks some of its weights.
     """
 
     def __init__(self, path: str | Path, device: str = "auto", batch_size: Count = 32) -> None:
@@ -60,7 +60,7 @@ class Dinov2(Extractor):
 
     @torch.inference_mode()
     def image_features(self, pixels: Pixels) -> Features:
-        """One class token for each picture of any size; 1024 numbers for ViT-L/14."""
+        """One class token per picture, for pictures of any size; 1024 numbers for ViT-L/14."""
         batches = [
             self.model(pixel_values=preprocess(batch).to(self.device)).pooler_output.cpu()
             for batch in pixels.split(self.batch_size)
@@ -69,9 +69,9 @@ class Dinov2(Extractor):
 
 
 def preprocess(pixels: Pixels) -> Float[Tensor, "batch 3 224 224"]:
-    """dgm-eval's: Resize((224, 224), bicubic), ToTensor, Normalize.
+    """dgm-eval's preprocessing: Resize((224, 224), bicubic), ToTensor, Normalize.
 
-    By Pillow, since torchvision's resize of tensors differs from it by up to two grey levels where it enlarges.
+    By Pillow, because torchvision's resize of tensors differs by up to two grey levels when it enlarges.
     """
     pictures = [Image.fromarray(one).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for one in pixels.numpy()]
     images = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).movedim(-1, 1).float() / 255
@@ -102,6 +102,6 @@ def _load(folder: Path) -> torch.nn.Module:
         raise UserError(f"{folder}: {len(absent)} weights are missing, first {absent[0]}; restore the folder")
     with torch.no_grad():
         positions = original_positions(model.embeddings.position_embeddings, SIDE // model.config.patch_size)
-        # transformers takes embeddings of the right number as they are.
+        # transformers leaves embeddings of the right number unchanged.
         model.embeddings.position_embeddings = torch.nn.Parameter(positions)
     return model.eval().requires_grad_(False)

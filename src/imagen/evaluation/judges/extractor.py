@@ -1,4 +1,4 @@
-"""From pictures and captions to feature vectors: the contract of whoever looks at pictures."""
+"""The contract of all judges: from pictures and captions to feature vectors."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from imagen.tensors import Features, PerImage, Pixels
 
 
 class Extractor(ABC):
-    """Turns pictures into feature vectors whose Fréchet distance means something.
+    """Turns pictures into feature vectors whose Fréchet distance is meaningful.
 
-    `name` labels it in file names and plots, `fidelity_key` names its Fréchet distance in the results, `identity` is
-    everything its numbers depend on: hashes of all files that it is loaded from, preprocessing, layer, precision.
-    `suffix` ends the keys of its other numbers (`kid_clean`); None is `[name]`.
+    `name` labels the extractor in file names and plots, `fidelity_key` names its Fréchet distance in the results.
+    `identity` is everything its numbers depend on: hashes of all files loaded, preprocessing, layer, precision.
+    `suffix` ends the keys of its other numbers (`kid_clean`); None stands for `[name]`.
     """
 
     name: str
@@ -25,18 +25,18 @@ class Extractor(ABC):
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """By axis, all numbers that can be made from its features."""
+        """All metrics that its features allow, by axis."""
         suffix = f"[{self.name}]" if self.suffix is None else self.suffix
         keys = {FRECHET: self.fidelity_key} | {axis: axis + suffix for axis in (FRECHET_INF, KID, PRECISION, RECALL)}
         return {axis: Metric.of_judge(key, self.name, axis) for axis, key in keys.items()}
 
     @abstractmethod
     def image_features(self, pixels: Pixels) -> Features:
-        """One float32 feature vector for each picture, on the CPU."""
+        """One float32 feature vector per picture, on the CPU."""
 
 
 class AlignmentJudge(Extractor):
-    """An extractor that can also say how well a picture fits a caption: `alignment_key` names that number."""
+    """An extractor that also measures how well a picture fits a caption. `alignment_key` names that number."""
 
     alignment_key: str
     alignment_scale: float
@@ -49,11 +49,11 @@ class AlignmentJudge(Extractor):
 
     @abstractmethod
     def text_features(self, captions: Sequence[str]) -> Features:
-        """One float32 feature vector for each caption, comparable with `image_features` by cosine."""
+        """One float32 feature vector per caption, comparable with `image_features` by cosine."""
 
     @abstractmethod
     def truncated_share(self, captions: Sequence[str]) -> float:
-        """The share of the captions that were too long to be read whole, 0 to 1."""
+        """The share of captions that are too long for the judge and are truncated, 0 to 1."""
 
 
 def cosines(image_features: Features, text_features: Features) -> PerImage:
@@ -62,5 +62,5 @@ def cosines(image_features: Features, text_features: Features) -> PerImage:
 
 
 def pick_device(device: str) -> str:
-    """`auto` is the GPU when there is one."""
+    """The device to use; `auto` is the GPU if there is one, else the CPU."""
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

@@ -1,6 +1,6 @@
-"""The Inception network of FID, from a file of weights that was looked at before it is run, and two ways to resize.
+"""The Inception network of FID, from a weights file that is checked before use, and two ways to resize.
 
-The resize decides an FID as much as the pictures do, so each has its own name.
+The resize changes an FID as much as the pictures do, so each way has its own name.
 """
 
 from abc import ABC, abstractmethod
@@ -23,22 +23,22 @@ from imagen.tensors import Features, Pixels
 SIDE = 299
 
 Resized = Float[Tensor, "batch 3 299 299"]
-"""Pictures as Inception sees them before (x - 128) / 128: 0 to 255, not rounded."""
+"""Inception's input before (x - 128) / 128: 0 to 255, not rounded."""
 
 
 class Resize(ABC):
-    """Pictures of any size to 299 × 299. `names`: of what is measured with it and the published weights."""
+    """Pictures of any size to 299 × 299. `names`: the names of numbers from this resize and the published weights."""
 
     names: ExtractorNames
     description: str
 
     @abstractmethod
     def __call__(self, pixels: Pixels, device: torch.device) -> Resized:
-        """On `device`."""
+        """The resized pictures, on `device`."""
 
 
 class TensorFlowResize(Resize):
-    """That of Heusel et al. (2017): TensorFlow 1's bilinear, without antialiasing, corners at the pixels' edges."""
+    """The resize of Heusel et al. (2017): TensorFlow 1's bilinear, without antialiasing, corners at pixel edges."""
 
     names = ExtractorNames("inception", "fid", "")
     description = "uint8, TensorFlow-1 bilinear to 299, (x - 128) / 128"
@@ -51,9 +51,9 @@ class TensorFlowResize(Resize):
 
 
 class CleanResize(Resize):
-    """That of Parmar et al. (2022), clean-fid: Pillow's antialiased bicubic on float channels, clipped, not rounded.
+    """The resize of Parmar et al. (2022), clean-fid: Pillow's antialiased bicubic on floats, clipped, not rounded.
 
-    clean-fid runs it through NVIDIA's TorchScript copy of the same TensorFlow weights.
+    clean-fid feeds the result to NVIDIA's TorchScript copy of the same TensorFlow weights.
     """
 
     names = ExtractorNames("inception-clean", "fid_clean", "_clean")
@@ -66,11 +66,11 @@ class CleanResize(Resize):
 
 
 class Inception(Extractor):
-    """torch-fidelity's InceptionV3 (2048 pooled features) behind a resize.
+    """torch-fidelity's InceptionV3 (2048 pooled features) after a resize.
 
-    `weights` is pt_inception-2015-12-05-6726825d.pth. With any other file of the right shape everything works and the
-    number is called `fd[inception:<hash8>]`: it is not FID. Raises UserError when the file is missing or is something
-    else.
+    `weights` is pt_inception-2015-12-05-6726825d.pth. Any other weights of the right shapes work too, but the number is
+    then called `fd[inception:<hash8>]`, because it is not FID. Raises UserError if the file is missing or holds
+    anything else.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Inception(Extractor):
         self.name, self.fidelity_key, self.suffix = inception_names(digest, self.resize.names)
         self.identity = {
             "class": "torch_fidelity.FeatureExtractorInceptionV3",
-            "files": {"weights": digest},  # whatever the file is called
+            "files": {"weights": digest},  # independent of the file's name
             "preprocessing": self.resize.description,
             "layer": "2048",
             "dtype": "float32",
@@ -104,15 +104,15 @@ class Inception(Extractor):
 
 
 def _load(path: Path) -> nn.Module:
-    """The network from the resized picture to the pooled features: what torch-fidelity runs after its own resize."""
+    """The network from the resized picture to the pooled features: torch-fidelity's network without its own resize."""
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     try:
-        # torch-fidelity loads with weights_only=False. Loading safely first refuses a file that would run code.
+        # torch-fidelity loads with weights_only=False. A safe load before that refuses files that would run code.
         torch.load(path, map_location="cpu", weights_only=True)
-        whole = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
-    except Exception as error:  # the unpickler and load_state_dict raise many kinds
+        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
+    except Exception as error:  # the unpickler and load_state_dict raise many types
         raise UserError(f"{path}: not weights of FID's Inception network ({str(error).splitlines()[0]})") from error
-    *layers, classifier = whole.children()
+    *layers, classifier = network.children()
     assert isinstance(classifier, nn.Linear)
     return nn.Sequential(*layers)

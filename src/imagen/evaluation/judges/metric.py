@@ -1,4 +1,4 @@
-"""What a number of the results is. Its key is a name for people and files: nothing is ever read out of it."""
+"""The metrics of the results. A key is only a name for people and files; no code parses it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ ALIGNMENT, FRECHET, CHECKER = "alignment", "fd", "checker"
 FRECHET_INF, KID, CMMD, PRECISION, RECALL = "fd_inf", "kid", "cmmd", "precision", "recall"
 
 LOWER_IS_BETTER = frozenset({FRECHET, FRECHET_INF, KID, CMMD})
-BARE = frozenset({FRECHET_INF, KID, PRECISION, RECALL})  # as keys, numbers of the published Inception
+BARE = frozenset({FRECHET_INF, KID, PRECISION, RECALL})  # bare keys name metrics of the published Inception
 EVALUATE_AGAIN = "evaluate again with this version"
 
 
@@ -27,8 +27,8 @@ ABSTAINED = checker_key("abstained")
 
 @dataclass(frozen=True)
 class Metric:
-    """`key` names the number in results.json, tables and plots; `judge` is the name of who measured it, None for the
-    checker; `axis` is what it says, one of the words of this module: the Pareto plots are ALIGNMENT against FRECHET."""
+    """`key` names the number in results.json, tables and plots; `judge` is the name of the judge that measured it, None
+    for the checker; `axis` is one of this module's constants: Pareto plots show FRECHET against ALIGNMENT."""
 
     key: str
     judge: str | None
@@ -41,13 +41,13 @@ class Metric:
 
     @classmethod
     def of_checker(cls, key: str) -> "Metric":
-        """A rate of the checker: of pictures where something holds, but for those where it abstained."""
+        """A rate of the checker: the share of pictures in which a part holds, or in which it abstained."""
         return cls(key, None, CHECKER, key == ABSTAINED)
 
 
 def pareto_pairs(metrics: Iterable[Metric]) -> list[tuple[str, str]]:
-    """The keys (alignment, Fréchet distance) of each judge that has a distance; one that cannot read captions goes with
-    the first that can. None where nobody reads."""
+    """The keys (alignment, Fréchet distance) of each judge with a distance. A judge that cannot read captions is paired
+    with the first that can. Empty if no judge reads captions."""
     metrics = list(metrics)
     alignments = {metric.judge: metric.key for metric in metrics if metric.axis == ALIGNMENT}
     if not alignments:
@@ -57,16 +57,16 @@ def pareto_pairs(metrics: Iterable[Metric]) -> list[tuple[str, str]]:
 
 
 def read_metrics(results: Mapping[str, Any], where: str) -> dict[str, Metric]:
-    """What the numbers of a results.json are, by key.
+    """The metrics of a results.json by key.
 
-    The file may be a stranger's: a number has a published name only where the judge that it says it is of was loaded
-    from the published files, and a judge's name cannot be taken for a published one.
+    The file may come from somebody else. So a published name is accepted only if the judge's identity shows that it was
+    loaded from the published files, and a judge's own name must not look like a published one.
 
     Raises:
-        UserError: for an entry that is no metric, a name that it may not have, or a number without an entry.
+        UserError: for an entry that is not a metric, a name that is not allowed, or a number without an entry.
     """
     judges = results.get("judges")
-    found = {}
+    metrics = {}
     for entry in results["metrics"] if isinstance(results.get("metrics"), list) else []:
         metric = checked_record(Metric, entry, f"{where}: metrics", EVALUATE_AGAIN)
         if not _is_honest(metric, judges.get(metric.judge) if isinstance(judges, dict) else None):
@@ -74,16 +74,16 @@ def read_metrics(results: Mapping[str, Any], where: str) -> dict[str, Metric]:
                 f"{where}: {metric.key!r:.120} of the judge {metric.judge!r:.120} could be taken for a published "
                 f"number, which it is not; {EVALUATE_AGAIN}"
             )
-        found[metric.key] = metric
+        metrics[metric.key] = metric
     for cell in results["cells"]:
         for key in cell["metrics"]:
-            if key not in found:
+            if key not in metrics:
                 raise UserError(f"{where}: metrics does not say what {key!r:.120} is; {EVALUATE_AGAIN}")
-    return found
+    return metrics
 
 
 def _is_honest(metric: Metric, identity: object) -> bool:
-    """Whether the number is named after its judge, or that judge, by its `identity`, is the published one."""
+    """Whether the number is named after its judge, or the judge's `identity` is that of the published one."""
     if metric.judge is None:
         return metric.axis == CHECKER and not looks_published(metric.key)
     if isinstance(identity, dict) and identity.get("files") in PUBLISHED.get(metric.judge, []):

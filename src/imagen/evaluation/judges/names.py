@@ -1,8 +1,8 @@
-"""Which numbers may carry a published name.
+"""Decides which numbers may have a published name.
 
-`fid`, `fd_dinov2` and `clip_score` are promises: this network, these weights, this tokenizer, this preprocessing. They
-are given only when the hash of every file that is loaded, and the preprocessing, are the known ones; anything else is
-named after its judge, and a judge whose name could be taken for a published one after its hash too.
+`fid`, `fd_dinov2` and `clip_score` promise a certain network, weights, tokenizer and preprocessing. They are used only
+if the hash of every loaded file and the preprocessing are the known ones. Any other number is named after its judge; a
+judge whose name looks like a published one also gets its hash in the name.
 """
 
 import re
@@ -15,10 +15,10 @@ from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
 from imagen.files import fingerprint
 
 Files = Mapping[str, str]
-"""The sha256 of each file that a judge is loaded from, by its name."""
+"""The sha256 of each file of a judge, by file name."""
 
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-"""pt_inception-2015-12-05-6726825d.pth: the Inception network of Heusel et al. (2017), as everyone ports it."""
+"""pt_inception-2015-12-05-6726825d.pth: the usual PyTorch port of the Inception network of Heusel et al. (2017)."""
 
 DINOV2_L14 = {
     "config.json": "12df51c069a2dc1305e34ba71ef58bc2407ea553b75f4722a1715c1bce3bbed0",
@@ -34,13 +34,13 @@ CLIP_L14 = {
     "tokenizer_config.json": "deef455e52fa5e8151e339add0582e4235f066009601360999d3a9cda83b1129",
     "vocab.json": "3f0c4f7d2086b61b38487075278ea9ed04edb53a03cbb045b86c27190fa8fb69",
 }
-"""openai/clip-vit-large-patch14 at revision 32bd64288804d66eefd0ccbe215aa642df71cc41, but for its weights."""
+"""openai/clip-vit-large-patch14 at revision 32bd64288804d66eefd0ccbe215aa642df71cc41, without its weights."""
 
 CLIP_L14_WEIGHTS = {
     "model.safetensors": "a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",
     "pytorch_model.bin": "f1a17cdbe0f36fec524f5cafb1c261ea3bbbc13e346e0f74fc9eb0460dedd0d3",
 }
-"""Either of them."""
+"""The two known weights files; either is accepted."""
 
 OPENAI_PREPROCESSING = ClipPreprocessing(
     shortest_edge=224,
@@ -55,17 +55,17 @@ PUBLISHED: dict[str, list[Files]] = {
     "dinov2": [DINOV2_L14],
     "clip-vit-large-patch14": [CLIP_L14 | {name: sha256} for name, sha256 in CLIP_L14_WEIGHTS.items()],
 }
-"""What the judges of the published numbers are loaded from."""
+"""The files of the judges of published numbers."""
 
 RESERVED = ("fid", "kid", "cmmd", "clip", "inception", "dino", "vitl14")
-"""What is in the names of published numbers and of their judges, in small letters, without signs."""
+"""Parts of the names of published numbers and their judges, in lower case, letters and digits only."""
 
 
 NAMED_BY_HASH = re.compile(r":[0-9a-f]{8}$")
 
 
 class ExtractorNames(NamedTuple):
-    """What an extractor and its Fréchet distance are called, and what ends the keys of its other numbers."""
+    """The names of an extractor and its Fréchet distance, and the suffix of its other keys."""
 
     name: str
     fidelity_key: str
@@ -73,7 +73,7 @@ class ExtractorNames(NamedTuple):
 
 
 class ClipNames(NamedTuple):
-    """What a judge and its two numbers are called, and what its mean cosine is multiplied by under that name."""
+    """The names of a judge and its two numbers, and the factor of its mean cosine under that name."""
 
     name: str
     fidelity_key: str
@@ -85,7 +85,7 @@ def clip_names(name: str, files: Files, preprocessing: ClipPreprocessing) -> Cli
     """`clip_score` (100 · cosine) for the known CLIP; `align[name]` (raw cosine) for any other judge.
 
     Raises:
-        UserError: if `name` cannot name files.
+        UserError: if `name` is not valid in file names.
     """
     checked_name(name, "metrics.judges: name")
     published = "clip-vit-large-patch14"
@@ -96,24 +96,24 @@ def clip_names(name: str, files: Files, preprocessing: ClipPreprocessing) -> Cli
 
 
 def inception_names(weights_sha256: str, published: ExtractorNames) -> ExtractorNames:
-    """`published` (the resize is fixed by the class) for the known weights; others have their hash in every name."""
+    """`published` for the known weights (the class fixes the resize); other weights get their hash in every name."""
     return published if weights_sha256 == INCEPTION_SHA256 else _named_by_hash(published.name, weights_sha256)
 
 
 def dinov2_names(files: Files) -> ExtractorNames:
-    """`fd_dinov2` for the known ViT-L/14 (the preprocessing is fixed by the class), else `fd[dinov2:<hash8>]`."""
+    """`fd_dinov2` for the known ViT-L/14 (the class fixes the preprocessing), else `fd[dinov2:<hash8>]`."""
     if files in PUBLISHED["dinov2"]:
         return ExtractorNames("dinov2", "fd_dinov2", "_dinov2")
     return _named_by_hash("dinov2", fingerprint(dict(files)))
 
 
 def hashed(name: str, sha256: str) -> str:
-    """A name that nobody takes for a published one."""
+    """`name` with a hash, so that nobody takes it for a published one."""
     return f"{name}:{sha256[:8]}"
 
 
 def looks_published(name: str) -> bool:
-    """Whether somebody could take a judge of that name for one of published numbers.
+    """Whether somebody could take a judge of that name for a published one.
 
     Examples:
         >>> [looks_published(name) for name in ("f.i.d", "CLIP ViT-L/14", "Inception-v3", "shapes-judge-a")]
@@ -124,7 +124,7 @@ def looks_published(name: str) -> bool:
 
 
 def same_preprocessing(one: ClipPreprocessing, other: ClipPreprocessing) -> bool:
-    """Equal up to the rounding of the decimals in a configuration file."""
+    """Whether both are equal up to the rounding of decimals in a configuration file."""
     numbers = [(*p.mean, *p.std, p.scale) for p in (one, other)]
     close = all(abs(a - b) < 1e-6 for a, b in zip(*numbers, strict=True))
     return close and (one.shortest_edge, one.crop) == (other.shortest_edge, other.crop)

@@ -1,1 +1,1 @@
-"""Sets of prompts and where they come from."""
+"""Sets of prompts and their sources."""

@@ -1,5 +1,5 @@
-"""The prompts of FID-30K (Imagen, section 4.1): captions of COCO's validation set of 2014, chosen by a rule that can be
-repeated anywhere, frozen in a manifest of ids. The captions are the user's own copy; no text of them is shipped."""
+"""The prompts of FID-30K (Imagen, section 4.1): captions of COCO's 2014 validation set, chosen by a reproducible rule
+and frozen in a manifest of ids. Users bring their own copy of the captions; no caption text is shipped."""
 
 import hashlib
 import json
@@ -31,25 +31,25 @@ class Caption:
 def coco_prompts(path: str | Path, count: int, images: int, captions: int, manifest: str | Path) -> PromptSet:
     """The first `count` pictures of captions_val2014.json by `RULE`, one caption each.
 
-    No generator of random numbers is involved, so the choice is the same in any language and version, and 10,000
-    prompts are the beginning of 30,000. `manifest` is written at first use, with the ids and the hash of the texts;
-    from then on the file must give the same.
+    The rule uses no random generator, so the choice is the same in any language and version, and the first 10,000 of
+    30,000 prompts are the set of 10,000. `manifest` is written at first use, with the ids and the hash of the texts;
+    from then on the captions must agree with it.
 
     Raises:
-        UserError: when the file has not `images` pictures with captions and `captions` captions (40,504 and 202,654 in
-            the published one), or does not agree with the manifest.
+        UserError: if the file does not have `images` pictures with captions and `captions` captions (40,504 and 202,654
+            in the published file), or does not agree with the manifest.
     """
     path, manifest = user_path(path), user_path(manifest)
-    found = _read(path)
-    pictures = len({caption.image for caption in found})
-    if (pictures, len(found)) != (images, captions):
+    annotations = _read(path)
+    pictures = len({caption.image for caption in annotations})
+    if (pictures, len(annotations)) != (images, captions):
         raise UserError(
-            f"COCO captions {path} are {len(found)} of {pictures} pictures, those of captions_val2014.json {captions} "
-            f"of {images}; use prompts=file for prompts of your own"
+            f"COCO captions {path}: {len(annotations)} captions of {pictures} pictures, but captions_val2014.json has "
+            f"{captions} of {images}; use prompts=file for prompts of your own"
         )
     if not 1 <= count <= images:
         raise UserError(f"COCO has {images} pictures with captions; prompts.count is {count}")
-    chosen = choose(found)
+    chosen = choose(annotations)
     frozen = _frozen(chosen)
     _verify_or_write(frozen, manifest, path)
     prompts = list_prompts([caption.text for caption in chosen[:count]]).prompts
@@ -107,6 +107,6 @@ def _verify_or_write(frozen: dict[str, Any], manifest: Path, path: Path) -> None
     if differing:
         values = [str(values[differing])[:60] for values in (recorded, frozen)]
         raise UserError(
-            f"COCO manifest {manifest}: {differing} is {values[0]}, {path} gives {values[1]}; use the captions that it "
-            "was made from, or another prompts.manifest"
+            f"COCO manifest {manifest}: {differing} is {values[0]}, {path} gives {values[1]}; use the captions from "
+            "which it was made, or another prompts.manifest"
         )

@@ -1,11 +1,11 @@
-"""What the pictures are asked to show: shapes captions with their answers, a text file, or a list."""
+"""The prompts of an evaluation: shapes captions with exact answers, a text file, or a list."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from imagen.checks.captions import checked_caption
+from imagen.checks.captions import checked_prompt
 from imagen.errors import UserError
 from imagen.files import open_regular, user_path
 from imagen.shapes import Description, Scene, parse, sample_scene
@@ -13,8 +13,8 @@ from imagen.shapes import Description, Scene, parse, sample_scene
 
 @dataclass(frozen=True)
 class Prompt:
-    """A caption; what it describes, when the checker can know; a true scene of it, when there is one; its category, in
-    a published set that has some."""
+    """A caption; its description, if the checker can read it; a true scene, if there is one; its category, in a
+    published set that has categories."""
 
     text: str
     description: Description | None = None
@@ -24,10 +24,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Prompts in order. Picture i of an evaluation is made from prompt i, so the order is part of what is measured.
+    """Prompts in order. Picture i of an evaluation is made from prompt i, so the order matters.
 
-    `identity` says where they come from; it does not depend on their number, so a set can be made longer and the
-    pictures that were made for its beginning still count.
+    `identity` names the source of the prompts. It does not depend on their number, so a longer set can reuse the
+    pictures of a shorter one.
     """
 
     prompts: tuple[Prompt, ...]
@@ -35,7 +35,7 @@ class PromptSet:
 
     def __post_init__(self) -> None:
         if not self.prompts:
-            raise UserError(f"prompts ({self.identity}): there are none; give at least one")
+            raise UserError(f"prompts ({self.identity}) are empty; give at least one")
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -44,21 +44,26 @@ class PromptSet:
     def texts(self) -> list[str]:
         return [prompt.text for prompt in self.prompts]
 
+    def scene(self, index: int) -> Scene:
+        """The true scene of a prompt; for a set that `have_scenes` only."""
+        scene = self.prompts[index].scene
+        assert scene is not None, self.texts[index]
+        return scene
+
     def first(self, count: int) -> "PromptSet":
         """The set of its first `count` prompts."""
         return replace(self, prompts=self.prompts[:count])
 
     @property
     def have_scenes(self) -> bool:
-        """Whether a true picture of every prompt can be drawn: needed for the ceiling and the real-against-real
-        floor."""
+        """Whether a true picture can be drawn for every prompt, for the ceiling and the real-against-real floor."""
         return all(prompt.scene is not None for prompt in self.prompts)
 
 
 def shapes_prompts(count: int, seed: int, split: str = "held_out") -> PromptSet:
     """Captions of `count` scenes of the shapes world; `held_out` has compositions that no generator was trained on.
 
-    Raises UserError when `count` is not positive or there is no such split.
+    Raises UserError if `count` is not positive or there is no such split.
     """
     if count < 1:
         raise UserError(f"prompts.count is {count}; it must be at least 1")
@@ -68,17 +73,17 @@ def shapes_prompts(count: int, seed: int, split: str = "held_out") -> PromptSet:
 
 
 def list_prompts(texts: Sequence[str]) -> PromptSet:
-    """The given captions, in order. Those that are captions of the shapes world can be checked."""
+    """The given captions, in order. Captions of the shapes world can be checked."""
     if isinstance(texts, str):
         raise UserError(f"prompts.texts must be a list of captions, found the text '{texts}'; write ['{texts}']")
     return PromptSet(tuple(_prompt(text, f"prompt {i + 1}") for i, text in enumerate(texts)), {"kind": "list"})
 
 
 def file_prompts(path: str | Path, count: int | None = None) -> PromptSet:
-    """One prompt on each line of a UTF-8 text file; empty lines are skipped. The first `count` of them, or all.
+    """The first `count` prompts of a UTF-8 text file with one prompt per line, or all; empty lines are skipped.
 
-    Raises UserError, with the number of the line, for what is not UTF-8 or holds control characters, and when there are
-    fewer than `count` prompts.
+    Raises UserError for a line that is not UTF-8 or holds control characters (names the line), and if there are fewer
+    than `count` prompts.
     """
     path = user_path(path)
     try:
@@ -103,9 +108,7 @@ def _decode(line: bytes, path: Path, number: int) -> str:
 
 
 def _prompt(text: str, where: str) -> Prompt:
-    if not isinstance(text, str) or not text.strip():
-        raise UserError(f"{where}: a prompt must be a text that is not empty, found {text!r}")
-    checked_caption(text, where)
+    checked_prompt(text, where)
     try:
         return Prompt(text, parse(text))
     except UserError:  # not a caption of the shapes world: no checker for it

@@ -1,4 +1,4 @@
-"""Published prompt sets, from the user's own copy of their tables: no text of them is shipped."""
+"""Published prompt sets, read from the user's own copy of their tables; no prompt text is shipped."""
 
 import csv
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from imagen.files import user_path
 
 @dataclass(frozen=True)
 class Table:
-    """What a published table looks like."""
+    """The format and size of a published table."""
 
     name: str
     separator: str
@@ -29,13 +29,13 @@ PARTI = Table("PartiPrompts", "\t", "Prompt", "Category", rows=1632, categories=
 
 
 def drawbench_prompts(path: str | Path, count: int | None = None) -> PromptSet:
-    """The first `count` prompts of DrawBench.csv, or all 200. Raises UserError when the table is not the published
+    """The first `count` prompts of DrawBench.csv, or all 200. Raises UserError if the table is not the published
     one."""
     return _read(DRAWBENCH, user_path(path), count)
 
 
 def parti_prompts(path: str | Path, count: int | None = None) -> PromptSet:
-    """The first `count` prompts of PartiPrompts.tsv, or all 1632. Raises UserError when the table is not the published
+    """The first `count` prompts of PartiPrompts.tsv, or all 1632. Raises UserError if the table is not the published
     one."""
     return _read(PARTI, user_path(path), count)
 
@@ -54,7 +54,7 @@ def _read(table: Table, path: Path, count: int | None) -> PromptSet:
     categories = {(row[table.category] or "").strip() for row in rows}
     if (len(rows), len(categories)) != (table.rows, table.categories):
         raise UserError(
-            f"{table.name} table {path} has {len(rows)} prompts in {len(categories)} categories, the published one "
+            f"{table.name} table {path} has {len(rows)} prompts in {len(categories)} categories, the published one has "
             f"{table.rows} in {table.categories}; use prompts=file for prompts of your own"
         )
     if count is not None and not 1 <= count <= len(rows):

@@ -1,1 +1,1 @@
-"""Blind human rating: a page of pictures and questions, the key that tells what was shown, and what the answers say."""
+"""Blind human rating: a page of pictures and questions, a key to the sources of its pictures, and scores of answers."""

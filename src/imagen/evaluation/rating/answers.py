@@ -1,4 +1,4 @@
-"""Files of raters, checked against the key of their page."""
+"""Raters' answer files, checked against the key of their page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from imagen.evaluation.rating.page import FORMAT
 from imagen.evaluation.rating.questions import QUESTIONS
 
 CHECKS_TO_PASS = 0.8
-"""Of the checks that a rater answered; the paper leaves out whoever gets fewer right."""
+"""Share of a rater's answered checks that must be right; the paper excludes raters below it."""
 
 
 @dataclass(frozen=True)
 class Rater:
-    """`answers[i]`: the index of the choice for item i of the page, None where it was not answered."""
+    """`answers[i]`: the index of the choice for item i of the page; None if it was not answered."""
 
     name: str
     answers: Sequence[int | None]
@@ -25,7 +25,7 @@ class Rater:
         return sum(answer is None for answer in self.answers)
 
     def passes(self, items: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether enough of the answered checks are right."""
+        """Whether enough of the rater's answered checks are right."""
         pairs = [
             (answer, item["expected"])
             for answer, item in zip(self.answers, items, strict=True)
@@ -35,7 +35,7 @@ class Rater:
 
 
 def read_key(path: Path) -> dict[str, Any]:
-    """The key that was written with a page. Raises UserError when it is not one."""
+    """The key of a page. Raises UserError if the file is not a key."""
     key = _read(path)
     try:
         sound = key["format"] == FORMAT and isinstance(key["page"], str)
@@ -53,8 +53,8 @@ def read_key(path: Path) -> dict[str, Any]:
 def read_raters(paths: Sequence[Path], key: Mapping[str, Any]) -> list[Rater]:
     """The raters of all files.
 
-    Raises UserError, naming the file, for answers of another or an edited page, answers that no such question has, and
-    a rater who is there twice.
+    Raises UserError that names the file, for answers to another or an edited page, invalid choices, and a rater who
+    appears twice.
     """
     raters: dict[str, Path] = {}
     found = []
@@ -83,7 +83,7 @@ def _rater(path: Path, key: Mapping[str, Any]) -> Rater:
     for number, (answer, item) in enumerate(zip(answers, key["items"], strict=True), start=1):
         choices = len(QUESTIONS[item["question"]].choices)
         if answer is not None and (type(answer) is not int or not 0 <= answer < choices):
-            raise UserError(f"{path}, question {number}: {answer!r} is none of its {choices} choices; leave it out")
+            raise UserError(f"{path}, question {number}: {answer!r} is not one of its {choices} choices; leave it out")
     return Rater(name.strip(), answers)
 
 

@@ -1,4 +1,4 @@
-"""What a rating page asks: pictures to judge, in an order and on sides that tell nothing about where they come from."""
+"""The questions of a rating page. Order and sides of the pictures reveal nothing about their sources."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -11,12 +11,12 @@ from imagen.evaluation.results.results import GROUND_TRUTH, NOISE
 from imagen.tensors import Pixels
 
 REAL = "real pictures"
-"""The source of pictures that no model made."""
+"""The source name of real pictures."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Somebody's pictures, one for each of the prompts. `name` goes into the key, never into the page."""
+    """The pictures of one model or control, one for each prompt. `name` goes into the key, never into the page."""
 
     name: str
     pictures: Pixels
@@ -24,8 +24,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Item:
-    """One question. `rows`: which pictures of each source in `sources` (left, right) are shown. `expected`: the only
-    answer of somebody who looks, for a check; None for a question that counts."""
+    """One question. `rows`: the rows of the pictures shown from each source in `sources` (left, right). `expected`: the
+    right answer of a check; None for a question that counts."""
 
     question: Question
     caption: str
@@ -37,7 +37,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Exhibits:
-    """The pictures that may be shown, row i of every source made for `texts[i]`."""
+    """The pictures that can be shown. Row i of every source belongs to `texts[i]`."""
 
     texts: Sequence[str]
     categories: Sequence[str | None]
@@ -51,21 +51,21 @@ class Exhibits:
 
 
 def exhibits(archives: Sequence[Archive], names: Sequence[str], cells: Sequence[str], count: int | None) -> Exhibits:
-    """The kept pictures of a cell of each evaluation, and those of their controls.
+    """The kept pictures of one cell of each evaluation, and of their controls.
 
-    Raises UserError when two evaluations have other prompts or there are fewer than `count` pictures.
+    Raises UserError if the evaluations have different prompts or fewer than `count` pictures.
     """
     models = [Source(n, a.pictures[cell]) for n, a, cell in zip(names, archives, cells, strict=True)]
     have = min(len(model.pictures) for model in models)
     if not have or (count is not None and not 1 <= count <= have):
-        wanted = "at least 1 is needed" if count is None else f"--count is {count}"
+        need = "at least 1 is needed" if count is None else f"--count is {count}"
         raise UserError(
-            f"{names[0]} keeps {have} pictures of a cell and {wanted}; evaluate with a larger grid_prompts to keep more"
+            f"{names[0]} keeps {have} pictures of a cell and {need}; evaluate with a larger grid_prompts to keep more"
         )
     have = count or have
     texts = list(archives[0].texts[:have])
     if any(list(archive.texts[:have]) != texts for archive in archives):
-        raise UserError(f"{names[0]} and {names[1]} have other prompts; compare pictures of the same ones")
+        raise UserError(f"{names[0]} and {names[1]} have different prompts; compare pictures of the same prompts")
     controls = archives[0].pictures
     return Exhibits(
         texts,
@@ -77,8 +77,8 @@ def exhibits(archives: Sequence[Archive], names: Sequence[str], cells: Sequence[
 
 
 def paper_items(shown: Exhibits) -> list[Item]:
-    """Photorealism (a model's picture against the real one, or against the other model's) and, of every picture alone,
-    whether the caption describes it. Raises UserError where one model has no real pictures to stand against."""
+    """Photorealism questions (a model's picture against the real one, or against the other model's), and for every
+    picture alone whether its caption describes it. Raises UserError for one model without real pictures."""
     pair = list(shown.models) if len(shown.models) == 2 else [*shown.models, shown.real]
     if None in pair:
         raise UserError("these prompts have no real pictures to compare with; give a second evaluation")
@@ -89,7 +89,7 @@ def paper_items(shown: Exhibits) -> list[Item]:
 
 
 def drawbench_items(shown: Exhibits) -> list[Item]:
-    """For each prompt, the pictures of both models as two sets: which is of higher quality, which fits the caption."""
+    """For each prompt, both models' pictures as two sets: which has the higher quality, and which fits the caption."""
     if len(shown.models) != 2:
         raise UserError("the DrawBench protocol compares two models; give two evaluations")
     rows: dict[str, list[int]] = {}
@@ -106,12 +106,12 @@ PROTOCOLS: dict[str, Callable[[Exhibits], list[Item]]] = {"paper": paper_items, 
 
 
 def with_checks(items: Sequence[Item], shown: Exhibits, count: int, draw: random.Random) -> list[Item]:
-    """`count` more items for each question, with noise where a picture was: who looks cannot answer them wrongly."""
+    """Adds `count` checks for each question: noise replaces a picture, so that an attentive rater answers rightly."""
     checks = []
     for question in dict.fromkeys(item.question for item in items):
         same = [item for item in items if item.question == question]
         if count and shown.noise is None:
-            raise UserError("this evaluation keeps no noise pictures for checks; use --checks 0")
+            raise UserError("this evaluation has no noise pictures for checks; use --checks 0")
         for item in draw.sample(same, min(count, len(same))):
             kept = draw.choice(item.sources)
             noise = (NOISE,) if question.sides == 1 else (kept, NOISE)

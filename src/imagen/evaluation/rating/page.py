@@ -1,4 +1,4 @@
-"""The page that raters open, and the key that stays behind."""
+"""The page for raters, and its key, which raters do not get."""
 
 import base64
 import hashlib
@@ -19,9 +19,9 @@ FORMAT = 1
 def make_page(shown: Exhibits, items: Sequence[Item]) -> tuple[str, dict[str, Any]]:
     """The page as HTML, and its key.
 
-    The page holds pictures, captions and questions, in the order of `items`, and nothing that says where a picture
-    comes from; its data are named by their sha256, which the page computes again in the browser and writes into the
-    answers. The key holds the sources.
+    The page holds pictures, captions and questions in the order of `items`, and nothing about the sources of pictures.
+    Its data is identified by its sha256, which the page computes again in the browser and writes into the answers. The
+    key holds the sources.
     """
     data = json.dumps(_page_data(shown, items), ensure_ascii=False, separators=(",", ":"))
     data = data.replace("<", "\\u003c")  # a caption cannot end the script element
@@ -31,17 +31,17 @@ def make_page(shown: Exhibits, items: Sequence[Item]) -> tuple[str, dict[str, An
 
 
 def _page_data(shown: Exhibits, items: Sequence[Item]) -> dict[str, Any]:
-    pictures: dict[str, int] = {}  # in the order of their use, which tells nothing
-    asked = []
+    pictures: dict[str, int] = {}  # in order of use, which reveals nothing
+    entries = []
     for item in items:
         sides = [
             [pictures.setdefault(_as_png(shown.pictures(source)[row].numpy()), len(pictures)) for row in item.rows]
             for source in item.sources
         ]
         entry = {"question": item.question.name, "sides": sides}
-        asked.append(entry | ({"caption": item.caption} if item.question.shows_caption else {}))
+        entries.append(entry | ({"caption": item.caption} if item.question.shows_caption else {}))
     questions = {item.question.name: {"text": item.question.text, "choices": item.question.choices} for item in items}
-    return {"format": FORMAT, "questions": questions, "items": asked, "pictures": list(pictures)}
+    return {"format": FORMAT, "questions": questions, "items": entries, "pictures": list(pictures)}
 
 
 def _as_png(picture: np.ndarray) -> str:

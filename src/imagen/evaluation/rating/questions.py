@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Question:
-    """`choices` as the rater reads them, in order; an answer is the index of one. `sides`: 2 where two pictures or sets
-    are compared (the first choice is the left one, the last the right one), 1 where one picture is judged."""
+    """`choices`: the answers as the rater reads them; an answer is an index into them. `sides`: 2 if two pictures or
+    sets are compared (the first choice is the left one, the last the right one), 1 if one picture is judged."""
 
     name: str
     text: str
@@ -28,7 +28,7 @@ ALIGNMENT = Question("alignment", "Which set of images better represents the tex
 QUESTIONS = {question.name: question for question in (PHOTOREALISM, CAPTION, QUALITY, ALIGNMENT)}
 
 CAPTION_SCORES = (100.0, 50.0, 0.0)
-"""Of yes, somewhat and no."""
+"""Points for yes, somewhat and no."""
 
 SET_SIZE = 8
-"""DrawBench compares sets of so many pictures of a prompt, where there are as many."""
+"""Largest number of pictures per prompt in a set of the DrawBench protocol."""

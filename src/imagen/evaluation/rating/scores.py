@@ -1,4 +1,4 @@
-"""What the answers say: scores and preference rates with bootstrap intervals over raters and prompts."""
+"""Scores and preference rates with bootstrap intervals over raters and prompts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,10 +45,10 @@ class Answer:
 
 
 def score(raters: Sequence[Rater], items: Sequence[Mapping[str, Any]], seed: int) -> list[Score]:
-    """Scores by question and subject, over all prompts and, where these have categories, by category.
+    """Scores by question and subject, over all prompts and, if the prompts have categories, by category.
 
-    A caption question scores its picture's source (yes 100, somewhat 50, no 0). A comparison scores what was preferred
-    with 100 and the rest with 0, so that its scores add up to 100. Checks do not count. Missing answers are left out.
+    A caption question scores the source of its picture (yes 100, somewhat 50, no 0). A comparison gives 100 to the
+    preferred subject and 0 to the others, so its scores add up to 100. Checks and missing answers do not count.
     """
     answers = [
         answer
@@ -74,7 +74,7 @@ def _values(item: Mapping[str, Any], choice: int, rater: int) -> list[Answer]:
         left, right = item["sources"]
         middle = [INDIFFERENT] * (len(question.choices) - 2)
         chosen = [left, *middle, right][choice]
-        # In the order of names: which side a source was on must not decide the order of the table.
+        # Ordered by name, so that the sides on the page do not affect the order of the table.
         values = {subject: 100.0 * (subject == chosen) for subject in [*sorted((left, right)), *middle]}
     return [Answer(question.name, subject, category, rater, prompt, value) for subject, value in values.items()]
 
@@ -93,12 +93,12 @@ def bootstrap(
     prompts: Int[np.ndarray, "answers"],
     seed: int,
 ) -> tuple[float, float]:
-    """The percentile interval of the mean, of nominal coverage `LEVEL`, when raters and prompts are drawn again.
+    """The percentile interval of the mean, of nominal coverage `LEVEL`, by resampling raters and prompts.
 
-    `raters` and `prompts` number them from 0. Both are drawn with replacement, independently (the pigeonhole bootstrap
-    of Owen 2007), so an answer's weight is the product of two counts. With few raters it is somewhat too narrow
-    (docs/how-to/rate_pictures.md has figures). With one rater the interval is over prompts alone, and with one prompt
-    over raters alone.
+    `raters` and `prompts` are numbered from 0. Both are drawn with replacement, independently (the pigeonhole bootstrap
+    of Owen 2007), so the weight of an answer is the product of two counts. With few raters the interval is somewhat too
+    narrow (docs/how-to/rate_pictures.md has figures). With one rater the interval is over prompts alone, with one
+    prompt over raters alone.
     """
     draw = np.random.default_rng(seed)
     means = []
@@ -111,5 +111,5 @@ def bootstrap(
 
 
 def _counts(draw: np.random.Generator, count: int) -> Int[np.ndarray, "draws count"]:
-    """How often each of `count` is drawn in `count` draws with replacement, `CHUNK` times over."""
+    """The number of times each of `count` items is drawn in `count` draws with replacement, for `CHUNK` repetitions."""
     return draw.multinomial(count, np.full(count, 1 / count), size=CHUNK)

@@ -1,4 +1,4 @@
-"""The scores of raters as Markdown, and what must be said beside them."""
+"""The scores of raters as Markdown, with remarks on raters and intervals."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,9 +11,9 @@ MEANS = "mean score, yes 100, somewhat 50, no 0"
 RATE = "preferred, % of the answers"
 
 
-def as_markdown(scores: Sequence[Score], said: Sequence[str]) -> str:
-    """A table for each question, categories below all prompts together."""
-    lines = ["# Human ratings", "", *(f"- {remark}" for remark in said)]
+def as_markdown(scores: Sequence[Score], remarks: Sequence[str]) -> str:
+    """A table for each question; categories follow the row of all prompts."""
+    lines = ["# Human ratings", "", *(f"- {remark}" for remark in remarks)]
     for name in dict.fromkeys(one.question for one in scores):
         unit = MEANS if name == CAPTION.name else RATE
         lines += [
@@ -30,13 +30,13 @@ def as_markdown(scores: Sequence[Score], said: Sequence[str]) -> str:
 
 
 def remarks(raters: Sequence[Rater], items: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How many answered, who was left out, what is missing, and what the intervals are."""
+    """The number of raters, the excluded raters, the missing answers, and the kind of intervals."""
     out = [rater.name for rater in raters if not rater.passes(items)]
-    said = [f"{len(raters) - len(out)} raters, {len(items)} questions"]
+    lines = [f"{len(raters) - len(out)} raters, {len(items)} questions"]
     if out:
-        said.append(f"left out, more than a fifth of the checks wrong: {', '.join(out)}")
+        lines.append(f"excluded, more than a fifth of the checks wrong: {', '.join(out)}")
     if missing := {rater.name: rater.missing() for rater in raters if rater.missing()}:
         whose = ", ".join(f"{name} {count}" for name, count in missing.items())
-        said.append(f"{sum(missing.values())} of {len(raters) * len(items)} answers are missing ({whose})")
+        lines.append(f"{sum(missing.values())} of {len(raters) * len(items)} answers are missing ({whose})")
     over = "raters and prompts" if len(raters) - len(out) > 1 else "prompts only, of one rater"
-    return [*said, f"95 % intervals by bootstrap over {over}"] if len(raters) > len(out) else said
+    return [*lines, f"95 % intervals by bootstrap over {over}"] if len(raters) > len(out) else lines

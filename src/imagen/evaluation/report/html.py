@@ -1,4 +1,4 @@
-"""report.html: one file with its pictures inside, which can be sent by mail and needs no network."""
+"""report.html: one file with its pictures inside, which can be mailed and needs no network."""
 
 import base64
 import json
@@ -30,27 +30,27 @@ img{max-width:100%}pre{background:#f6f8fa;padding:1rem;overflow-x:auto;font-size
 """
 
 STRIPS_ARE = (
-    "What each stage believed the picture to be (x0, guided and thresholded), from noise on the left to the picture on "
-    "the right; the same noise for every weight."
+    "Each stage's estimates of the picture (x0, guided and thresholded), from noise on the left to the picture on the "
+    "right; the same noise for every weight."
 )
 
 AVOIDED = (
-    ("One rounding", "all judges and the checker see the same uint8 pictures"),
+    ("One rounding", "all judges and the checker get the same uint8 pictures"),
     ("Common random numbers", "picture i has the same prompt and the same noise in every cell"),
     ("Double precision", "means, covariances and kernels are float64 sums of float32 features"),
     (
         "No percentile bootstrap",
-        "distances get a bias-corrected jackknife; Fréchet distances from 4 pictures a feature on",
+        "distances get a bias-corrected jackknife; Fréchet distances need 4 pictures per feature for it",
     ),
     ("No stale cache", "blocks and references are named by weights, preprocessing, prompts, seeds and samplers"),
     ("Honest names", "fid, kid and clip_score only for weights and preprocessing with the published hash"),
-    ("End of text kept", "captions that are too long are cut before it, and their share is reported"),
+    ("End of text kept", "long captions are cut before the end-of-text token, and their share is reported"),
 )
-"""The traps that the harness avoids, for readers who know them."""
+"""Known traps of such evaluations, and how this one avoids them."""
 
 
 def as_html(results: Results, headline: Sequence[str], audit: Sequence[str], folder: Path) -> str:
-    """The report with the PNG files of `folder` inside; those that were not drawn are left out."""
+    """The report with the PNG files of `folder` inside; plots that were not drawn are left out."""
     parts = ["<h1>Alignment against fidelity</h1>", prose(headline), picture(folder / "pareto.png", "Pareto plot")]
     parts.append(table(best_table(results)))
     for label in results.curves:
@@ -81,17 +81,17 @@ def as_html(results: Results, headline: Sequence[str], audit: Sequence[str], fol
 
 
 def document(title: str, parts: Sequence[str]) -> str:
-    """A whole page of the given pieces of HTML; empty ones are left out."""
+    """A whole page made of pieces of HTML; empty pieces are left out."""
     body = "\n".join(part for part in parts if part)
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
 
 
 def prose(lines: Sequence[str]) -> str:
-    """Paragraphs, and lines that begin with - as a list; what stands between backticks as code."""
-    said = [f"<p>{_inline(line)}</p>" for line in lines if line and not line.startswith("- ")]
+    """Lines as paragraphs; lines that begin with - as a list; text between backticks as code."""
+    paragraphs = [f"<p>{_inline(line)}</p>" for line in lines if line and not line.startswith("- ")]
     items = [f"<li>{_inline(line[2:])}</li>" for line in lines if line.startswith("- ")]
-    return "\n".join([*said, "<ul>", *items, "</ul>"] if items else said)
+    return "\n".join([*paragraphs, "<ul>", *items, "</ul>"] if items else paragraphs)
 
 
 def _inline(text: str) -> str:
@@ -99,7 +99,7 @@ def _inline(text: str) -> str:
 
 
 def table(rows: Rows) -> str:
-    """The first row is the head, the first column the names."""
+    """An HTML table. The first row is the head, the first column the names."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
     body = "\n".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
@@ -110,9 +110,9 @@ def _cell(text: str) -> str:
     return f"<b>{escape(text[2:-2])}</b>" if bold else escape(text)
 
 
-def picture(path: Path, what: str) -> str:
-    """A PNG file, inside the page; nothing where there is no file."""
+def picture(path: Path, description: str) -> str:
+    """A PNG file embedded in the page; empty if there is no file."""
     if not path.is_file():
         return ""
     data = base64.b64encode(path.read_bytes()).decode()
-    return f'<p><img alt="{escape(what)}" src="data:image/png;base64,{data}"></p>'
+    return f'<p><img alt="{escape(description)}" src="data:image/png;base64,{data}"></p>'

@@ -1,4 +1,4 @@
-"""Every metric against the guidance weight, and the checker by category."""
+"""Plots of every metric against the guidance weight, and of the checker by category."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ CATEGORY_LABELS = {checker_key(category.name): category.name.replace("_", " ") f
 
 def plot_metrics(results: Results, path: Path) -> None:
     """Distances, precision, recall, alignments and the checker's accuracy against the weight, and its categories for
-    each curve; controls are lines, or a number where a line would flatten the curves."""
+    each curve. Controls are lines, or numbers in the legend if a line would flatten the curves."""
     plt = pyplot()
     single = [name for name, metric in results.metrics.items() if metric.axis != CHECKER or name == CHECKED_ALL]
     by_category = results.curves if CHECKED_ALL in single else []
@@ -92,7 +92,7 @@ def _weight_axis(axis: Any, results: Results) -> None:
     if weights[0] > 0 and len(weights) > 1:
         axis.set_xscale("log")
     # The labels of close weights would overlap.
-    shown = [w for i, w in enumerate(weights) if i == 0 or w in (1, 1.5, 2, 3, 5, 7, 10) or i == len(weights) - 1]
-    axis.set_xticks(shown, [f"{weight:g}" for weight in shown])
+    labelled = [w for i, w in enumerate(weights) if i == 0 or w in (1, 1.5, 2, 3, 5, 7, 10) or i == len(weights) - 1]
+    axis.set_xticks(labelled, [f"{weight:g}" for weight in labelled])
     axis.set_xticks([], minor=True)
     axis.set_xlabel(f"guidance weight of the {results.facts['weight_of']} (1 is none)")

@@ -43,9 +43,9 @@ def plot_pareto(results: Results, path: Path) -> None:
 def plot_curves(
     curves: Sequence[Line], controls: Controls, pairs: Sequence[tuple[str, str]], heading: str, path: Path
 ) -> None:
-    """x: alignment, y: Fréchet distance, a panel for each of `pairs` of them; weights beside the points, dominated ones
-    grey, controls as dashed lines or numbers in the legend. Nothing is drawn where there are no pairs: nobody measured
-    alignment, or there is one picture."""
+    """Fréchet distance (y) against alignment (x), one panel for each of `pairs`. Weights are written beside the points,
+    dominated points are grey, controls are dashed lines or numbers in the legend. Nothing is drawn without pairs: no
+    judge measured alignment, or there is only one picture."""
     plt = pyplot()
     if not pairs:
         return
@@ -83,15 +83,15 @@ def _draw_controls(axis: Any, controls: Controls, alignment: str, fidelity: str)
         axis.axhline(truth[fidelity], color=CONTROL, linestyle="--", linewidth=1, label="real against real (floor)")
     if alignment in truth:
         axis.axvline(truth[alignment], color=CONTROL, linestyle=":", linewidth=1.4, label="real pictures (ceiling)")
-    for name, found in controls.items():
-        if name != GROUND_TRUTH:  # as numbers: drawn in, they would squeeze the curves into a corner
-            parts = [f"alignment {found[alignment]:.3f}"] if alignment in found else []
-            parts += [f"distance {found[fidelity]:.3g}"] if fidelity in found else []
+    for name, numbers in controls.items():
+        if name != GROUND_TRUTH:  # as numbers, because lines would squeeze the curves into a corner
+            parts = [f"alignment {numbers[alignment]:.3f}"] if alignment in numbers else []
+            parts += [f"distance {numbers[fidelity]:.3g}"] if fidelity in numbers else []
             note_in_legend(axis, f"{name}: {', '.join(parts) or 'none'}")
 
 
 def dominated(places: Sequence[tuple[float, float]]) -> list[bool]:
-    """For each (alignment, distance): whether another one is at least as good in both and better in one."""
+    """For each (alignment, distance): whether another point is at least as good in both and better in one."""
     return [any(u >= x and v <= y and (u, v) != (x, y) for u, v in places) for x, y in places]
 
 
@@ -102,12 +102,12 @@ def _grey_dominated(axis: Any, places: Sequence[tuple[float, float]]) -> None:
 
 
 LABEL_PLACES = ((-6, 4, "right"), (6, -9, "left"), (6, 4, "left"), (-6, -9, "right"))
-"""Where a weight may stand beside its point: offset in points, and alignment."""
+"""Places for a weight beside its point: offset in typographic points, and alignment."""
 
 
 def label_weights(axis: Any, points: list[tuple[float, tuple[float, float], str]]) -> None:
-    """Each weight beside its point, in the first of `LABEL_PLACES` that is free; left out where none is."""
-    axis.figure.canvas.draw()  # places are known only after that
+    """Write each weight beside its point, in the first free one of `LABEL_PLACES`; omit it if none is free."""
+    axis.figure.canvas.draw()  # positions are known only after drawing
     taken = [axis.transData.transform(place) for _, place, _ in points]
     for weight, place, colour in points:
         x, y = axis.transData.transform(place)

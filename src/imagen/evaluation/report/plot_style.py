@@ -1,4 +1,4 @@
-"""What all plots of a sweep share: colours, intervals, titles, files that are the same for the same results."""
+"""Common parts of all plots: colours, intervals, titles, and files that are equal for equal results."""
 
 from pathlib import Path
 from typing import Any
@@ -28,41 +28,41 @@ STYLE = {
 
 
 def colour_of(results: Results, label: str) -> str:
-    """The same colour for the same curve in every picture."""
+    """The colour of a curve, the same in every picture."""
     unnamed = [name for name in results.curves if name not in COLOURS]
     return COLOURS.get(label) or OTHER_COLOURS[unnamed.index(label) % len(OTHER_COLOURS)]
 
 
 def draw_intervals(axis: Any, cell: CellResult, x: float, y: float, across: str | None, up: str, colour: str) -> None:
-    """The intervals of a point as thin lines; none where there is no interval.
+    """Draw the intervals of a point, if it has any, as thin lines.
 
-    The interval of a distance is of its bias-corrected estimate. The line is drawn around the plain number instead, as
-    the floor is plain too: at the same number of pictures the two have the same bias.
+    The interval of a distance belongs to its bias-corrected estimate. The line is drawn around the plain number
+    instead, because the floor is a plain number too: with equally many pictures both have the same bias.
     """
     if up in cell.intervals:
         axis.vlines(x, *around(y, cell.intervals[up]), color=colour, linewidth=1, alpha=0.55)
-    if across in cell.intervals:
+    if across is not None and across in cell.intervals:
         axis.hlines(y, *around(x, cell.intervals[across]), color=colour, linewidth=1, alpha=0.55)
 
 
 def around(value: float, interval: Interval) -> tuple[float, float]:
-    """The ends of `interval`, moved so that they lie around the plain number."""
+    """The ends of `interval`, shifted to lie around the plain number."""
     return value + interval.low - interval.estimate, value + interval.high - interval.estimate
 
 
 def note_in_legend(axis: Any, text: str) -> None:
-    """A line of the legend without a mark: for a control whose line would flatten the curves."""
+    """Add a legend entry without a mark, for a control whose line would flatten the curves."""
     axis.plot([], [], " ", label=text)
 
 
-def title(what: str, results: Results) -> str:
-    """`what`, and how many pictures of what size each point stands for."""
+def title(subject: str, results: Results) -> str:
+    """A title with `subject`, and the number and size of the pictures of each point."""
     count, side = results.facts["pictures_per_cell"], results.facts["resolution"]
-    return f"{what}: {count} pictures of {side} × {side} for each point"
+    return f"{subject}: {count} pictures of {side} × {side} for each point"
 
 
 def pyplot() -> Any:
-    """matplotlib.pyplot, without a display; imported late, since it takes a second."""
+    """matplotlib.pyplot without a display; imported late, because the import takes a second."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -72,7 +72,7 @@ def pyplot() -> Any:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a PNG whole or not at all, and close the figure."""
+    """Write a PNG atomically, and close the figure."""
     import matplotlib.pyplot as plt
 
     with replacing(path) as stream:

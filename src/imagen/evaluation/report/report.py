@@ -1,4 +1,4 @@
-"""What a sweep leaves behind: results.json, sweep.csv, plots, grids, report.md, report.html and a TensorBoard log."""
+"""The files of a sweep: results.json, sweep.csv, plots, grids, report.md, report.html and a TensorBoard log."""
 
 import csv
 import io
@@ -41,15 +41,14 @@ INTERVALS_ARE = (
 
 
 def write_report(results: Results, out: Path) -> None:
-    """Write everything to the folder `out`; a second call with equal results writes equal files (but the TensorBoard
-    log)."""
+    """Write all files to the folder `out`. Equal results give equal files, except the TensorBoard log."""
     out.mkdir(parents=True, exist_ok=True)
     write_archive(results, out)
     write_json(as_json(results), out / "results.json")
     write_text(as_csv(results), out / "sweep.csv")
     plot_pareto(results, out / "pareto.png")
     plot_metrics(results, out / "metrics.png")
-    for old in out.glob("grid-*.png"):  # of curves that were left out since
+    for old in out.glob("grid-*.png"):  # of curves that are no longer in the plan
         old.unlink()
     for label in results.curves:
         _write_grid(results, label, out / f"grid-{file_label(label)}.png")
@@ -91,7 +90,7 @@ def as_json(results: Results) -> dict[str, Any]:
 
 
 def as_csv(results: Results) -> str:
-    """Tidy: one number a line. `guidance_weight` is empty for controls; `low` and `high` where there is no interval."""
+    """Tidy format: one number per line. Empty: `guidance_weight` of controls, `low` and `high` without an interval."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["kind", "name", "guidance_weight", "metric", "value", "low", "high", "pictures"])
@@ -109,8 +108,8 @@ def as_csv(results: Results) -> str:
 
 
 def as_markdown(results: Results, strips: Sequence[str] = ()) -> str:
-    """report.md: the plots, tables for each curve, controls, audit, and what the numbers depend on. `strips`: file
-    names of denoising strips."""
+    """report.md: plots, tables for each curve, controls, audit, and all settings that the numbers depend on. `strips`:
+    file names of denoising strips."""
     lines = ["# Alignment against fidelity", "", *headline(results), "", "![Pareto](pareto.png)", ""]
     lines += [*markdown_table(best_table(results)), ""]
     for label in results.curves:
@@ -139,36 +138,36 @@ def as_markdown(results: Results, strips: Sequence[str] = ()) -> str:
 
 
 def headline(results: Results) -> list[str]:
-    """What was compared, and the warnings; lines that begin with - are a list."""
+    """A summary of the comparison, and warnings; lines that begin with - form a list."""
     facts = results.facts
-    said = [
+    lines = [
         f"{facts['pictures_per_cell']} pictures of {facts['resolution']} × {facts['resolution']} for each point, on "
         f"the same noise; {facts['reference']['count']} real pictures. {WHY_NOT_COMPARABLE.capitalize()}.",
         "",
     ]
     for key, ratio in facts["samples_per_dimension"].items():
         if ratio < 4:
-            wanted = facts["pictures_for_interval"][key]
-            said.append(
+            needed = facts["pictures_for_interval"][key]
+            lines.append(
                 f"- `{key}`: N / d = {ratio:.2g} is below 4: biased upwards, comparable at equal N only; "
-                f"an interval takes {wanted} pictures"
+                f"an interval needs {needed} pictures"
             )
-    said.append(f"- intervals: {INTERVALS_ARE}.")
+    lines.append(f"- intervals: {INTERVALS_ARE}.")
     for judge, share in facts["truncated_captions"].items():
         if share:
-            said.append(f"- {share:.1%} of the captions are longer than {judge} reads and were cut")
-    return said
+            lines.append(f"- {share:.1%} of the captions are longer than {judge} reads and were cut")
+    return lines
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The first row is the head, the first column the names."""
+    """A Markdown table. The first row is the head, the first column the names."""
     head, *body = rows
     lines = ["| " + " | ".join(head) + " |", "|:--|" + "--:|" * (len(head) - 1)]
     return lines + ["| " + " | ".join(row) + " |" for row in body]
 
 
 def audit_lines(results: Results) -> list[str]:
-    """The worst disagreement, and every number that is over the tolerance."""
+    """The largest difference, and every number beyond the tolerance."""
     wrong = [audit for audit in results.audits if not audit.agrees]
     largest = max((audit.relative_difference for audit in results.audits), default=0.0)
     verdict = "DISAGREEMENT" if wrong else "agreement"
@@ -183,7 +182,7 @@ def audit_lines(results: Results) -> list[str]:
 
 
 def _write_grid(results: Results, label: str, path: Path) -> None:
-    """Prompts down, weights across, the same noise in a row; the real picture first where there is one."""
+    """Prompts down, weights across, the same noise in a row; the real picture comes first if there is one."""
     cells = [result.cell for result in results.curve(label)]
     columns = [(f"w = {cell.guidance_weight:g}", results.pictures[cell.name]) for cell in cells]
     if GROUND_TRUTH in results.pictures:

@@ -1,4 +1,4 @@
-"""Denoising strips: what each stage believed the picture to be at a few moments of sampling, at a few weights."""
+"""Denoising strips: each stage's estimates of the picture at a few moments of sampling, at a few weights."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ FILE = "strips.safetensors"
 
 @dataclass(frozen=True)
 class Strip:
-    """The estimates of x0 of one stage, guided and thresholded, the last of which is the picture.
+    """One stage's estimates of x0, guided and thresholded; the last one is the picture.
 
-    `log_snrs`: where each moment lies, noisiest first.
+    `log_snrs`: the log-SNR of each moment, noisiest first.
     """
 
     stage: str
@@ -29,13 +29,13 @@ class Strip:
 
 
 def middle_and_ends(weights: Sequence[float]) -> list[float]:
-    """The lowest, the middle and the highest weight; fewer when there are fewer."""
+    """The lowest, the middle and the highest weight, without duplicates."""
     ordered = sorted(weights)
     return list(dict.fromkeys([ordered[0], ordered[len(ordered) // 2], ordered[-1]]))
 
 
 def save_strips(strips: Sequence[Strip], identity: Mapping[str, Any], folder: Path) -> None:
-    """Keep the strips and what they depend on: equal strips are equal files."""
+    """Save the strips with their `identity`. Equal strips give equal files."""
     header = {
         "fingerprint": fingerprint(dict(identity)),
         "stages": {strip.stage: list(strip.log_snrs) for strip in strips},
@@ -45,7 +45,7 @@ def save_strips(strips: Sequence[Strip], identity: Mapping[str, Any], folder: Pa
 
 
 def load_strips(identity: Mapping[str, Any], folder: Path) -> list[Strip] | None:
-    """The strips that were kept, or None when there are none of this `identity`, or they are damaged."""
+    """The saved strips; None if there are none with this `identity` or they are damaged."""
     from safetensors import SafetensorError
 
     try:
@@ -59,7 +59,7 @@ def load_strips(identity: Mapping[str, Any], folder: Path) -> list[Strip] | None
 
 
 def draw_strips(strips: Sequence[Strip], texts: Sequence[str], weights: Sequence[float], folder: Path) -> None:
-    """strips-<number>-<stage>.png: moments across, prompts and weights down. Pictures of an earlier run are removed."""
+    """Write strips-<number>-<stage>.png: moments across, prompts and weights down. Removes pictures of earlier runs."""
     remove_strips(folder)
     for number, strip in enumerate(strips, start=1):
         places = [(prompt, weight) for prompt in range(len(texts)) for weight in range(len(weights))]
@@ -73,11 +73,11 @@ def draw_strips(strips: Sequence[Strip], texts: Sequence[str], weights: Sequence
 
 
 def strip_files(folder: Path) -> list[Path]:
-    """The pictures of `draw_strips`, stage by stage."""
+    """The files of `draw_strips`, stage by stage."""
     return sorted(folder.glob("strips-*.png"))
 
 
 def remove_strips(folder: Path) -> None:
-    """Take away the pictures of an earlier run."""
+    """Delete the pictures of an earlier run."""
     for old in strip_files(folder):
         old.unlink()

@@ -1,4 +1,4 @@
-"""The tables of a report as rows of text, the head first; report.md and report.html show the same."""
+"""The tables of a report as rows of text, the head first, for report.md and report.html."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,8 +12,8 @@ Rows = list[list[str]]
 
 def table_metrics(results: Results) -> list[str]:
     """The metrics of the tables: distances, alignments, the checker's total and GenEval's categories."""
-    wanted = [name for name, metric in results.metrics.items() if metric.axis != CHECKER]
-    return wanted + [n for n in (CHECKED_ALL, *results.facts.get("categories", [])) if n in results.metric_names]
+    names = [name for name, metric in results.metrics.items() if metric.axis != CHECKER]
+    return names + [n for n in (CHECKED_ALL, *results.facts.get("categories", [])) if n in results.metric_names]
 
 
 def curve_table(results: Results, label: str) -> Rows:
@@ -26,15 +26,15 @@ def curve_table(results: Results, label: str) -> Rows:
 
 
 def category_tables(results: Results, label: str) -> dict[str, Rows]:
-    """By metric: the numbers of one curve by category of the prompt set, weights across; empty where it has none."""
+    """By metric, the numbers of one curve by category, weights across; empty if the prompts have no categories."""
     curve = results.curve(label)
     categories = curve[0].by_category
     tables = {}
     for metric in dict.fromkeys(name for category in categories.values() for name in category.metrics):
         rows = [[f"{metric} by category", "prompts", *_weights(curve)]]
         for name, first in categories.items():
-            found = [result.by_category[name] for result in curve]
-            numbers = [with_interval(one.metrics, one.intervals, metric) for one in found]
+            results_of = [result.by_category[name] for result in curve]
+            numbers = [with_interval(one.metrics, one.intervals, metric) for one in results_of]
             rows.append([name, str(first.count), *numbers])
         tables[metric] = rows
     return tables
@@ -50,12 +50,12 @@ def best_table(results: Results) -> Rows:
 
 
 def audit_table(results: Results) -> Rows:
-    """For each audited metric, the cell in which the calculators differ most, and what each of them says there."""
+    """For each audited metric, the cell with the largest difference between calculators, and their numbers there."""
     worst: list[Audit] = []
     for metric in results.metrics:
         keys = {f"{metric} {result.cell.name}" for result in results.cells}
-        mine = [audit for audit in results.audits if audit.key in keys]
-        worst += [max(mine, key=lambda audit: audit.relative_difference)] if mine else []
+        audits = [audit for audit in results.audits if audit.key in keys]
+        worst += [max(audits, key=lambda audit: audit.relative_difference)] if audits else []
     rows = [["largest difference in", "ours", "torchmetrics", "torch-fidelity", "relative difference"]]
     for audit in worst:
         others = [f"{x:.9g}" if x is not None else "" for x in (audit.torchmetrics, audit.torch_fidelity)]
@@ -64,7 +64,7 @@ def audit_table(results: Results) -> Rows:
 
 
 def best(results: Results, metric: str) -> tuple[str, float, float] | None:
-    """(curve, weight, value) of the best cell by a metric, None when no cell has it."""
+    """(curve, weight, value) of the best cell by a metric; None if no cell has it."""
     known = [result for result in results.cells if metric in result.metrics]
     if not known:
         return None
@@ -74,15 +74,15 @@ def best(results: Results, metric: str) -> tuple[str, float, float] | None:
 
 
 def step_table(results: Results) -> Rows:
-    """Paired differences between neighbouring weights, between double asterisks where the interval excludes zero."""
+    """Paired differences between neighbouring weights, in double asterisks if the interval excludes zero."""
     known = {step.metric for step in results.steps}
     names = [name for name in table_metrics(results) if name in known]
-    found: dict[str, dict[str, str]] = {}
+    rows: dict[str, dict[str, str]] = {}
     for step in results.steps:
         more = "" if step.pictures == results.facts["pictures_per_cell"] else f" ({step.pictures} pictures)"
-        row = found.setdefault(f"{step.curve}, {step.from_weight:g} to {step.to_weight:g}{more}", {})
+        row = rows.setdefault(f"{step.curve}, {step.from_weight:g} to {step.to_weight:g}{more}", {})
         row[step.metric] = change_text(step.difference)
-    return [["step", *names]] + [[name, *(row.get(n, "") for n in names)] for name, row in found.items()]
+    return [["step", *names]] + [[name, *(row.get(n, "") for n in names)] for name, row in rows.items()]
 
 
 def control_table(results: Results) -> Rows:
@@ -99,13 +99,13 @@ def _weights(curve: Sequence[CellResult]) -> list[str]:
 
 
 def change_text(change: Interval) -> str:
-    """A difference with its interval, between double asterisks where that excludes zero."""
+    """A difference with its interval, in double asterisks if the interval excludes zero."""
     text = f"{change.estimate:+.3g} [{change.low:+.2g}, {change.high:+.2g}]"
     return f"**{text}**" if change.excludes_zero else text
 
 
 def with_interval(metrics: Mapping[str, float], intervals: Mapping[str, Interval], name: str) -> str:
-    """A number with its interval where it has one; empty where there is no such number."""
+    """A number with its interval, if it has one; empty if there is no such number."""
     if name not in metrics:
         return ""
     interval = intervals.get(name)

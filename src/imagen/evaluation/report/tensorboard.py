@@ -1,4 +1,4 @@
-"""A sweep in TensorBoard: the weight is the step, so a curve is a curve and the image slider moves the guidance."""
+"""A sweep in TensorBoard. The weight is the step, so charts show curves and the image slider changes the guidance."""
 
 import shutil
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from imagen.evaluation.results.results import GROUND_TRUTH, CellResult, Results
 from imagen.evaluation.sweep.plan import file_label
 
 LARGEST_STEP = 1 << 53
-"""TensorBoard's pages hold steps in floats of 53 bits."""
+"""TensorBoard's pages hold steps as floats with 53 bits."""
 
 
 def write_tensorboard(results: Results, folder: Path) -> None:
-    """Each curve is a run: scalars and pictures at the steps of `steps_of`, and under CUSTOM SCALARS each number with
-    its interval. Each cell is a run of its own under HPARAMS, whose scatter matrix is an interactive Pareto plot:
-    alignment and distance come first. An earlier log in `folder` is replaced."""
+    """Write each curve as a run: scalars and pictures at the steps of `steps_of`, and CUSTOM SCALARS with intervals.
+    Each cell is also a run under HPARAMS, whose scatter matrix is an interactive Pareto plot, with alignment and
+    distance first. Replaces an earlier log in `folder`."""
     from torch.utils.tensorboard import SummaryWriter
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -40,14 +40,14 @@ def write_tensorboard(results: Results, folder: Path) -> None:
 
 
 def run_name(result: CellResult) -> str:
-    """Of a cell's hparams run. The weight first: TensorBoard's table shows a dozen letters."""
+    """The name of a cell's hparams run. The weight comes first, because TensorBoard's table shows a dozen letters."""
     return f"w{result.cell.guidance_weight!r} {file_label(result.cell.curve)}"
 
 
 def steps_of(weights: Sequence[float]) -> dict[float, int]:
     """A step for each guidance weight, in the same order. Steps are whole numbers: hundredths of the weight, or finer
-    parts where those do not tell the weights apart; where nothing does down to millionths, or the numbers become too
-    large for TensorBoard, 0, 1, 2, … by ascending weight."""
+    units (to millionths) if hundredths do not separate the weights. If even those do not, or the steps are too large
+    for TensorBoard: 0, 1, 2, … by ascending weight."""
     for unit in (100, 1000, 10_000, 100_000, 1_000_000):
         if max(weights) < LARGEST_STEP / unit:
             steps = {weight: round(unit * weight) for weight in weights}
@@ -67,7 +67,7 @@ def _write_cell(writer: Any, result: CellResult, results: Results, step: int) ->
 
 
 def _margin_charts(results: Results) -> dict[str, dict[str, list[Any]]]:
-    """Category -> chart -> what TensorBoard's custom scalars call a margin: a value between a low and a high one."""
+    """Category -> chart -> a margin of TensorBoard's custom scalars: a value with its lower and upper limit."""
     with_interval = dict.fromkeys(name for result in results.cells for name in result.intervals)
     layout: dict[str, dict[str, list[Any]]] = {}
     for name in [name for name in results.metric_names if name in with_interval]:
@@ -77,7 +77,7 @@ def _margin_charts(results: Results) -> dict[str, dict[str, list[Any]]]:
 
 
 def _pareto_first(results: Results) -> Sequence[str]:
-    """All metrics; TensorBoard ticks the first five, so those come first that a Pareto plot is made of."""
+    """All metrics, with those of the Pareto plots first, because TensorBoard ticks the first five."""
     first = [name for axis in (ALIGNMENT, FRECHET) for name, metric in results.metrics.items() if metric.axis == axis]
     return [*first, CHECKED_ALL, *(n for n in results.metric_names if n not in (*first, CHECKED_ALL))]
 

@@ -1,4 +1,4 @@
-"""What is kept of a finished evaluation for those who look at it again: `compare`, and the pages for human raters."""
+"""The kept pictures and jackknives of a finished evaluation, for `compare` and the pages for human raters."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ FILE = "kept.safetensors"
 
 @dataclass(frozen=True)
 class Archive:
-    """The first pictures of every cell and control, and what paired differences are made of.
+    """The first pictures of every cell and control, and the jackknives for paired differences.
 
-    `texts` and `categories` (None where the prompt set has none): one for each kept picture. `cells`: the names of the
-    cells, in the order of results.json. `pictures`: by the name of the cell or control. `jackknives`: by cell, then by
-    metric. `fingerprint`: of the evaluation, as in results.json.
+    `texts` and `categories` (None if the prompt has none): one for each kept picture. `cells`: the names of the cells,
+    in the order of results.json. `pictures`: by the name of the cell or control. `jackknives`: by cell, then by metric.
+    `fingerprint`: of the evaluation, as in results.json.
     """
 
     texts: Sequence[str]
@@ -33,11 +33,11 @@ class Archive:
     cells: Sequence[str]
     pictures: Mapping[str, Pixels]
     jackknives: Mapping[str, Mapping[str, Jackknife]]
-    fingerprint: str = ""  # of an archive of an earlier version
+    fingerprint: str = ""  # empty in archives of an earlier version
 
 
 def write_archive(results: Results, folder: Path) -> None:
-    """Equal results are equal files. Texts are kept for the kept pictures only."""
+    """Write the archive of `results`. Equal results give equal files. Only texts of kept pictures are stored."""
     count = max((len(pictures) for pictures in results.pictures.values()), default=0)
     header = {
         "fingerprint": results.facts["fingerprint"],
@@ -61,7 +61,7 @@ def write_archive(results: Results, folder: Path) -> None:
 
 
 def read_archive(folder: Path) -> Archive:
-    """Raises UserError when the evaluation in `folder` is not there, not finished or its archive is damaged."""
+    """The archive in `folder`. Raises UserError if it is damaged, or the evaluation missing or not finished."""
     from safetensors import SafetensorError
 
     path = folder / FILE
@@ -85,7 +85,7 @@ def read_archive(folder: Path) -> Archive:
 
 
 def _jackknife(numbers: list[float], sizes: list[float] | None) -> Jackknife:
-    """Archives of earlier versions have no sizes: their groups were taken as equal, and still are."""
+    """Archives of earlier versions have no sizes: their groups count as equal, as they did then."""
     value, *without = numbers
     sizes = [1.0] * len(without) if sizes is None else sizes
     if len(sizes) != len(without) or not all(size > 0 for size in sizes):

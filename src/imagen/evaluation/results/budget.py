@@ -1,7 +1,7 @@
-"""More pictures where they are needed: for neighbouring weights that the first pass did not separate.
+"""Adds pictures to neighbouring weights that the first pass did not separate.
 
-A budget is a number of pictures, not of seconds: then the result depends on the configuration alone, not on the speed
-of the machine, on how often the run was killed, or on how many processes shared it.
+A budget is a number of pictures, not of seconds. So the result depends on the configuration alone, not on the speed of
+the machine, on interruptions, or on the number of processes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,12 @@ from imagen.evaluation.sweep.blocks import Block
 from imagen.evaluation.sweep.plan import Cell
 
 GROWTH = 0.25
-"""A round makes the shortest pairs longer by this share, at least by a block: few rounds, little too much."""
+"""Each round extends the shortest pairs by this share, at least by a block: few rounds, and few pictures too many."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How many pictures may be added to the cells after a first pass over `first_pass` of the prompts.
+    """The number of `pictures` that may be added after a first pass over the first `first_pass` prompts.
 
     Raises:
         UserError: unless both are whole numbers of at least 1.
@@ -35,20 +35,20 @@ class Budget:
                 raise UserError(f"{name}={value} must be {described(Count)}")
 
     def first_count(self, prompts: int, block_size: int) -> int:
-        """The pictures of each cell in the first pass, whole blocks. Raises UserError if none of the `prompts` are
-        left."""
+        """The number of pictures of each cell in the first pass, in whole blocks. Raises UserError if no further
+        `prompts` remain."""
         count = -(-self.first_pass // block_size) * block_size
         if count >= prompts:
             raise UserError(
-                f"budget={self.pictures}: the first pass takes {count} of the {prompts} prompts, so there are no "
-                "further ones; ask for more with prompts.count or for a shorter first_pass"
+                f"budget={self.pictures}: the first pass uses {count} of {prompts} prompts, so no further ones "
+                "remain; use a larger prompts.count or a shorter first_pass"
             )
         return count
 
 
 @dataclass(frozen=True)
 class Spending:
-    """The cells with all their pictures, how many were added, and the pairs that are still not separated."""
+    """The cells with all their pictures, the number of added pictures, and the pairs that are still not separated."""
 
     cells: Mapping[Cell, Block]
     added: int
@@ -72,10 +72,10 @@ def spend(
     prompts: int,
     block_size: int,
 ) -> Spending:
-    """Add blocks of further prompts, round by round, to the pairs that are not separated and have the fewest pictures.
+    """Add blocks of further prompts, round by round, to the unseparated pairs with the fewest pictures.
 
-    `extend(cells, count)` gives those cells with `count` pictures. Ends when all pairs are separated, none has further
-    prompts, or the next block is beyond the budget.
+    `extend(cells, count)` returns those cells with `count` pictures. Ends when all pairs are separated, no prompts
+    remain, or the next block exceeds the budget.
     """
     cells, left = dict(cells), budget.pictures
     while True:
@@ -83,10 +83,10 @@ def spend(
         waiting = [pair for pair in undecided if shared(pair, cells) < prompts]
         if not waiting:
             break
-        here = min(shared(pair, cells) for pair in waiting)
-        shortest = [pair for pair in waiting if shared(pair, cells) == here]
-        blocks = max(1, round(GROWTH * here / block_size))
-        targets = [min(here + number * block_size, prompts) for number in range(blocks, 0, -1)]
+        fewest = min(shared(pair, cells) for pair in waiting)
+        shortest = [pair for pair in waiting if shared(pair, cells) == fewest]
+        blocks = max(1, round(GROWTH * fewest / block_size))
+        targets = [min(fewest + number * block_size, prompts) for number in range(blocks, 0, -1)]
         chosen, target = affordable(shortest, cells, targets, left)
         if not chosen:
             break
@@ -98,8 +98,8 @@ def spend(
 def affordable(
     pairs: list[Neighbours], cells: Mapping[Cell, Block], targets: Sequence[int], left: int
 ) -> tuple[list[Cell], int]:
-    """The cells to extend, and to how many pictures: as many pairs as `left` pictures suffice for, from the first, and
-    for these the first of the (falling) `targets` that it suffices for. No cells when not even one pair can grow."""
+    """The cells to extend, and their new number of pictures: as many pairs as `left` pictures allow, from the first,
+    and for them the first affordable one of the descending `targets`. No cells if not even one pair can grow."""
     for number in range(len(pairs), 0, -1):
         wanted = list(dict.fromkeys(cell for pair in pairs[:number] for cell in pair))
         for target in targets:
@@ -110,5 +110,5 @@ def affordable(
 
 
 def cost(chosen: list[Cell], cells: Mapping[Cell, Block], target: int) -> int:
-    """Pictures to make so that each of `chosen` has `target`."""
+    """Number of pictures to make so that each of `chosen` has `target`."""
     return sum(target - len(cells[cell]) for cell in chosen)

@@ -13,7 +13,7 @@ from imagen.evaluation.sweep.blocks import Block
 
 @dataclass(frozen=True)
 class CategoryResult:
-    """The numbers of the `count` pictures of one category, and the intervals of those that have one."""
+    """The numbers of one category with `count` pictures, and the intervals of those that have one."""
 
     count: int
     metrics: Mapping[str, float]
@@ -23,10 +23,10 @@ class CategoryResult:
 def measure_categories(
     categories: Sequence[str | None], aligners: Iterable[AlignmentJudge], block: Block
 ) -> dict[str, CategoryResult]:
-    """Alignments, and the share that the checker found right, by category in the order of the prompts.
+    """Alignments and the checker's share of right pictures, by category in the order of the prompts.
 
-    `categories`: one for each picture of `block`; pictures without one are left out. Distances are not split: a
-    category has too few pictures for one.
+    `categories`: one for each picture of `block`; pictures without a category are left out. Distances are not split,
+    because a category has too few pictures.
     """
     names = list(dict.fromkeys(category for category in categories if category is not None))
     return {name: _measure([c == name for c in categories], aligners, block) for name in names}
@@ -40,7 +40,9 @@ def _measure(chosen: Sequence[bool], aligners: Iterable[AlignmentJudge], block: 
         metrics[judge.alignment_key] = float(scores.mean())
         if len(scores) > 1:
             intervals[judge.alignment_key] = jackknife_mean(scores).interval
-    verdicts = [verdict for verdict, mine in zip(block.verdicts, chosen, strict=True) if mine and verdict is not None]
+    verdicts = [
+        verdict for verdict, selected in zip(block.verdicts, chosen, strict=True) if selected and verdict is not None
+    ]
     if verdicts:
         right = sum(verdict["correct"] for verdict in verdicts)
         metrics[CHECKED_ALL] = right / len(verdicts)

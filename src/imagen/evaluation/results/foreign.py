@@ -1,12 +1,12 @@
-"""What stands in somebody's results.json and kept.safetensors is looked at once, when it is read.
+"""Checks the content of results.json and kept.safetensors when they are read, since they may come from somebody else.
 
-Labels and names become files, plots and pages; numbers are drawn. Whoever reads a finished evaluation reads it through
-here: compare, the ablations, the pages for raters.
+Their labels and names become files, plots and pages, and their numbers are drawn. All readers of finished evaluations
+use these checks: compare, the ablations, the pages for raters.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import torch
 from torch import Tensor
@@ -18,14 +18,14 @@ from imagen.evaluation.statistics.jackknife import Interval
 from imagen.evaluation.sweep.plan import LABEL, Cell, check_labels, check_weights
 
 METRIC = re.compile(r"\w[\w.:+-]*(\[[\w.:+-]+\])?")
-"""`fid`, `fd[shapes-judge-a]`, `align[clip:0f1e2d3c]`."""
+"""Keys of numbers, such as `fid`, `fd[shapes-judge-a]`, `align[clip:0f1e2d3c]`."""
 
 LARGEST = 1e300
 WAY_OUT = "evaluate again, or leave it out"
 
 
 def check_results(results: Mapping[str, Any], where: str) -> None:
-    """Raises UserError, naming the field, unless everything that is read from results.json is what it should be."""
+    """Raise UserError that names the field if a value of results.json is not valid."""
     cells = results.get("cells")
     if not isinstance(cells, list) or not cells:
         _refuse(where, "cells", cells)
@@ -60,8 +60,8 @@ def _check_cell(cell: Mapping[str, Any], where: str) -> None:
     if not isinstance(intervals, dict) or not intervals.keys() <= cell["metrics"].keys():
         _refuse(where, "intervals", intervals)
     for name, interval in intervals.items():
-        found = checked_record(Interval, interval, f"{where}: intervals.{name}", WAY_OUT)
-        if not all(_is_number(value) for value in (found.estimate, found.low, found.high)):
+        checked = checked_record(Interval, interval, f"{where}: intervals.{name}", WAY_OUT)
+        if not all(_is_number(value) for value in (checked.estimate, checked.low, checked.high)):
             _refuse(where, f"intervals.{name}", interval)
 
 
@@ -76,7 +76,7 @@ def _check_numbers(numbers: object, where: str) -> None:
 
 
 def _check_curves(curves: object, where: str) -> None:
-    """What each curve is; of it, the seeds are read."""
+    """Check the identities of the curves; only their seeds are read."""
     if not isinstance(curves, dict):
         _refuse(where, "curves", curves)
     for curve in curves.values():
@@ -89,7 +89,7 @@ def _check_curves(curves: object, where: str) -> None:
 
 
 def check_archive(header: object, pictures: Mapping[str, Tensor], where: str) -> None:
-    """Raises UserError, naming the field, unless everything that is read from kept.safetensors is what it should be."""
+    """Raise UserError that names the field if a value of kept.safetensors is not valid."""
     if not isinstance(header, dict):
         _refuse(where, "archive", header)
     texts, categories, cells = (header.get(name) for name in ("texts", "categories", "cells"))
@@ -101,7 +101,7 @@ def check_archive(header: object, pictures: Mapping[str, Tensor], where: str) ->
         _refuse(where, "cells", cells)
     for name in cells:
         if name not in pictures:
-            raise UserError(f"{where}: there are no pictures of the cell {name!r:.120}; {WAY_OUT}")
+            raise UserError(f"{where}: no pictures of the cell {name!r:.120}; {WAY_OUT}")
     for name, kept in pictures.items():
         if kept.dtype != torch.uint8 or kept.ndim != 4 or kept.shape[3] != 3 or len(kept) > len(texts):
             _refuse(where, f"pictures of {name!r:.60}", f"{kept.dtype} {tuple(kept.shape)}")
@@ -116,20 +116,20 @@ def _check_jackknives(jackknives: object, where: str) -> None:
     for metrics in jackknives.values():
         if not isinstance(metrics, dict):
             _refuse(where, "jackknives", metrics)
-        for name, numbers in metrics.items():  # the number of all pictures, and those without each of the groups
+        for name, numbers in metrics.items():  # the number over all pictures, and without each group
             sound = METRIC.fullmatch(name) and isinstance(numbers, list) and len(numbers) > 2
             if not sound or not all(_is_number(number) for number in numbers):
                 _refuse(where, f"jackknives.{name!r:.60}", numbers)
 
 
 def check_one_evaluation(results: Mapping[str, Any], cells: Sequence[str], where: str) -> None:
-    """Raises UserError unless results and archive are of the same cells."""
+    """Raise UserError unless results and archive have the same cells."""
     named = [Cell(cell["curve"], cell["guidance_weight"]).name for cell in results["cells"]]
     if named != list(cells):
-        raise UserError(f"{where}: results.json and the kept pictures are of other cells; {WAY_OUT}")
+        raise UserError(f"{where}: results.json and the kept pictures have different cells; {WAY_OUT}")
 
 
-def _all(values: object, kind: Any) -> bool:
+def _all(values: object, kind: Any) -> TypeGuard[list[Any]]:
     return isinstance(values, list) and all(isinstance(value, kind) for value in values)
 
 

@@ -12,33 +12,33 @@ Neighbours = tuple[Cell, Cell]
 
 
 class Comparison:
-    """Measures cells, each number of pictures of a cell once."""
+    """Measures cells; results are cached by cell and number of pictures."""
 
     def __init__(self, summary: Summary) -> None:
         self.summary = summary
         self._measured: dict[tuple[Cell, int], Measured] = {}
 
     def measured(self, cell: Cell, block: Block) -> Measured:
-        """All numbers of the pictures in `block`, the first ones of `cell`."""
+        """All numbers of the pictures in `block`, which are the first pictures of `cell`."""
         key = cell, len(block)
         if key not in self._measured:
             self._measured[key] = self.summary.measure(block)
         return self._measured[key]
 
     def steps(self, cells: Mapping[Cell, Block]) -> list[Step]:
-        """The differences of every number that has a jackknife in both cells."""
+        """The paired differences of neighbouring cells, for every number with a jackknife in both."""
         return [step for pair in neighbours(list(cells)) for step in self._steps_of(pair, cells)]
 
     def undecided(self, cells: Mapping[Cell, Block]) -> list[Neighbours]:
-        """The neighbours that are not separated: those for which the difference of an axis of the Pareto plots (a
-        judge's alignment or distance) has an interval that holds zero, or none yet."""
+        """The neighbours that are not separated: on some axis of the Pareto plots (a judge's alignment or distance) the
+        interval of their difference includes zero, or there is no interval yet."""
         axes = set(self._axes())
-        found = []
+        pairs = []
         for pair in neighbours(list(cells)):
             clear = {step.metric for step in self._steps_of(pair, cells) if step.difference.excludes_zero}
             if not axes <= clear:
-                found.append(pair)
-        return found
+                pairs.append(pair)
+        return pairs
 
     def _axes(self) -> list[str]:
         panel = self.summary.panel
@@ -57,5 +57,5 @@ class Comparison:
 
 
 def shared(pair: Neighbours, cells: Mapping[Cell, Block]) -> int:
-    """How many pictures both cells have."""
+    """The number of pictures that both cells have."""
     return min(len(cells[cell]) for cell in pair)

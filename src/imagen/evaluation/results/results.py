@@ -1,4 +1,4 @@
-"""What a sweep found: numbers by cell and by control, their audits, and the facts they depend on."""
+"""The results of a sweep: numbers by cell and by control, their audits, and the facts they depend on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ SHUFFLED = "shuffled-captions"
 
 @dataclass(frozen=True)
 class CellResult:
-    """The numbers of one cell over `count` pictures, the intervals of those that have one, what paired differences are
-    made of, and the numbers by category where the prompts have categories."""
+    """The numbers of one cell over `count` pictures, their intervals and jackknives as far as they have them, and the
+    numbers by category if the prompts have categories."""
 
     cell: Cell
     count: int
@@ -32,14 +32,14 @@ class CellResult:
     by_category: Mapping[str, CategoryResult] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, cell: Cell, count: int, found: Measured) -> "CellResult":
-        return cls(cell, count, found.values, found.intervals, found.jackknives, found.by_category)
+    def of(cls, cell: Cell, count: int, measured: Measured) -> "CellResult":
+        return cls(cell, count, measured.values, measured.intervals, measured.jackknives, measured.by_category)
 
 
 @dataclass(frozen=True)
 class Step:
-    """What changes from one guidance weight to the next of a curve, on the same prompts and noise: `difference` is the
-    number at `to_weight` less the one at `from_weight`, over the `pictures` that both have."""
+    """The change of a number between neighbouring weights of a curve, on the same prompts and noise: `difference` is
+    the number at `to_weight` minus that at `from_weight`, over the `pictures` that both have."""
 
     curve: str
     from_weight: float
@@ -51,11 +51,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Results:
-    """`controls`: the same metrics of real pictures of the prompts (the floor of the Fréchet distance, the ceiling of
-    the alignment), of pure noise, and the alignment with other pictures' captions. `steps`: paired differences between
-    neighbouring weights. `pictures`: the first pictures of
-    every cell and control, for grids. `facts`: everything else that is written beside the numbers. `categories`: of
-    each prompt, None where it has none."""
+    """`controls`: the same metrics for real pictures of the prompts (the floor of the Fréchet distance, the ceiling of
+    the alignment) and for pure noise, and the alignment with other pictures' captions. `steps`: paired differences
+    between neighbouring weights. `pictures`: the first pictures of every cell and control, for grids. `facts`: the
+    settings that are written beside the numbers. `categories`: one for each prompt, None if it has none."""
 
     cells: Sequence[CellResult]
     controls: Mapping[str, Mapping[str, float]]
@@ -82,12 +81,12 @@ class Results:
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
-        """What each number is, by its name: a judge's, or else the checker's."""
+        """The metrics of the judges and the checker by key."""
         known = {metric.key: metric for judge in self.judges for metric in judge.metrics.values()}
         return {name: known.get(name) or Metric.of_checker(name) for name in self.metric_names}
 
     def curve(self, label: str) -> list[CellResult]:
-        """The cells of one curve by ascending weight."""
+        """The cells of one curve, by ascending weight."""
         cells = [result for result in self.cells if result.cell.curve == label]
         return sorted(cells, key=lambda result: result.cell.guidance_weight)
 

@@ -32,16 +32,16 @@ from imagen.evaluation.sweep.sweep import Panel
 from imagen.tensors import Features
 
 LARGE = 512
-"""Features above this size are audited in one cell only: the libraries' eigenvalues take seconds each."""
+"""Features with more dimensions are audited in one cell only, because the libraries take seconds for each."""
 
 NEIGHBOURS = 3
-"""Kynkäänniemi et al. (2019): a picture's ball reaches to its third neighbour."""
+"""Kynkäänniemi et al. (2019): the ball of a picture reaches its third nearest neighbour."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The numbers of a cell; the intervals of those that have one; what differences to other cells are made of; the
-    numbers by category, where the prompts have categories."""
+    """The numbers of a cell; intervals and jackknives of those that have them; and the numbers by category, if the
+    prompts have categories."""
 
     values: Mapping[str, float]
     intervals: Mapping[str, Interval]
@@ -52,8 +52,8 @@ class Measured:
 class Summary:
     """Turns blocks into numbers, against reference features that are fitted once.
 
-    `prompts`: of the pictures that all cells and controls have; `categories`: of the prompts of the longest cell too,
-    since a budget gives some cells more pictures.
+    `prompts`: those of the pictures that all cells and controls have. `categories`: those of all prompts of the longest
+    cell, because a budget gives some cells more pictures.
     """
 
     def __init__(
@@ -109,51 +109,51 @@ class Summary:
             if judge.name not in distances:
                 continue
             key = judge.metrics[axis].key
-            found = distances[judge.name](features)
-            values[key] = found.value
-            if len(found.without):
-                jackknives[key] = found
+            distance = distances[judge.name](features)
+            values[key] = distance.value
+            if len(distance.without):
+                jackknives[key] = distance
         if min(len(features), len(self.reference[judge.name])) > NEIGHBOURS:
             both = precision_recall(features, self.reference[judge.name], NEIGHBOURS)
             for axis, value in zip((metric.PRECISION, metric.RECALL), both, strict=True):
                 values[judge.metrics[axis].key] = value
 
     def shuffled_alignment(self, block: Block) -> dict[str, float]:
-        """Mean alignment of the pictures with the next picture's caption: what a judge gives for none at all."""
+        """Mean alignment of pictures with the next picture's caption: a judge's value for unrelated captions."""
         if len(self.prompts) < 2:
             return {}
-        found = {}
+        alignments = {}
         for name, judge in self.panel.aligners.items():
             others = shuffled(judge.text_features(self.prompts.texts))
             mean = float(cosines(block.features[name], others).mean())
-            found[judge.alignment_key] = mean * judge.alignment_scale
-        return found
+            alignments[judge.alignment_key] = mean * judge.alignment_scale
+        return alignments
 
     def audits(self, cells: Mapping[Cell, Block]) -> list[Audit]:
-        """The Fréchet distances, KIDs and alignments again, by torchmetrics and torch-fidelity, over the same
+        """The Fréchet distances, KIDs and alignments computed again by torchmetrics and torch-fidelity from the same
         features."""
-        found = []
+        audits = []
         for judge in self.panel.judges:
             for cell, block in cells.items():
                 features, real = block.features[judge.name], self.reference[judge.name]
                 if len(features) > 1:
-                    found.append(audit_frechet(f"{judge.fidelity_key} {cell.name}", features, real))
-                    found.append(audit_kernel(f"{judge.metrics[metric.KID].key} {cell.name}", features, real))
+                    audits.append(audit_frechet(f"{judge.fidelity_key} {cell.name}", features, real))
+                    audits.append(audit_kernel(f"{judge.metrics[metric.KID].key} {cell.name}", features, real))
                 if aligner := self.panel.aligners.get(judge.name):
                     texts = aligner.text_features(self.prompts.texts)
                     mean = float(block.cosines[aligner.name].mean()) * aligner.alignment_scale
                     label = f"{aligner.alignment_key} {cell.name}"
-                    found.append(audit_alignment(label, features, texts, aligner.alignment_scale, mean))
+                    audits.append(audit_alignment(label, features, texts, aligner.alignment_scale, mean))
                 if features.shape[1] > LARGE:
                     break
-        return found
+        return audits
 
     def samples_per_dimension(self, count: int) -> dict[str, float]:
-        """N / d of each Fréchet distance: below 4 its bias is large, and comparable at equal N only."""
+        """N / d of each Fréchet distance. Below 4 the bias is large, and distances are comparable at equal N only."""
         return {judge.fidelity_key: count / self.reference[judge.name].shape[1] for judge in self.panel.judges}
 
     def pictures_for_interval(self) -> dict[str, int]:
-        """How many pictures it takes for an interval of each Fréchet distance."""
+        """The number of pictures needed for an interval of each Fréchet distance."""
         return {
             judge.fidelity_key: SAMPLES_PER_DIMENSION * self.reference[judge.name].shape[1]
             for judge in self.panel.judges
@@ -161,5 +161,5 @@ class Summary:
 
 
 def shuffled(text_rows: Tensor) -> Tensor:
-    """Each row replaced by the next: the captions of other pictures, a fixed permutation without fixed points."""
+    """Each row replaced by the next one: other pictures' captions, by a permutation without fixed points."""
     return torch.roll(text_rows, -1, dims=0)

@@ -1,7 +1,7 @@
-"""Three calculators over the same stored features: ours, torchmetrics and torch-fidelity.
+"""Three calculators on the same stored features: ours, torchmetrics and torch-fidelity.
 
-Ours gives the number; the libraries audit it. They share nothing but the features, so a disagreement is a defect of one
-of them, and the report says so.
+Ours gives the number; the libraries audit it. They share nothing but the features, so a disagreement is a defect in one
+of them, and the report shows it.
 """
 
 import math
@@ -16,15 +16,15 @@ from imagen.evaluation.statistics.kernel_distance import KID, KernelDistance
 from imagen.tensors import Features, ReferenceFeatures
 
 TOLERANCE = 1e-5
-"""Largest relative difference between two calculators over the same features."""
+"""Largest allowed relative difference between two calculators on the same features."""
 
 EPS = torch.finfo(torch.float64).eps
 
 
 @dataclass(frozen=True)
 class Audit:
-    """One number from each calculator. `agrees` when they are within `TOLERANCE` of ours, relative, and `rounding`, by
-    which the calculators may differ though all are right: a small difference of large sums has no relative digits."""
+    """One number from each calculator. They agree within the relative `TOLERANCE` plus `rounding`, the absolute amount
+    by which correct calculators may differ, because small differences of large sums lose their relative precision."""
 
     key: str
     ours: float
@@ -34,7 +34,7 @@ class Audit:
 
     @property
     def relative_difference(self) -> float:
-        """Largest |other - ours| / (|ours| + rounding / TOLERANCE); infinite where another is not a number."""
+        """Largest |other - ours| / (|ours| + rounding / TOLERANCE); infinite if a number is not finite."""
         others = [other for other in (self.torchmetrics, self.torch_fidelity) if other is not None]
         if not all(math.isfinite(number) for number in (self.ours, *others)):
             return math.inf
@@ -54,11 +54,11 @@ def audit_frechet(key: str, generated: Features, reference: ReferenceFeatures) -
 
 
 def _rounding(reference: Gaussian, other: Gaussian) -> float:
-    """How far rounding may move a Fréchet distance that is computed by the root of Σ₁ Σ₂, as both libraries do.
+    """Bound on the rounding error of a Fréchet distance that is computed by the root of Σ₁ Σ₂, as in both libraries.
 
-    A change of δ in the product, its last digit, moves the root of an eigenvalue λ by δ / √λ, and by √δ where λ is
-    zero: with fewer pictures than features that is 1e-8 and not 1e-16 of the covariances, for each feature. The last
-    digit of a covariance is one of the squared mean too, which torchmetrics takes away from a sum of squares.
+    An error δ in the last digit of the product changes the root of an eigenvalue λ by δ / √λ, and by √δ if λ is zero.
+    With fewer pictures than features that is 1e-8 and not 1e-16 of the covariances, for each feature. A covariance has
+    the rounding error of the squared mean too, which torchmetrics subtracts from a sum of squares.
     """
     sides = (reference, other)
     means = [side.mean.square().sum() for side in sides]
@@ -75,18 +75,18 @@ def _rounding(reference: Gaussian, other: Gaussian) -> float:
 
 
 def audit_alignment(key: str, image_features: Features, text_features: Features, scale: float, ours: float) -> Audit:
-    """The mean cosine (times `scale`) against torchmetrics' CLIPScore. A negative mean is 0 in torchmetrics, so in
-    `ours`."""
+    """The mean cosine (times `scale`) against torchmetrics' CLIPScore. torchmetrics clips negative means to 0, so
+    `ours` is clipped too."""
     theirs = clip_score_by_torchmetrics(image_features, text_features) / 100 * scale
     return Audit(key, max(ours, 0.0), theirs, rounding=100 * EPS * scale)
 
 
 KERNEL_SAMPLE = 1000
-"""Pictures on each side, as in KID's published subsets: the libraries hold whole kernel matrices."""
+"""Pictures per side, as in KID's published subsets, because the libraries keep whole kernel matrices in memory."""
 
 
 def audit_kernel(key: str, generated: Features, reference: ReferenceFeatures) -> Audit:
-    """KID of the first pictures of both sides, equally many, by three routes in float64."""
+    """KID of the first pictures of both sides, in equal numbers, by three routes in float64."""
     from torch_fidelity.metric_kid import kernel_mmd
     from torchmetrics.image.kid import poly_mmd
 
@@ -99,7 +99,7 @@ def audit_kernel(key: str, generated: Features, reference: ReferenceFeatures) ->
 
 
 class _Identity(nn.Module):
-    """Features in, features out: makes torchmetrics a calculator over stored features."""
+    """Returns its input, so that torchmetrics works on stored features."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class _Identity(nn.Module):
 
 
 def frechet_by_torchmetrics(generated: Features, reference: ReferenceFeatures) -> float:
-    """torchmetrics casts its result to the features' type, so they go in as float64."""
+    """torchmetrics' distance. It returns the type of the features, so they are passed as float64."""
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     metric = FrechetInceptionDistance(feature=_Identity(generated.shape[1]))
@@ -120,7 +120,7 @@ def frechet_by_torchmetrics(generated: Features, reference: ReferenceFeatures) -
 
 
 def frechet_by_torch_fidelity(generated: Features, reference: ReferenceFeatures) -> float:
-    """torch-fidelity's statistics and formula, without its cache, which does not see the weights of an extractor."""
+    """torch-fidelity's statistics and formula, without its cache, whose key ignores the extractor's weights."""
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
     one, other = (fid_features_to_statistics(features.double()) for features in (generated, reference))
@@ -128,7 +128,7 @@ def frechet_by_torch_fidelity(generated: Features, reference: ReferenceFeatures)
 
 
 class _StoredClip:
-    """Poses as a CLIP model and its processor for torchmetrics: the "captions" are row numbers of stored features."""
+    """Stands in for a CLIP model and its processor in torchmetrics; its "captions" are rows of stored features."""
 
     def __init__(self, text_features: Features) -> None:
         self.text = text_features
@@ -142,6 +142,7 @@ class _StoredClip:
     ) -> dict[str, Tensor]:
         if images is not None:
             return {"pixel_values": torch.stack(images)}
+        assert text is not None, "torchmetrics asks for one of the two"
         rows = torch.tensor([int(row) for row in text])
         return {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
 
@@ -161,7 +162,7 @@ def clip_score_by_torchmetrics(image_features: Features, text_features: Features
 
 
 def clip_score_metric(model: Any, processor: Any) -> Any:
-    """torchmetrics' CLIPScore with a given model, float64 sums."""
+    """torchmetrics' CLIPScore with the given model and float64 sums."""
     from torchmetrics.multimodal.clip_score import CLIPScore
 
     return CLIPScore(model_name_or_path=lambda: (model, processor)).set_dtype(torch.float64)

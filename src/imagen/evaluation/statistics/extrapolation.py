@@ -1,7 +1,7 @@
 """FD∞: a Fréchet distance without the bias of few pictures, by extrapolation (Chong & Forsyth 2020).
 
-The bias of a Fréchet distance falls as 1/N. Distances of random parts of the pictures lie on a line over 1/N, whose
-value at 0 is that of infinitely many. It varies more than the bias-corrected jackknife, and carries no interval.
+The bias of a Fréchet distance falls as 1/N. The distances of random subsets lie on a line over 1/N, whose value at 0 is
+the distance for infinitely many pictures. FD∞ varies more than the bias-corrected jackknife and has no interval.
 """
 
 import torch
@@ -12,16 +12,16 @@ from imagen.randomness import make_generator
 from imagen.tensors import Features
 
 SIZES = 15
-"""Numbers of pictures that the line is fitted to, evenly spaced up to all of them."""
+"""Number of subset sizes for the fit, evenly spaced up to all pictures."""
 
 SMALLEST_SHARE = 0.1
-"""The smallest part, unless that is fewer than two pictures for each feature."""
+"""The smallest subset, as a share of all pictures, but at least two pictures per feature."""
 
 
 def frechet_at_infinity(reference: Gaussian, features: Features) -> float:
-    """The value at 1/N = 0 of the least-squares line, in the units of the features squared; it can be negative.
+    """The value at 1/N = 0 of the least-squares line, in squared units of the features; it can be negative.
 
-    Takes at least 4 pictures a feature. The parts are drawn with a fixed seed, each on its own.
+    Needs at least 4 pictures per feature. The subsets are drawn independently, with a fixed seed.
     """
     count, width = features.shape
     assert enough_for_frechet(count, width), f"{count} pictures are too few for {width} features"
@@ -30,8 +30,8 @@ def frechet_at_infinity(reference: Gaussian, features: Features) -> float:
     distances = [frechet_distance(reference, Gaussian.fit(features[_part(count, size)])) for size in sizes]
     inverse = 1 / torch.tensor(sizes, dtype=torch.float64)
     line = torch.stack([torch.ones_like(inverse), inverse], dim=1)
-    found = torch.linalg.lstsq(line, torch.tensor(distances, dtype=torch.float64)[:, None])
-    return float(found.solution[0, 0]) + 0.0  # not -0.0
+    fit = torch.linalg.lstsq(line, torch.tensor(distances, dtype=torch.float64)[:, None])
+    return float(fit.solution[0, 0]) + 0.0  # not -0.0
 
 
 def _part(count: int, size: int) -> torch.Tensor:

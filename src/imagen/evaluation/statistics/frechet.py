@@ -27,7 +27,7 @@ class Gaussian:
 
     @classmethod
     def fit(cls, features: Features | Features64) -> "Gaussian":
-        """Raises UserError for fewer than two vectors or for values that are not finite."""
+        """Fit a Gaussian to features. Raises UserError for fewer than two vectors or values that are not finite."""
         if len(features) < 2:
             raise UserError(f"a Fréchet distance needs at least 2 pictures on each side, found {len(features)}")
         doubles = features.double()
@@ -45,7 +45,7 @@ class Gaussian:
 
 
 def frechet_distance(reference: Gaussian, other: Gaussian) -> float:
-    """The squared Fréchet distance, in the units of the features squared. Not negative, zero for equal Gaussians."""
+    """The squared Fréchet distance, in squared units of the features. Not negative; zero for equal Gaussians."""
     if reference.mean.shape != other.mean.shape:
         raise UserError(
             f"features of different sizes: {len(reference.mean)} in the reference, {len(other.mean)} in the pictures"

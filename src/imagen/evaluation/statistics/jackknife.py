@@ -1,13 +1,13 @@
-"""How much a number would move with other pictures: grouped jackknife intervals, paired differences, Wilson's rates.
+"""Sampling uncertainty of a number: grouped jackknife intervals, paired differences, Wilson intervals of rates.
 
-Picture i belongs to group i mod g, whatever the size of the blocks, so groups differ by a picture where g does not
-divide n. With θ the number of all n pictures, θ₍ⱼ₎ the one without the mⱼ of group j, and hⱼ = n / mⱼ, the
+Picture i belongs to group i mod g, for any block size, so group sizes differ by one if g does not divide n. With θ the
+number over all n pictures, θ₍ⱼ₎ the number without the mⱼ pictures of group j, and hⱼ = n / mⱼ, the
 bias-corrected estimate is gθ - Σ (1 - 1/hⱼ) θ₍ⱼ₎ and its variance 1/g Σ (τⱼ - estimate)² / (hⱼ - 1), where
-τⱼ = hⱼθ - (hⱼ - 1) θ₍ⱼ₎: the delete-mⱼ jackknife of Busing, Meijer & van der Leeden (1999). A mean is estimated by
-itself, and a bias in 1/n is removed whole. A percentile bootstrap is of no use for Fréchet distances: it adds their
-bias once more.
+τⱼ = hⱼθ - (hⱼ - 1) θ₍ⱼ₎: the delete-mⱼ jackknife of Busing, Meijer & van der Leeden (1999). The estimate of
+a mean is the mean itself, and a bias in 1/n is removed entirely. A percentile bootstrap is useless for Fréchet
+distances, because it adds their bias once more.
 
-All of it is the uncertainty of sampling with one model and a fixed reference; another training moves a number further.
+All this is the uncertainty of sampling with one model and a fixed reference. Another training changes a number more.
 """
 
 from collections.abc import Callable
@@ -28,12 +28,12 @@ LEVEL = 0.95
 """Nominal coverage of every interval."""
 
 SAMPLES_PER_DIMENSION = 4
-"""Below so many pictures for each feature the jackknife no longer removes the bias of a Fréchet distance."""
+"""With fewer pictures per feature the jackknife does not remove the bias of a Fréchet distance."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """`low` ≤ `estimate` ≤ `high`, of nominal coverage `LEVEL`. The estimate is corrected for bias, so it may differ
+    """`low` ≤ `estimate` ≤ `high`, with nominal coverage `LEVEL`. The estimate is corrected for bias, so it may differ
     from the plain number. `method`: `jackknife` or `wilson`."""
 
     estimate: float
@@ -48,8 +48,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class Jackknife:
-    """A number of all pictures, the same number without each group, and how many pictures each group has. Differences
-    of two over the same prompts and noise are paired: what both share cancels group by group."""
+    """A number over all pictures, the same number without each group, and the size of each group. Differences of two
+    jackknives over the same prompts and noise are paired: their common variation cancels group by group."""
 
     value: float
     without: Float64[Tensor, "groups"]
@@ -79,23 +79,23 @@ class Jackknife:
 
 
 def groups_of(count: int) -> Int64[Tensor, "batch"]:
-    """The group of each of `count` pictures: at most `GROUPS`, and a group each when they are fewer."""
+    """The group of each of `count` pictures: at most `GROUPS` groups; with fewer pictures each has its own."""
     return torch.arange(count) % min(GROUPS, count)
 
 
 def group_sizes(count: int) -> Float64[Tensor, "groups"]:
-    """How many of `count` pictures each group has."""
+    """The size of each group of `count` pictures."""
     groups = min(GROUPS, count)
     return (count // groups + (torch.arange(groups) < count % groups)).double()
 
 
 def enough_for_frechet(count: int, features: int) -> bool:
-    """Whether `count` pictures carry an interval for a Fréchet distance of so many features."""
+    """Whether `count` pictures suffice for an interval of a Fréchet distance with that number of features."""
     return count >= SAMPLES_PER_DIMENSION * features
 
 
 def jackknife_frechet(reference: Gaussian, features: Features | Features64) -> Jackknife:
-    """The Fréchet distance to a fixed reference. Sums are taken once for each group, so a leave-out costs one
+    """The Fréchet distance to a fixed reference. Sums are computed once per group, so leaving a group out costs one
     eigenvalue problem and no pass over the pictures."""
     doubles = features.double()
     centre = doubles.mean(dim=0)
@@ -106,7 +106,7 @@ def jackknife_frechet(reference: Gaussian, features: Features | Features64) -> J
     def without(index: int) -> float:
         left_out = centred[group == index]
         count = len(centred) - len(left_out)
-        mean = -left_out.sum(dim=0) / count  # the sum of all is zero
+        mean = -left_out.sum(dim=0) / count  # the sum over all pictures is zero
         covariance = (total - left_out.T @ left_out - count * mean.outer(mean)) / (count - 1)
         return frechet_distance(reference, Gaussian(centre + mean, covariance, count))
 
@@ -114,7 +114,7 @@ def jackknife_frechet(reference: Gaussian, features: Features | Features64) -> J
 
 
 def jackknife_mean(values: Float64[Tensor, "batch"]) -> Jackknife:
-    """The mean of one number for each picture. Raises UserError for fewer than two."""
+    """The mean of one number per picture. Raises UserError for fewer than two pictures."""
     if len(values) < 2:
         raise UserError(f"an interval of a mean needs at least 2 pictures, found {len(values)}")
     group = groups_of(len(values))
@@ -122,14 +122,14 @@ def jackknife_mean(values: Float64[Tensor, "batch"]) -> Jackknife:
 
 
 def wilson(right: int, count: int) -> Interval:
-    """Wilson's score interval (1927) of a rate: inside [0, 1], and of use when all or none are right."""
+    """Wilson's score interval (1927) of a rate: inside [0, 1], and valid also if all or none are right."""
     from scipy.stats import norm
 
     z = float(norm.ppf((1 + LEVEL) / 2))
     rate = right / count
     centre = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
     margin = z / (1 + z**2 / count) * sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))
-    # Rounding would leave [-1e-18, ...] where none are right.
+    # Rounding would give [-1e-18, ...] if none are right.
     return Interval(rate, max(0.0, min(centre - margin, rate)), min(1.0, max(centre + margin, rate)), "wilson")
 
 

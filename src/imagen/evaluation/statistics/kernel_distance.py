@@ -1,8 +1,8 @@
 """Kernel distances between two sets of features: KID and CMMD, over all pictures, without random subsets.
 
-MMD² = E k(x, x') + E k(y, y') - 2 E k(x, y). KID (Bińkowski et al. 2018) takes k = (x·y/d + 1)³ and leaves the diagonal
-out, so it is unbiased and may be a little below zero. CMMD (Jayasumana et al. 2024) takes k = exp(-|x - y|²/2σ²) of
-unit vectors, σ = 10, keeps the diagonal, and is multiplied by 1000.
+MMD² = E k(x, x') + E k(y, y') - 2 E k(x, y). KID (Bińkowski et al. 2018) uses k = (x·y/d + 1)³ without the diagonal, so
+it is unbiased and may be slightly below zero. CMMD (Jayasumana et al. 2024) uses k = exp(-|x - y|²/2σ²) of unit
+vectors, σ = 10, with the diagonal, and is multiplied by 1000.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,8 @@ SIGMA = 10.0
 
 @dataclass(frozen=True)
 class KernelForm:
-    """Which kernel, of which vectors, with or without the diagonal, times what. `kernel` takes inner products of any
-    shape and the number of features."""
+    """A kernel, its normalisation of vectors, whether the diagonal counts, and a scale. `kernel` takes inner products
+    of any shape and the number of features."""
 
     prepare: Callable[[Tensor], Tensor]
     kernel: Callable[[Tensor, int], Tensor]
@@ -37,7 +37,7 @@ def _polynomial(products: Tensor, features: int) -> Tensor:
 
 
 def _gaussian(products: Tensor, features: int) -> Tensor:
-    """Of unit vectors: |x - y|² = 2 - 2 x·y."""
+    """The kernel of unit vectors, for which |x - y|² = 2 - 2 x·y."""
     return ((products - 1) / SIGMA**2).exp()
 
 
@@ -46,8 +46,8 @@ CMMD = KernelForm(lambda x: torch.nn.functional.normalize(x.double(), dim=1), _g
 
 
 class KernelDistance:
-    """Distance to a fixed reference, whose own term is computed once. Raises UserError for fewer than two pictures on
-    either side."""
+    """Distance to a fixed reference, whose own term is computed once. Raises UserError if either side has fewer than
+    two pictures."""
 
     def __init__(self, form: KernelForm, reference: ReferenceFeatures) -> None:
         _check_count(reference)
@@ -57,7 +57,7 @@ class KernelDistance:
         self.own = self._mean(total, self._trace(self.reference), len(self.reference))
 
     def __call__(self, features: Features) -> Jackknife:
-        """The distance, and without each group. Kernels are summed by pairs of groups once."""
+        """The distance, with and without each group. Kernels are summed once for each pair of groups."""
         _check_count(features)
         vectors = self.form.prepare(features)
         group = groups_of(len(vectors))
@@ -74,10 +74,10 @@ class KernelDistance:
             between = float(cross[kept].sum()) / (count * len(self.reference))
             return self.form.scale * (within + self.own - 2 * between)
 
-        # Three pictures at least, so that two are left when one is out.
+        # At least three pictures, so that two remain when one is left out.
         without = [distance(torch.arange(groups) != index) for index in range(groups)] if len(vectors) > 2 else []
-        whole = distance(torch.ones(groups, dtype=torch.bool))
-        return Jackknife(whole, torch.tensor(without, dtype=torch.float64), sizes[: len(without)])
+        total = distance(torch.ones(groups, dtype=torch.bool))
+        return Jackknife(total, torch.tensor(without, dtype=torch.float64), sizes[: len(without)])
 
     def _sum(self, one: Tensor, other: Tensor) -> float:
         return sum(float(self.form.kernel(rows @ other.T, one.shape[1]).sum()) for rows in one.split(ROWS))

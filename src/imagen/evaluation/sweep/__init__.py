@@ -1,1 +1,1 @@
-"""The cells of a sweep, sampled block by block on the same noise."""
+"""Samples the cells of a sweep, block by block on the same noise."""

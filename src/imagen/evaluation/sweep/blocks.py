@@ -1,7 +1,7 @@
-"""Block files: what is kept of the pictures of one block of prompts in one cell of the sweep.
+"""Block files: features, cosines and verdicts for one block of prompts in one cell of the sweep.
 
-One safetensors file for each, written under another name and renamed, so that a file that exists is whole. Its header
-holds a fingerprint of all that its content depends on; a file with another fingerprint is not used.
+Each block is a safetensors file, written atomically. Its header holds a fingerprint of everything that its content
+depends on; a file with another fingerprint is not used.
 """
 
 import json
@@ -25,8 +25,8 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Block:
-    """`features` and `cosines` by judge; one verdict (or None, where nothing can be checked) for each picture;
-    the first few pictures themselves, for the grids; the size of all pictures."""
+    """`features` and `cosines` by judge; one verdict for each picture (None if its prompt cannot be checked); the first
+    few pictures themselves, for the grids; the size of all pictures."""
 
     features: dict[str, Float[Tensor, "batch _"]]
     cosines: dict[str, PerImage]
@@ -38,7 +38,7 @@ class Block:
         return len(self.verdicts)
 
     def first(self, count: int) -> "Block":
-        """The same of the first `count` pictures."""
+        """The block of the first `count` pictures."""
         return Block(
             features={name: values[:count] for name, values in self.features.items()},
             cosines={name: values[:count] for name, values in self.cosines.items()},
@@ -49,8 +49,8 @@ class Block:
 
 
 class BlockStore:
-    """The block files of one sweep. `identity`: what all of them depend on (cascade, judges, seed, sampler,
-    checker)."""
+    """The block files of one sweep. `identity`: the settings that all of them depend on (cascade, judges, seed,
+    sampler, checker)."""
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.identity = fingerprint({"format": FORMAT, **identity})
@@ -61,20 +61,20 @@ class BlockStore:
         return self.folder / cell / f"block-{index:05d}.safetensors"
 
     def hold(self, cell: str, index: int, wait: bool) -> AbstractContextManager[bool]:
-        """The right to make a block, of one process at a time. See `imagen.locks.hold`."""
+        """The lock of a block, so that one process at a time makes it. See `imagen.locks.hold`."""
         return hold(self.locks / f"{cell}-{index:05d}", wait)
 
     def load(self, cell: str, index: int, content: Mapping[str, Any]) -> Block | None:
-        """The block, or None when it was not made yet, not of this `content` (prompts, ids), or is damaged."""
+        """The block; None if it is missing, damaged, or made from other `content` (prompts, ids)."""
         header, tensors = _read(self.path(cell, index))
         return _unpack(header, tensors) if header.get("fingerprint") == self._fingerprint(cell, content) else None
 
     def count(self, cell: str, index: int) -> int:
-        """How many pictures the file of a block is of, whatever they were made from; 0 where there is none."""
+        """The number of pictures in the file of a block, whatever its content; 0 if there is no file."""
         return len(_read(self.path(cell, index))[0].get("verdicts", []))
 
     def save(self, cell: str, index: int, content: Mapping[str, Any], block: Block) -> None:
-        """Equal blocks are equal files, byte for byte. To be called while the block is held."""
+        """Write a block. Equal blocks give equal files, byte for byte. Call it only while the block is held."""
         header = {
             "fingerprint": self._fingerprint(cell, content),
             "verdicts": block.verdicts,
@@ -84,9 +84,9 @@ class BlockStore:
         tensors |= {f"features/{name}": values.contiguous() for name, values in block.features.items()}
         tensors |= {f"cosines/{name}": values.contiguous() for name, values in block.cosines.items()}
         path = self.path(cell, index)
-        for abandoned in path.parent.glob(f".{path.name}.*"):  # by a process that was killed while it wrote
+        for abandoned in path.parent.glob(f".{path.name}.*"):  # left by a process that was killed while writing
             abandoned.unlink()
-        # One key only: safetensors writes several in an arbitrary order.
+        # One key only, because safetensors writes several keys in arbitrary order.
         save_atomically(tensors, {"block": json.dumps(header, sort_keys=True)}, path)
 
     def _fingerprint(self, cell: str, content: Mapping[str, Any]) -> str:
@@ -113,7 +113,7 @@ def join(blocks: Sequence[Block]) -> Block:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a block file; both are empty where there is none or a damaged one."""
+    """Header and tensors of a block file; both are empty if the file is missing or damaged."""
     from safetensors import SafetensorError
 
     try:

@@ -1,4 +1,4 @@
-"""Pictures that no model made: what the numbers of a sweep are held against."""
+"""Control pictures that no model made."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from imagen.tensors import Pixels
 
 
 def noise_pictures(seed: int, ids: Sequence[int], resolution: int) -> Pixels:
-    """Independent uniform pixels: what a broken model would give at best."""
+    """Pictures of independent uniform pixels, uint8 (n, resolution, resolution, 3); picture i depends on (seed, id)."""
     from imagen.randomness import make_generator
 
     shape = (resolution, resolution, 3)

@@ -1,7 +1,7 @@
-"""What a sweep samples: curves, each a way to sample, at the same guidance weights.
+"""The plan of a sweep: curves, each a way to sample, at the same guidance weights.
 
-A curve holds everything but one guidance weight: thresholding, sampler, noise on the smaller image, weights of the
-stages, checkpoint. The points of a curve differ by that weight alone, and the curves by what their labels say.
+A curve fixes everything except one guidance weight: thresholding, sampler, noise on the smaller image, the guidance
+weights of other stages, checkpoint. The points of a curve differ in that weight alone.
 """
 
 import re
@@ -19,18 +19,18 @@ from imagen.errors import UserError
 
 LABEL = re.compile(r"[\w(][\w .,:+=()-]*")
 LONGEST_LABEL = 100
-"""Labels name files and folders: no more bytes, since names of files have at most 255."""
+"""Bytes. Labels become parts of file names, which have at most 255 bytes."""
 
 
 SamplerFunction = Callable[..., Tensor | np.ndarray]
-"""(captions, picture_ids, guidance_weight=) -> pictures, uint8 (n, height, width, 3): a cascade as the sweep sees it.
-`picture_ids[i]`, with the seed the cascade was given, decides all noise of picture i, whatever else is in the batch."""
+"""(captions, picture_ids, guidance_weight=) -> pictures, uint8 (n, height, width, 3): a cascade, as the sweep calls it.
+`picture_ids[i]` and the seed of the cascade determine all noise of picture i, independent of the rest of the batch."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A way to sample, but for one guidance weight. `identity`: plain values, all that its pictures depend on besides
-    captions, picture ids, the seed of the evaluation and that weight."""
+    """A way to sample, without one guidance weight. `identity`: plain values, everything that its pictures depend on
+    besides captions, picture ids, the seed of the evaluation and that weight."""
 
     sample: SamplerFunction
     identity: Mapping[str, Any]
@@ -45,7 +45,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A folder name, different for different cells."""
+        """A folder name, unique for each cell."""
         return f"{file_label(self.curve)}-w{self.guidance_weight!r}"
 
 
@@ -54,12 +54,12 @@ class Plan:
     """Every curve at every weight.
 
     Args:
-        curves: by label; a label is a word or a few (letters, digits, blanks and ``.,:+=()-``).
-        weights: guidance weights, 1 is no guidance; in [0, LARGEST_WEIGHT], all different.
-        weight_of: whose weight it is: what the axes of the plots say.
+        curves: by label; a label is one or a few words (letters, digits, blanks and ``.,:+=()-``).
+        weights: guidance weights in [0, LARGEST_WEIGHT], all different; 1 is no guidance.
+        weight_of: the stage whose weight varies, for the axes of the plots.
 
     Raises:
-        UserError: for labels or weights that cannot be used, or when there are none.
+        UserError: for invalid labels or weights, or if there are none.
     """
 
     curves: Mapping[str, Curve]
@@ -72,22 +72,22 @@ class Plan:
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """Curve by curve, each by ascending weight."""
+        """All cells, curve by curve, each by ascending weight."""
         return [Cell(label, weight) for label in self.curves for weight in self.weights]
 
     @property
     def identities(self) -> dict[str, dict[str, Any]]:
-        """What each curve is, by label."""
+        """The identity of each curve, by label."""
         return {label: dict(curve.identity) for label, curve in self.curves.items()}
 
 
 def neighbours(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
-    """The cells that follow each other on a curve, by ascending weight."""
-    found = []
+    """Pairs of cells that are neighbours on a curve, by ascending weight."""
+    pairs: list[tuple[Cell, Cell]] = []
     for label in dict.fromkeys(cell.curve for cell in cells):
         curve = sorted((cell for cell in cells if cell.curve == label), key=lambda cell: cell.guidance_weight)
-        found += pairwise(curve)
-    return found
+        pairs += pairwise(curve)
+    return pairs
 
 
 def file_label(label: str) -> str:
@@ -96,7 +96,7 @@ def file_label(label: str) -> str:
 
 
 def check_labels(labels: Sequence[str], where: str = "guidance.curves") -> None:
-    """Raises UserError unless there is a label, and all can name files, different ones also where case is ignored."""
+    """Raise UserError unless there is a label and all are valid, different file names, also where case is ignored."""
     if not labels:
         raise UserError(f"{where} is empty; give at least one, e.g. dynamic")
     for label in labels:
@@ -117,8 +117,8 @@ def is_label(value: object) -> bool:
 
 
 def check_weights(weights: Sequence[Any]) -> list[float]:
-    """The weights as the user wrote them, ascending. Raises UserError unless there is at least one, all are in
-    [0, LARGEST_WEIGHT] and different."""
+    """The weights in ascending order. Raises UserError unless there is at least one, and all are different and in
+    [0, LARGEST_WEIGHT]."""
     if not weights:
         raise UserError("guidance.weights is empty; give at least one weight, e.g. [1, 3]")
     for weight in weights:

@@ -24,8 +24,8 @@ BATCH = 64
 
 
 class Reference(ABC):
-    """`count` real pictures. `identity`: what they are, for fingerprints. `state`: of their files on this machine,
-    which a copy elsewhere does not share; features are made again when it changes."""
+    """`count` real pictures. `identity`: their source, for fingerprints. `state`: the state of their files on this
+    machine, which a copy elsewhere does not share; features are computed again when it changes."""
 
     count: int
     identity: Mapping[str, Any]
@@ -33,10 +33,10 @@ class Reference(ABC):
 
     @abstractmethod
     def picture(self, index: int, resolution: int) -> Picture:
-        """Picture `index`, square, at the resolution of the generated ones."""
+        """Picture `index`, square, at the resolution of the generated pictures."""
 
     def batches(self, resolution: int) -> Iterator[Pixels]:
-        """All pictures in order."""
+        """All pictures, in order, in batches."""
         for start in range(0, self.count, BATCH):
             rows = range(start, min(start + BATCH, self.count))
             yield as_pixels(np.stack([self.picture(index, resolution) for index in rows]))
@@ -45,7 +45,7 @@ class Reference(ABC):
 class ShapesReference(Reference):
     """Scenes of a split of the shapes world, drawn at the size of the generated pictures.
 
-    `seed` must not be the seed of the prompts: a reference that holds the very scenes of the prompts has no floor.
+    `seed` must not be the seed of the prompts: a reference with the same scenes as the prompts would have no floor.
     """
 
     def __init__(self, count: int, seed: int, split: str = "held_out") -> None:
@@ -59,19 +59,19 @@ class ShapesReference(Reference):
 
 
 class SourceReference(Reference):
-    """The first `count` pictures of a source (all by default): the central square of each, resized to the resolution of
-    the generated ones as for training. With `min_side` those are passed over that have fewer pixels along a side.
-    Raises UserError for a picture that would have to be enlarged.
+    """The first `count` pictures of a source (all by default): the central square of each, resized as for training to
+    the resolution of the generated pictures. `min_side` skips pictures with fewer pixels along a side. Raises UserError
+    for a picture that would have to be enlarged.
 
-    The reference decides a Fréchet distance as much as the model does, so what the source is, its number and the state
-    of its files (names, sizes, times of change: not a byte is read) are part of the identity.
+    The reference affects a Fréchet distance as much as the model does, so the source, the count and the state of its
+    files (names, sizes, times of change; no contents) are part of the identity.
     """
 
     def __init__(self, source: Source, count: int | None = None, min_side: int | None = None) -> None:
         if min_side is not None:
             source = _large(source, min_side)
         if count is not None and count > len(source):
-            raise UserError(f"reference: {count} pictures asked for, {source.name} has {len(source)}")
+            raise UserError(f"reference: {count} pictures requested, {source.name} has {len(source)}")
         self.source = source
         self.count = _checked(len(source) if count is None else count)
         self.identity = {
@@ -90,21 +90,22 @@ class SourceReference(Reference):
             return Geometry()(self.source[index].image, resolution, key=0)
         except TooSmallError as error:
             raise UserError(
-                f"reference: {self.source.where(index)}: {error}; metrics.reference.min_side={resolution} leaves such "
-                "pictures out"
+                f"reference: {self.source.where(index)}: {error}; metrics.reference.min_side={resolution} skips such "
+                "pictures"
             ) from error
 
 
 def reference_features(
     reference: Reference, judges: Sequence[Extractor], resolution: int, folder: Path
 ) -> dict[str, Features]:
-    """Features of all pictures of the reference by judge, from files in `folder` where they were made before.
+    """Features of all pictures of the reference by judge, read from files in `folder` if they were computed before.
 
-    A file is named by all it depends on: the pictures, their size, the judge's weights, preprocessing and layer.
+    The file name is a hash of everything that the features depend on: the pictures, their size, the judge's weights,
+    preprocessing and layer.
     """
     paths = {judge.name: folder / f"{_key(reference, judge, resolution)}.safetensors" for judge in judges}
-    found = {name: features for name, path in paths.items() if (features := _load(path)) is not None}
-    missing = [judge for judge in judges if judge.name not in found]
+    stored = {name: features for name, path in paths.items() if (features := _load(path)) is not None}
+    missing = [judge for judge in judges if judge.name not in stored]
     if missing:
         made: dict[str, list[Features]] = {judge.name: [] for judge in missing}
         total = -(-reference.count // BATCH)
@@ -112,9 +113,9 @@ def reference_features(
             for judge in missing:
                 made[judge.name].append(judge.image_features(pixels))
         for name, parts in made.items():
-            found[name] = torch.cat(parts)
-            save_atomically({"features": found[name]}, {}, paths[name])
-    return found
+            stored[name] = torch.cat(parts)
+            save_atomically({"features": stored[name]}, {}, paths[name])
+    return stored
 
 
 def _large(source: Source, min_side: int) -> Source:
@@ -128,16 +129,16 @@ def _large(source: Source, min_side: int) -> Source:
 
 
 def _known(path: Path) -> list[str | int]:
-    """What a file is known by, without reading it; one that is not there is reported when it is read."""
+    """The name, size and times of a file, without reading it. A missing file is reported later, when it is read."""
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return [str(path)]
-    return [str(path), found.st_size, found.st_mtime_ns]
+    return [str(path), stat.st_size, stat.st_mtime_ns]
 
 
 def _changed(path: Path) -> int:
-    """When the system saw the file change: set also where one is put there with the size and time of another."""
+    """The system's time of the last change. It changes even if a file is replaced by one of equal size and time."""
     try:
         return path.stat().st_ctime_ns
     except OSError:
@@ -154,8 +155,8 @@ def _load(path: Path) -> Features | None:
 
 
 def _key(reference: Reference, judge: Extractor, resolution: int) -> str:
-    what = {"reference": dict(reference.identity), "state": reference.state}
-    identity = what | {"judge": judge.identity, "resolution": resolution}
+    content = {"reference": dict(reference.identity), "state": reference.state}
+    identity = content | {"judge": judge.identity, "resolution": resolution}
     return f"{judge.name.replace(':', '-')}-{fingerprint(identity)[:16]}"
 
 

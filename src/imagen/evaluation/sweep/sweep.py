@@ -1,7 +1,7 @@
-"""The sweep: every cell on the same noise, block by block, each picture looked at once.
+"""The sweep: samples every cell on the same noise, block by block, and judges each picture once.
 
-A cell is one way to sample: a curve at a guidance weight. Picture i has prompt i and its noise depends on (seed, i)
-alone, so cells differ by nothing but the way of sampling (common random numbers).
+A cell is one way to sample: a curve at a guidance weight. Picture i has prompt i, and its noise depends on (seed, i)
+alone, so cells differ only in the way of sampling (common random numbers).
 """
 
 import time
@@ -24,7 +24,7 @@ from imagen.tensors import Pixels
 
 @dataclass(frozen=True)
 class Panel:
-    """Everyone who looks at the pictures."""
+    """The judges and the checker."""
 
     judges: Sequence[Extractor]
     checker: Checker
@@ -35,7 +35,7 @@ class Panel:
         return {judge.name: judge for judge in self.judges if isinstance(judge, AlignmentJudge)}
 
     def look(self, pixels: Pixels, prompts: Sequence[Prompt], keep: int) -> Block:
-        """Features, cosines and verdicts of the pictures; the first `keep` of them stay."""
+        """Features, cosines and verdicts of the pictures, and the first `keep` pictures themselves."""
         features = {judge.name: judge.image_features(pixels) for judge in self.judges}
         texts = [prompt.text for prompt in prompts]
         return Block(
@@ -51,7 +51,7 @@ class Panel:
 
 @dataclass
 class Stopwatch:
-    """Seconds spent sampling pictures, and how many were made and reused in this run."""
+    """Seconds spent on sampling, and the numbers of pictures made and reused in this run."""
 
     sampling: float = 0.0
     pictures: int = 0
@@ -60,8 +60,8 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Job:
-    """How the pictures of a cell (or control) are made from captions and picture ids, and all that `make` depends on
-    that is not the same for the whole sweep. `drawn`: by no network, so its time is not that of sampling."""
+    """A cell or control: `make` gives its pictures from captions and picture ids; `settings` are everything `make`
+    depends on that differs within the sweep. `drawn`: made without a network, so its time is not sampling time."""
 
     make: Callable[[list[str], list[int]], Tensor | np.ndarray]
     settings: Mapping[str, Any]
@@ -69,8 +69,7 @@ class Job:
 
 
 class Sweep:
-    """Makes the blocks that are not there yet and gives back the cells. `keep`: pictures kept for grids, from the
-    first."""
+    """Makes the missing blocks and returns the cells. `keep`: number of first pictures kept for grids."""
 
     def __init__(self, panel: Panel, prompts: PromptSet, store: BlockStore, block_size: int, keep: int) -> None:
         self.panel = panel
@@ -81,10 +80,9 @@ class Sweep:
         self.stopwatch = Stopwatch()
 
     def run(self, jobs: Mapping[str, Job], description: str, count: int | None = None) -> dict[str, Block]:
-        """By the name of the cell: one block of its pictures of the first `count` prompts (all by default).
+        """For each cell name, one block with its pictures of the first `count` prompts (all by default).
 
-        Blocks that another process is making are left to it and waited for at the end; should it be killed, they are
-        made here.
+        Blocks that another process is making are awaited at the end. If that process is killed, they are made here.
         """
         count = len(self.prompts) if count is None else count
         starts = range(0, count, self.block_size)
@@ -96,11 +94,13 @@ class Sweep:
             if block is not None:
                 done[name, start] = block
         for name, start in [key for key in todo if key not in done]:
-            done[name, start] = self._block(name, ids[start], jobs[name], wait=True)
+            block = self._block(name, ids[start], jobs[name], wait=True)
+            assert block is not None, "waited for, so made by somebody"
+            done[name, start] = block
         return {name: join([done[name, start] for start in starts]) for name in jobs}
 
     def _block(self, name: str, ids: range, job: Job, wait: bool) -> Block | None:
-        """The block, made if need be; None when another process is making it and `wait` is false."""
+        """The block, made if it is missing; None if another process is making it and `wait` is false."""
         index = ids.start // self.block_size
         content = self._content(ids, job)
         with self.store.hold(name, index, wait) as held:
@@ -109,7 +109,7 @@ class Sweep:
             block = self.store.load(name, index, content)
             if block is None:
                 self.store.save(name, index, content, self._made(name, index, ids, job))
-                # As a later run reads it, down to the order of keys: equal results are equal files.
+                # Read back as in a later run, down to the order of keys, so that equal results give equal files.
                 block = self.store.load(name, index, content)
                 assert block is not None, f"{self.store.path(name, index)} cannot be read back"
             else:
@@ -124,9 +124,9 @@ class Sweep:
         return max(0, min(self.keep - ids.start, len(ids)))
 
     def _made(self, name: str, index: int, ids: range, job: Job) -> Block:
-        """The block; of one that was the last of fewer prompts, only what is missing is made."""
-        there = self.store.count(name, index)
-        known = ids[:there] if 0 < there < len(ids) else ids[:0]
+        """Make the block. If it was the short last block of fewer prompts, only the missing pictures are made."""
+        stored = self.store.count(name, index)
+        known = ids[:stored] if 0 < stored < len(ids) else ids[:0]
         beginning = self.store.load(name, index, self._content(known, job)) if known else None
         if beginning is None:
             return self._make(job, ids)

@@ -1,4 +1,4 @@
-"""Values of a configuration against the annotations of what is built from them."""
+"""Configuration values are checked against the annotations of the classes that they build."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,0 +1,31 @@
+"""Settings of some stages on the command line, as Hydra has to be told them: `sampling.<role>.<setting>=...` of one
+stage, `sr_sampler=...` of the super-resolution stages."""
+
+import re
+
+GROUPS = ("sampler", "thresholding", "guidance_rule")
+"""Settings that are chosen from a group of conf/."""
+
+CHOICE_OF_SR = re.compile(r"sr_sampler=(?!null$)([^{}\[\]=]+)")
+CHOICE = re.compile(rf"sampling\.([^.=@]+)\.({'|'.join(GROUPS)})=(?!null$)([^{{}}\[\]=]+)")
+
+
+def of_one_role(argument: str) -> str:
+    """`argument`, an override of the command line, in Hydra's own words if it is of the settings of some stages.
+
+    A choice is one of its group, composed before single values are set. A single value, whose object is chosen
+    elsewhere for all stages, is added: what no object has is refused when the two are put together.
+
+    >>> of_one_role("sampling.sr1.sampler=ddpm")
+    'sampler@sampling.sr1.sampler=ddpm'
+    >>> of_one_role("sampling.sr1.sampler.num_steps=64")
+    '++sampling.sr1.sampler.num_steps=64'
+    >>> of_one_role("sr_sampler=ddim")
+    'sampler@sr_sampler=ddim'
+    """
+    if choice := CHOICE.fullmatch(argument):
+        role, group, names = choice.groups()
+        return f"{group}@sampling.{role}.{group}={names}"
+    if choice := CHOICE_OF_SR.fullmatch(argument):
+        return f"sampler@sr_sampler={choice[1]}"
+    return f"++{argument}" if argument.startswith("sampling.") else argument

@@ -1,0 +1,71 @@
+"""The stage that a checkpoint of a run holds."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from imagen.data.module import ImagenDataModule, pictures_seen_at
+from imagen.diffusion.denoiser import Denoiser
+from imagen.errors import UserError
+from imagen.files import sha256_of_file
+from imagen.instantiation import instantiate_saved_text, instantiate_stage_part
+from imagen.runs.description import describe
+from imagen.runs.saved_config import saved_sections
+from imagen.stages.checkpoint_io import AtomicCheckpointIO
+from imagen.stages.export import StageDescription, describe_misfit
+
+AVERAGE, MOVED = "ema.module.", "denoiser."
+"""How the names of the averaged and of the raw weights begin in a checkpoint."""
+
+
+def read_checkpoint(checkpoint: Path, averaged: bool) -> tuple[StageDescription, Denoiser]:
+    """The stage in a checkpoint of a run, with its averaged or raw weights. The `weights_sha256` of the description is
+    that of the whole checkpoint.
+
+    Both files may be a stranger's: only what sampling needs is built, through the gates for what comes with weights.
+
+    Raises:
+        UserError: if there is no checkpoint, or no configuration of its run, or either is damaged, names code, or is of
+            another network than the other.
+    """
+    run = checkpoint.parents[1]
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run} is not the folder of a run: config.yaml is missing; give one such as runs/base/default")
+    config = saved_sections(run / "config.yaml")
+    content = AtomicCheckpointIO().load_checkpoint(checkpoint)
+    state = _weights_in(content, AVERAGE if averaged else MOVED, checkpoint)
+    description = _describe(config, content, run / "config.yaml")
+    denoiser: Denoiser = instantiate_stage_part(description.denoiser)
+    if misfit := describe_misfit(denoiser.state_dict(), state):
+        raise UserError(
+            f"{checkpoint}, against the network of {run / 'config.yaml'}: {misfit}; restore the one that belongs there"
+        )
+    denoiser.load_state_dict(state)
+    return replace(description, weights_sha256=sha256_of_file(checkpoint)), denoiser
+
+
+def _weights_in(content: Any, prefix: str, checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not isinstance(content.get("global_step"), int):
+        raise UserError(f"checkpoint {checkpoint} is not one of a training run")
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state.items()
+        if isinstance(name, str) and name.startswith(prefix) and isinstance(tensor, torch.Tensor)
+    }
+
+
+def _describe(config: DictConfig, content: dict[str, Any], path: Path) -> StageDescription:
+    """The stage that `config`, from `path`, says was trained; how long, the `content` of its checkpoint says."""
+    seen = pictures_seen_at(content.get(ImagenDataModule.__qualname__))
+    text = instantiate_saved_text(OmegaConf.to_container(config.text)).fingerprint
+    try:
+        return describe(config, content["global_step"], seen, text, content.get("init_from"))
+    except (AttributeError, KeyError, TypeError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not the configuration of a run ({reason}); restore it") from None

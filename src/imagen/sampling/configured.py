@@ -1,0 +1,114 @@
+"""Settings of each stage from a configuration: what it says for all stages, and what `sampling.<role>` says of one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from imagen.cascade import SamplingSettings
+from imagen.checks.arguments import described, fits
+from imagen.errors import UserError
+from imagen.instantiation import instantiate, resolved
+from imagen.sampling.command import ROLES
+
+
+def configured_settings(
+    config: DictConfig, roles: Sequence[str], weights: Sequence[float], stopped: bool = False
+) -> list[SamplingSettings]:
+    """The settings of each stage.
+
+    Args:
+        config: with sampler, sr_sampler, thresholding, guidance_rule, cascade.aug_level and sampling.
+        roles: names of the stages, in order.
+        weights: guidance weight of each stage, where `config.sampling` gives it no other.
+        stopped: whether stages may be left out behind these; what is said of them is not used then.
+
+    Raises:
+        UserError: for a role that no stage has, a setting that does not exist, and a value out of range.
+    """
+    own = own_settings(config)
+    for role in own:
+        if own[role] and role not in (*roles, *(ROLES if stopped else ())):
+            raise UserError(
+                f"sampling.{role}.{next(iter(own[role]))}: no stage {role!r} here; choose one of {', '.join(roles)}"
+            )
+    return [_settings(config, role, i, float(weights[i]), own.get(role, {})) for i, role in enumerate(roles)]
+
+
+def own_settings(config: DictConfig) -> dict[str, dict[str, Any]]:
+    """By role, the settings that `config.sampling` gives to one stage alone."""
+    by_role = resolved(config.sampling)
+    for role, settings in by_role.items():
+        if not isinstance(settings, Mapping):
+            raise UserError(
+                f"sampling.{role}={settings!r:.80}: give one setting, such as sampling.{role}.aug_level=0.2"
+            )
+    return {
+        role: {key: value for key, value in settings.items() if value is not None} for role, settings in by_role.items()
+    }
+
+
+def _settings(config: DictConfig, role: str, index: int, weight: float, own: Mapping[str, Any]) -> SamplingSettings:
+    """The settings of stage number `index`: what the configuration says for all stages, with its `own`."""
+    places = {
+        "sampler": "sr_sampler" if index else "sampler",
+        "thresholding": "thresholding",
+        "guidance_rule": "guidance_rule",
+    }
+    plain: dict[str, Any] = {key: resolved(config[place]) for key, place in places.items()}
+    plain |= {"guidance_weight": weight} | ({"aug_level": float(config.cascade.aug_level)} if index else {})
+    values = merged(plain, own, f"sampling.{role}")
+    for key in values.keys() - places.keys():
+        if not fits(values[key], float):
+            raise UserError(f"sampling.{role}.{key}={values[key]!r:.80} must be {described(float)}")
+
+    def built(key: str, **arguments: Any) -> Any:
+        return _built(values[key], key, f"sampling.{role}.{key}" if key in own else places[key], **arguments)
+
+    return SamplingSettings(
+        sampler=built("sampler"),
+        guidance=built("guidance_rule", weight=float(values["guidance_weight"])),
+        thresholding=built("thresholding"),
+        aug_level=float(values.get("aug_level", 0)),
+    )
+
+
+def _built(node: Any, group: str, place: str, **arguments: Any) -> Any:
+    """The object that `node`, at `place` in the configuration, describes. `group`: of the choices there are."""
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise UserError(
+            f"{place}={node!r:.80} is not an object; in a file, choose one in its defaults: /{group}@{place}: ..."
+        )
+    config: Any = node
+    for part in reversed(place.split(".")):
+        config = {part: config}
+    return instantiate(OmegaConf.select(OmegaConf.create(config), place), **arguments)  # it says where a mistake is
+
+
+def merged(plain: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`plain` with `changes`. One with a `_target_` replaces the whole object, any other only the values it names.
+
+    Raises:
+        UserError: for a change of what `plain` has not; `where` is the place of the changes in the configuration.
+    """
+    result = dict(plain)
+    for key, value in changes.items():
+        if key not in plain:
+            known = ", ".join(name for name in plain if name != "_target_")
+            raise UserError(f"{where}.{key}: no such key; choose one of {known}")
+        deeper = isinstance(value, Mapping) and isinstance(plain[key], Mapping) and "_target_" not in value
+        result[key] = merged(plain[key], value, f"{where}.{key}") if deeper else value
+    return result
+
+
+def listed(config: DictConfig, name: str, key: str) -> list[Any]:
+    """The list `config[name]`, which a user knows as `key`. A lone value is refused: a string would be iterated
+    character by character.
+
+    Raises:
+        UserError: unless it is a list.
+    """
+    value = config[name]
+    if not isinstance(value, ListConfig):
+        raise UserError(f"{key}={value} must be a list: {key}=[{value}]")
+    return list(value)

@@ -1,0 +1,114 @@
+"""Which trained stages to sample from (the newest, folders, or a repository of the model hub), and their weights."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from imagen.checks.names import printable
+from imagen.errors import UserError
+from imagen.files import user_path
+from imagen.places import ROOT
+from imagen.runs.find import find_stages
+from imagen.runs.weights import load_weights
+from imagen.sampling.command import ROLES
+from imagen.stages.export import CARD, CONFIG, WEIGHTS, TrainedStage
+
+ON_THE_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+"""OWNER/NAME."""
+
+
+def root() -> Path:
+    """The folder that holds runs/ and assets/: IMAGEN_ROOT, or the checkout that this package is imported from."""
+    return user_path(os.environ.get("IMAGEN_ROOT") or ROOT)
+
+
+def newest_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> list[Path]:
+    """Folders of the newest finished stages below `runs` that fit together, smallest first, or of the `shipped` ones.
+
+    Args:
+        names: runs to take the stages from; None takes the newest of each.
+
+    Raises:
+        UserError: where there is no finished base stage and nothing shipped, or none of these `names`.
+    """
+    if not shipped.is_dir() and not any(runs.glob(f"*/*/export/{CONFIG}")):
+        raise UserError(
+            f"no finished stages below {runs}, and no shipped ones: {shipped} is missing. It comes with a checkout of "
+            "the project, not with an installed package; give the folders of exported stages"
+        )
+    folders = find_stages(runs, shipped, names)
+    if not folders:
+        raise UserError(f"no finished base stage under {runs}; train one with python train.py stage=base")
+    return folders
+
+
+def stage_folders(place: str | Path, revision: str | None = None, download: bool = False) -> list[Path]:
+    """The stages in one place, smallest first.
+
+    Args:
+        place: an exported stage, a checkpoint of a run (*.ckpt), a folder with a sub-folder for each stage (base, sr1,
+            sr2), or OWNER/NAME of such a folder on the model hub.
+        revision: of a repository: a branch, a tag or a commit.
+        download: whether the hub's client may open connections; else the repository must be in its cache.
+
+    Raises:
+        UserError: if there is no such place, or no stage in it.
+    """
+    folder = user_path(place)
+    if folder.suffix == ".ckpt":
+        return [folder]
+    if not folder.is_dir():
+        folder = _from_the_hub(str(place), revision, download)
+    elif revision is not None:
+        raise UserError(f"revision={revision}: {place} is a folder of this machine, which has none; leave it out")
+    if (folder / CONFIG).is_file():
+        return [folder]
+    stages = [folder / role for role in ROLES if (folder / role / CONFIG).is_file()]
+    if not stages:
+        raise UserError(f"{place}: no exported stage ({CONFIG} is missing, and so is base/{CONFIG}); give its folder")
+    return stages
+
+
+def _from_the_hub(name: str, revision: str | None, download: bool) -> Path:
+    """The files of exported stages in a repository of the hub, and nothing else of it."""
+    if not ON_THE_HUB.fullmatch(name):
+        raise UserError(
+            f"{printable(name)}: no such folder; give the folder of an exported stage, or OWNER/NAME on the hub"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = [f"{stage}{file}" for stage in ("", *(f"{role}/" for role in ROLES)) for file in (CONFIG, WEIGHTS, CARD)]
+    at = f"{name}@{revision}" if revision else name
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=not download, allow_patterns=wanted))
+    except HFValidationError as error:
+        raise UserError(f"{at}: {' '.join(str(error).split())}; give OWNER/NAME on the hub") from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        way_out = "check the name and the connection" if download else "download=True fetches it once"
+        raise UserError(
+            f"{at}: no such folder, and not in the cache of the model hub; {way_out}", environment=True
+        ) from error
+
+
+def load_stages(
+    folders: Sequence[Path], weights: str, device: torch.device, stop_at: str | None = None, prefix: str = ""
+) -> list[TrainedStage]:
+    """The stages in `folders`, in order, up to the one called `stop_at`; None loads all.
+
+    Raises:
+        UserError: for what cannot be loaded, and for a `stop_at` that is not among them. `prefix` is what the user
+            writes before `weights` and `stop_at`.
+    """
+    stages = []
+    for folder in folders:
+        stages.append(load_weights(folder, weights, device, prefix))
+        if stages[-1].description.name == stop_at:
+            return stages
+    if stop_at is not None:
+        names = ", ".join(stage.description.name for stage in stages)
+        raise UserError(f"{prefix}stop_at={stop_at}: no such stage here; choose one of {names}")
+    return stages
