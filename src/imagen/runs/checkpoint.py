@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from imagen.data.module import ImagenDataModule, pictures_seen_at
 from imagen.diffusion.denoiser import Denoiser
 from imagen.errors import UserError
 from imagen.files import sha256_of_file
-from imagen.instantiation import instantiate_stage_part
+from imagen.instantiation import as_dict, instantiate_stage_part
 from imagen.runs.description import describe
 from imagen.runs.saved_config import saved_sections
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
@@ -79,7 +79,7 @@ def _text_of(config: DictConfig, path: Path) -> dict[str, Any] | None:
     """The fingerprint of the text source that `config`, from `path`, describes. If the encoder's files have moved, that
     of the run's last export: within a run the encoder cannot change."""
     try:
-        return build_source(OmegaConf.to_container(config.text), f"{path}: text").fingerprint
+        return build_source(as_dict(config.text, resolve=False), f"{path}: text").fingerprint
     except MissingAssetError:
         export = path.with_name("export")
         if not (export / CONFIG).is_file():

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from imagen.errors import UserError
 from imagen.files import write_atomically
+from imagen.instantiation import as_dict
 from imagen.runs.resuming import checked_may_change, refuse_changes
 from imagen.runs.saved_config import read_saved
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
@@ -112,7 +113,7 @@ class RunFolder:
             UserError: naming the first key that differs, with both values; for a `may_change` that names no key.
         """
         path = self.path / "config.yaml"
-        resolved = OmegaConf.to_container(config, resolve=True)
+        resolved = as_dict(config)
         resolved["trainer"] |= auto
         begun = path.is_file() and any(self.last_checkpoint.parent.glob("*.ckpt"))
         saved = read_saved(path) if begun else {}

@@ -113,6 +113,7 @@ def _means_the_same(key: str, saved: object, wanted: object) -> bool:
 
 def _value(config: Mapping[str, Any], key: str) -> Any:
     """The value at a dotted key; None if there is none."""
+    node: Any = config
     for name in key.split("."):
-        config = config.get(name) if isinstance(config, Mapping) else None
-    return config
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node

@@ -38,7 +38,7 @@ def read_saved(path: Path) -> dict[str, Any]:
     try:
         text = content.decode("utf-8")
         _look_through(text, path)
-        config = OmegaConf.to_container(OmegaConf.load(StringIO(text)), resolve=False)
+        config: Any = OmegaConf.to_container(OmegaConf.load(StringIO(text)), resolve=False)
     except UserError:
         raise
     except (
@@ -76,7 +76,7 @@ def max_steps(config: dict[str, Any], path: Path) -> int:
     """`trainer.max_steps` of the configuration from `path`. Raises UserError if it is missing or no number of steps."""
     trainer = config.get("trainer")
     steps = trainer.get("max_steps") if isinstance(trainer, dict) else None
-    if not fits(steps, Count):
+    if not isinstance(steps, int) or not fits(steps, Count):
         raise UserError(f"{path}: trainer.max_steps={steps!r:.60} must be {described(Count)}; {WAY_OUT}")
     return steps
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from imagen.checks.arguments import Count, check_arguments, described, fits
 from imagen.devices import has_fast_bfloat16
@@ -54,9 +54,10 @@ def make_trainer(accelerator: str, precision: str | int, plugins: Sequence[Any] 
         # Validation saves checkpoints, which cannot hold a half-accumulated gradient.
         batches = options["accumulate_grad_batches"]
         options["val_check_interval"] = -(-options["val_check_interval"] // batches) * batches
+    checked: Any = precision  # by Lightning, which lists the words it knows
     return Trainer(
         accelerator=accelerator,
-        precision=precision,
+        precision=checked,
         max_epochs=-1,
         check_val_every_n_epoch=None,  # one endless epoch: validation goes by batches
         use_distributed_sampler=False,  # the DataModule shards by position

@@ -168,7 +168,9 @@ class HuggingFaceEncoder(TextEncoder):
     @torch.no_grad()
     def _encode(self, tokens: list[list[int]]) -> list[Tensor]:
         """The vectors of each caption, (its tokens, features), on the CPU."""
-        ids = torch.full((len(tokens), max(map(len, tokens))), self._tokenizer.pad_token_id or 0)
+        padding = self._tokenizer.pad_token_id
+        shape = (len(tokens), max(map(len, tokens)))
+        ids = torch.full(shape, padding if isinstance(padding, int) else 0)
         mask = torch.zeros_like(ids)
         for row, caption in enumerate(tokens):
             ids[row, : len(caption)] = torch.tensor(caption)

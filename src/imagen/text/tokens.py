@@ -68,6 +68,7 @@ def tokenise(
     if not texts:
         return [[] for _ in captions]
     encoded = tokenizer(texts, truncation=True, max_length=max_length)
+    assert encoded.encodings is not None, "a fast tokenizer's"
     for caption, ids, whole in zip(texts, encoded["input_ids"], encoded.encodings, strict=True):
         unknown = ids.count(tokenizer.unk_token_id) if tokenizer.unk_token_id is not None else 0
         counts.tokens += len(ids)
