@@ -175,11 +175,7 @@ def test_newest_stages_below_runs_are_taken_and_else_those_that_are_shipped(stag
         (["assets/cascade"], {"precision": "fp16"}, "precision=fp16: choose auto, 32-true or bf16-mixed"),
         (["assets/cascade"], {"weights": "best"}, "weights=best: choose averaged or raw"),
         (["assets/cascade"], {"batch_size": 0}, "batch_size=0 must be a whole number of at least 1"),
-        (
-            ["assets/cascade"],
-            {"text": NoText(256)},
-            "text is not the source that the stages were trained on (model: ab6fd8ac1a9b…, here none)",
-        ),
+        (["assets/cascade"], {"text": NoText(256)}, "text is not what the stages were trained on ("),
         (["assets/cascade/sr1"], {}, "stage 'sr1' "),
     ],
 )
