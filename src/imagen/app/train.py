@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.callbacks.curves import Curves
-from imagen.callbacks.loggers import BEGINNING, run_loggers
+from imagen.callbacks.loggers import BEGINNING, RunLogger, run_loggers
 from imagen.callbacks.stop_on_signal import StopOnSignal
 from imagen.commandline.arguments import values_of
 from imagen.commandline.command import is_multirun
@@ -53,7 +53,7 @@ def train(config: DictConfig) -> None:
     trainer: Trainer = instantiate(
         config.trainer,
         callbacks=[*_listed(config.callbacks), curves, stopper, keeper],
-        logger=_listed(config.logger),
+        logger=_loggers(config.logger),
         default_root_dir=str(run.path),
     )
     if multirun and trainer.num_devices * trainer.num_nodes > 1:
@@ -102,6 +102,17 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
 def _listed(node: DictConfig | None) -> list[Any]:
     """The objects of a group of named nodes; a node that was set to null has no target left."""
     return [instantiate(child) for child in (node or {}).values() if child is not None and "_target_" in child]
+
+
+def _loggers(node: DictConfig | None) -> list[Any]:
+    loggers = _listed(node)
+    for logger in loggers:
+        if not isinstance(logger, RunLogger):
+            raise UserError(
+                f"logger: {type(logger).__name__} is no imagen.callbacks.loggers.RunLogger, which a resumed run needs; "
+                "derive it from that as well"
+            )
+    return loggers
 
 
 def _refuse_multirun_in_one_folder() -> None:

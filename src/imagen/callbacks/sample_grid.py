@@ -37,7 +37,8 @@ class SampleGrid(Callback):
         folder: of the PNG files.
         seed: of the noise.
         aug_level: noise on the low-resolution image, in [0, 1].
-        sampler, thresholding: how to sample.
+        sampler: of the grids.
+        thresholding: of the grids.
 
     Raises:
         UserError: if `every_n_steps` is below 1, a share out of its range, or a grid empty.

@@ -19,7 +19,8 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
 
     Args:
         error: what was raised while composing, or a UserError.
-        conf, config_name: the configuration that was being composed, for the keys it has.
+        conf: folder of the configuration that was being composed.
+        config_name: its file there; its keys are searched for the nearest one.
     """
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UserError):

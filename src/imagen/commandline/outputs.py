@@ -117,7 +117,8 @@ def claimed(
     Args:
         made_by: what an earlier list may say too, without being overwritten by something else.
         overwrite: whether the files of another run that left its list there may be replaced.
-        elsewhere, instead: end the error: how to write into another folder, how to replace the files of another run.
+        elsewhere: end of the error: how to write into another folder.
+        instead: end of the error: how to replace the files of another run.
 
     Raises:
         UserError: if there is something in it that may not be replaced, naming it.

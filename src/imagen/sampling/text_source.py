@@ -17,11 +17,20 @@ from omegaconf import OmegaConf
 
 from imagen.checks.names import printable
 from imagen.errors import UserError
-from imagen.instantiation import as_dict, instantiate, instantiate_saved_text
+from imagen.instantiation import as_dict, instantiate
 from imagen.places import ROOT
 from imagen.runs.saved_config import saved_sections
 from imagen.stages.export import CONFIG, StageDescription
-from imagen.text.record import WHEN_SAMPLING, differences, for_sampling, name_of, path_in, places_of, with_path
+from imagen.text.record import (
+    WHEN_SAMPLING,
+    build_source,
+    differences,
+    for_sampling,
+    name_of,
+    path_in,
+    places_of,
+    with_path,
+)
 from imagen.text.sources import TextSource
 
 log = logging.getLogger(__name__)
@@ -160,7 +169,7 @@ class _Search:
                 continue
             self.tried.add(key)
             try:
-                source = self._build(section, record.origin)
+                source = build_source(section, record.origin)
             except UserError as error:
                 if number == 0:  # later places hold what happens to have the name
                     raise
@@ -201,12 +210,6 @@ class _Search:
         places = places_of(recorded) if self.path is None else [self.path]
         on_device = {"device": self.device} if "device" in section["encoder"] else {}
         return [with_path(section, place, **on_device) for place in places]
-
-    def _build(self, section: dict[str, Any], origin: str) -> TextSource:
-        source = instantiate_saved_text(section, origin)
-        if not isinstance(source, TextSource):
-            raise UserError(f"{origin} describes a {type(source).__name__}, no text source; export the stage again")
-        return source
 
     def _matches(self, source: TextSource, section: Mapping[str, Any]) -> bool:
         """Whether it is the text source that was trained on; if not, why not goes to `failures`."""

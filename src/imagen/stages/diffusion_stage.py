@@ -33,7 +33,7 @@ class DiffusionStage(LightningModule):
     """Trains a denoiser; base and super-resolution stages differ only in their `conditioner` and their configuration.
 
     Every random number of batch k on rank r is a function of (seed, k, r): a resumed run repeats an uninterrupted one.
-    Any Lightning Trainer fits it on any iterable of `Batch`. `imagen.callbacks.curves.Curves` writes its curves.
+    Any Lightning Trainer fits it on any DataLoader of `Batch`. `imagen.callbacks.curves.Curves` writes its curves.
 
     Args:
         name: role in the cascade: base, sr1, sr2.
