@@ -1,4 +1,4 @@
-"""A sampler that another one can be put into, to see what the model believed on the way."""
+"""Recording: every estimate of x0 that a sampler sees on its way."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from imagen.tensors import Images
 
 @dataclass(frozen=True)
 class Moment:
-    """One call of the denoiser: the log-SNR it was asked at, and the x0 it gave, guided and thresholded."""
+    """One evaluation of the denoiser: its log-SNR and its x0, already guided, thresholded and corrected."""
 
     log_snr: float
     x0: Images
@@ -21,7 +21,7 @@ class Moment:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingSampler(Sampler):
-    """Samples as `sampler` does, to the last bit, and appends every estimate of x0 to `moments`, noisiest first."""
+    """Samples exactly as `sampler` does, and appends every estimate of x0 to `moments`, noisiest first."""
 
     sampler: Sampler
     moments: list[Moment] = field(default_factory=list)
@@ -38,12 +38,12 @@ class RecordingSampler(Sampler):
 
 
 def recording(sampler: Sampler) -> RecordingSampler:
-    """`sampler`, recorded."""
+    """A recorder around `sampler`."""
     return RecordingSampler(sampler.num_steps, sampler.spacing, sampler=sampler)
 
 
 def evenly(moments: Sequence[Moment], count: int) -> list[Moment]:
-    """At most `count` of the moments, evenly spread, with the first and the last."""
+    """At most `count` of the moments, evenly spaced, the first and the last among them."""
     kept = min(count, len(moments))
     if kept <= 1:
         return list(moments[len(moments) - kept :])
