@@ -34,7 +34,7 @@ def nothing_long(monkeypatch):
         (["resolutions=[9,18,36]"], r"images of 9 x 9: each side must be a multiple of 2"),
         (["data.crop_size=7"], r"images of 7 x 7: each side must be a multiple of 2"),
         (["stage=sr1", "data.crop_size=7"], r"data\.crop_size=7 of a stage that enlarges 2 times must be a multiple"),
-        (["stage/network=sr_micro"], r"this network needs a low-resolution image but was given none: is it the right stage"),
+        (["stage/network=sr_micro"], r"needs a low-resolution image but was given none: is it the right stage"),
         (["stage=sr1", "stage/network=base_micro"], r"this network takes no low-resolution image but was given one"),
         (["stage.denoiser.network.text_features=7"], r"does not take pictures of 8 x 8 with text of 256 features"),
         (["callbacks.best.monitor=val/los"], r"a checkpoint monitors val/los: nothing logs it; choose val/loss"),

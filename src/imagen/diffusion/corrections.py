@@ -22,6 +22,7 @@ from imagen.tensors import Images
 class Correction(Protocol):
     def __call__(self, x0: Images, z: Images, level: NoiseLevel) -> Images:
         """The corrected estimate of one picture. x0, z and level are batches of one, at the resolution of a stage."""
+        ...
 
 
 @dataclass(frozen=True)
