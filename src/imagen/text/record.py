@@ -112,7 +112,9 @@ def differences(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None, 
     """What differs between the fingerprints of two text sources, such as "max_length: 128, here 64"."""
     one, other = one or {}, other or {}
     names = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
-    return "; ".join(f"{name}: {_short(one.get(name))}{between}{_short(other.get(name))}" for name in names)
+    # Encoders of two kinds have other settings too; which models they are says enough.
+    of_both = [name for name in names if name == "model" or (name in one and name in other)]
+    return "; ".join(f"{name}: {_short(one.get(name))}{between}{_short(other.get(name))}" for name in of_both or names)
 
 
 def _short(value: object) -> str:
