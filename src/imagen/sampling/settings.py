@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from imagen.cascade import SamplingSettings
 from imagen.checks.arguments import Count, described, fits
@@ -100,7 +100,7 @@ def _guidance(rule: Any, weight: Any, default: float) -> Guidance:
         return replace(GUIDANCE, weight=weight)
     if not is_dataclass(rule) or not hasattr(rule, "weight"):
         raise UserError(f"guidance_weight={weight:g}: {type(rule).__name__} has no weight; give one of the two")
-    return replace(rule, weight=weight)
+    return replace(cast(Any, rule), weight=weight)
 
 
 def _number(value: Any, name: str) -> float:
