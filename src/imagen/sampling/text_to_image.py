@@ -216,8 +216,12 @@ class TextToImage:
 
         Args:
             text: a caption or an embedded caption for each picture.
-            picture_ids, settings, seed, first, corrections: as there.
-            smaller: the pictures of stage number `first` - 1, to go on from there.
+            picture_ids: number of each picture.
+            settings: one for each stage to run.
+            seed: of the whole run.
+            smaller: pictures of the stage before `first`, to continue from.
+            first: number of the first stage to run.
+            corrections: one for each picture, or none at all.
         """
         if corrections is not None and len(corrections) != len(text):
             raise UserError(f"corrections: {len(corrections)} for {len(text)} pictures; give one for each, or None")
