@@ -61,7 +61,7 @@ def test_a_network_of_ones_own_trains_resumes_exports_and_samples_where_it_is_na
         "logger=none",
     ]
     start, longer = compose_config("train", *mine), compose_config("train", *mine, "trainer.max_steps=3")
-    sampling = ["prompt=a", "sampler.num_steps=1", "count=1", "text.mode=online", "cascade.device=cpu"]
+    sampling = ["prompt=a", "sampler.num_steps=1", "count=1", "cascade.device=cpu"]
     pictures = compose_config("sample", *sampling, f"out={lab / 'out'}")
     for run, config in ((train, start), (train, longer), (sample, pictures)):
         with pytest.raises(

@@ -26,7 +26,8 @@ def using_plugins(packages: Sequence[str]) -> Iterator[None]:
         UserError: for what is no name of a module, a module of Python or of this package, or cannot be imported.
     """
     search_path, before = list(sys.path), list(_in_use)
-    sys.path.append(str(Path.cwd()))
+    if packages:
+        sys.path.append(str(Path.cwd()))
     try:
         for package in packages:
             _import(package)
@@ -43,9 +44,8 @@ def in_a_plugin(name: str) -> bool:
 
 def may_be_plugin(package: str) -> bool:
     """Whether a package of this name may be a plugin: none of Python's modules, which start programs, and not ours."""
-    return all(part.isidentifier() for part in package.split(".")) and package.split(".")[
-        0
-    ] not in sys.stdlib_module_names | {"builtins", "imagen"}
+    names = package.split(".")
+    return all(name.isidentifier() for name in names) and names[0] not in {*sys.stdlib_module_names, "imagen"}
 
 
 def _import(package: str) -> None:

@@ -7,7 +7,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from imagen.callbacks.loggers import RunLogger
@@ -15,13 +14,15 @@ from imagen.errors import UserError
 from imagen.files import open_regular, user_path, write_text
 
 
-class WandbCurves(Logger, RunLogger):
+class WandbCurves(RunLogger):
     """A run of Weights & Biases, with its files in `<folder>/wandb`; a resumed training continues the same run.
 
-    The step of wandb is the number of optimizer steps. Where the run went on after the checkpoint that it resumes from,
-    wandb keeps the first values of a step and drops the second ones, which are the same: no random number depends on
-    history. Whether anything is sent, the environment variable WANDB_MODE decides: `online` (its default), `offline`,
-    `disabled`. Sources, the state of git and what is printed are not recorded.
+    The step of wandb is the number of optimizer steps. wandb takes back nothing: of steps that were logged between the
+    checkpoint and the end of the interrupted training it keeps the first values, and those that the resumed training
+    logs again, which are the same, are left out. What else a kill kept from being sent is missing.
+
+    The environment variable WANDB_MODE decides whether anything is sent: `online` (its default), `offline`, `disabled`.
+    Sources, the state of git and what is printed are not recorded.
 
     Args:
         folder: of the run of ours.
@@ -89,11 +90,15 @@ class WandbCurves(Logger, RunLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self._run.log(dict(metrics), step=step)
+        self._log(dict(metrics), step)
 
     @rank_zero_only
     def log_picture(self, name: str, picture: np.ndarray, step: int) -> None:
-        self._run.log({name: self._wandb.Image(picture)}, step=step)
+        self._log({name: self._wandb.Image(picture)}, step)
+
+    def _log(self, values: dict[str, Any], step: int | None) -> None:
+        if step is None or step >= self._run.step:  # wandb would drop the others too, each with a warning
+            self._run.log(values, step=step)
 
     @rank_zero_only
     def close(self) -> None:
