@@ -1,9 +1,9 @@
-# make demo: train, sample and sweep a tiny cascade on this machine.   make test: ruff and all tests.
+# make demo: train, sample and sweep a tiny cascade on this machine.   make test: ruff, pyright and all tests.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help demo test docs faults format assets benchmark clean
+.PHONY: help demo test quick types coverage docs faults format assets benchmark clean
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -16,10 +16,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## train a small cascade, sample it, sweep the guidance weight (15 minutes on 2 cores)
 	$(BIN)/imagen demo
 
-test: $(INSTALLED) ## ruff and the whole test suite
+test: types ## ruff, pyright and the whole test suite
+	$(BIN)/python -m pytest
+
+quick: types ## the same without the slow tests
+	$(BIN)/python -m pytest -m "not slow"
+
+types: $(INSTALLED) ## ruff and pyright alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+coverage: $(INSTALLED) ## the share of lines that the tests run, in this process and in those that they start
+	$(BIN)/python -m pytest --cov --cov-report=term
 
 docs: $(INSTALLED) ## build the site of docs/ into site/; a broken link fails
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt

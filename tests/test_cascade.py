@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from small_stages import FEATURES, export_random_stage, small_cascade
 
 from imagen.cascade import Cascade, SamplingSettings
-from imagen.diffusion.conditioning import Conditioning, TextSignal
+from imagen.diffusion.conditioning import Conditioning, ImageSignal, TextSignal
+from imagen.diffusion.corrections import KnownPixels
 from imagen.diffusion.guidance import ClassifierFreeGuidance
 from imagen.diffusion.samplers import DDPMSampler
 from imagen.diffusion.thresholding import StaticThresholding
@@ -28,10 +29,14 @@ def text():
     return torch.randn(4, 5, FEATURES), torch.arange(5)[None, :] < torch.tensor([5, 1, 3, 4])[:, None]
 
 
-def sample(cascade, text, ids, how=None, seed=0):
+def given_text(text, ids):
     values, mask = (part[ids] for part in text)
-    given = Conditioning(text=TextSignal(values * mask[..., None], mask))
-    return cascade.sample(given, seed, ids, how or [settings(), settings()])
+    return Conditioning(text=TextSignal(values * mask[..., None], mask))
+
+
+def sample(cascade, text, ids, how=None, seed=0, corrections=None):
+    how = how or [settings(), settings()]
+    return cascade.sample(given_text(text, ids), seed, ids, how, corrections=corrections)
 
 
 def test_a_picture_does_not_depend_on_its_batch(cascade, text):
@@ -68,6 +73,43 @@ def test_seed_caption_weight_and_aug_level_all_matter(cascade, text):
 
 def test_fewer_settings_stop_earlier(cascade, text):
     assert len(sample(cascade, text, [0], [settings()])) == 1
+
+
+def test_the_cascade_goes_on_from_the_pictures_of_a_stage_before(cascade, text):
+    base, large = sample(cascade, text, [0, 3])
+    given = Conditioning(given_text(text, [0, 3]), smaller=ImageSignal(base))
+    (again,) = cascade.sample(given, 0, [0, 3], [settings(), settings()], first=1)
+    assert torch.equal(again, large)
+    with pytest.raises(UserError, match="no signal 'smaller' here, only text"):
+        cascade.sample(given_text(text, [0, 3]), 0, [0, 3], [settings(), settings()], first=1)
+
+
+def test_a_negative_prompt_is_what_the_pictures_are_guided_away_from(cascade, text):
+    values, mask = (part[[0]] for part in text)
+    negative = TextSignal(*(part[[2]] for part in text))
+    shunned = Conditioning(text=TextSignal(values, mask, without=negative))
+    guided, unguided = (settings(weight) for weight in (2.0, 1.0))
+    (away,) = cascade.sample(shunned, 0, [0], [guided])
+    assert not torch.allclose(away, sample(cascade, text, [0], [guided])[0])
+    (same,) = cascade.sample(shunned, 0, [0], [unguided])
+    assert torch.equal(same, sample(cascade, text, [0], [unguided])[0])
+
+
+def test_a_correction_holds_in_every_stage_and_for_its_own_picture_alone(cascade, text):
+    known = KnownPixels(torch.rand(3, 16, 16) * 2 - 1, torch.arange(16).expand(16, 16) < 8)
+    free = sample(cascade, text, [0, 1, 2])
+    corrected = sample(cascade, text, [0, 1, 2], corrections=[None, known, None])
+    for one, other in zip(free, corrected, strict=True):
+        assert torch.equal(one[[0, 2]], other[[0, 2]])
+        assert not torch.equal(one[1], other[1])
+    assert torch.equal(corrected[1][1, :, :, :8], known.picture[:, :, :8])
+
+
+def test_what_is_given_must_be_one_row_for_each_picture(cascade, text):
+    with pytest.raises(UserError, match="text: 2 rows for 3 pictures"):
+        cascade.sample(given_text(text, [0, 1]), 0, [0, 1, 2], [settings()])
+    with pytest.raises(UserError, match="corrections: 1 rows for 2 pictures"):
+        sample(cascade, text, [0, 1], corrections=[None])
 
 
 def test_stages_that_do_not_follow_each_other_are_refused(cascade, tmp_path):

@@ -33,7 +33,9 @@ class SamplingSettings:
     the metadata of every picture.
 
     Args:
-        sampler, guidance, thresholding: a guidance has its weight in itself.
+        sampler: turns noise into images.
+        guidance: with its weight.
+        thresholding: of the guided estimate of x0.
         aug_level: how much noise is added to the low-resolution image, in [0, 1]; 0 is none. A base stage has no such
             image, and ignores it.
 

@@ -89,6 +89,12 @@ def instantiate_saved_text(config: Any, where: str = "text") -> Any:
     return _checked_instantiate(_offline(config, where), ("imagen.text.",), frozenset({TEXT_SOURCE}), {}, where)
 
 
+def as_dict(config: Any, resolve: bool = True) -> dict[str, Any]:
+    """A mapping of OmegaConf as plain dictionaries, lists and values, its interpolations resolved or as they are."""
+    content: Any = OmegaConf.to_container(config, resolve=resolve)
+    return content
+
+
 def resolved(config: Any) -> Any:
     """`config` (of OmegaConf, or plain) as plain mappings, lists and values, its interpolations resolved: once.
 

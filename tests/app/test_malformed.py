@@ -174,6 +174,10 @@ REFUSED = {
         sampling_a_checkpoint(text={"encoder": {"_target_": "imagen.stages.ema.WeightAverage"}}),
         r"'imagen\.stages\.ema\.WeightAverage' is not allowed",
     ),
+    "checkpoint to sample: no text source": (
+        sampling_a_checkpoint(text={"_target_": "imagen.text.bag_of_words.BagOfWords", "features": 1, "max_length": 1}),
+        r"config\.yaml: text describes a BagOfWords, no text source",
+    ),
     "checkpoint to sample: evil positions": (
         sampling_a_checkpoint(text={"encoder": {"_args_": ["x"]}}), r"text\.encoder\._args_: .* name its arguments",
     ),
@@ -257,7 +261,10 @@ REFUSED = {
     "stage: a name of escape codes": (sampling(change=described(name="\x1b[2J")), r"name='\\x1b\[2J' is not a name"),
     "evaluation: evil weights of a judge": (evil_judge, r"inception\.pth: not weights of FID's Inception network"),
     "environment: disk full": (disk_full, r"checkpoints need \d+ bytes, 1000 are free; make room"),
-    "environment: two runs in one folder": (two_runs_in_one_folder, r"in training by process \d+ on .*set name"),
+    "environment: two runs in one folder": (
+        two_runs_in_one_folder,
+        r"in training by process \d+ on .*choose another name",
+    ),
     "environment: weights absent": (sampling("text.encoder.path=/nowhere"), r"text encoder /nowhere: no such folder"),
     "environment: cannot write": (runs_is_a_file, r"cannot write to .*runs.*paths\.runs"),
 }  # fmt: skip
@@ -272,7 +279,7 @@ def told(name: str, code: int, line: str, place) -> str:
     line = re.sub(r"process \d+ on [^:]+", "process 12345 on host", line)
     line = re.sub(r"\b[0-9a-f]{12}…", "3f2a…", re.sub(r"\b[0-9a-f]{64}\b", "3f2a…", line))
     line = line.replace(str(ROOT), ".").replace("|", "\\|").replace("`", "'")
-    return f"| {name} | {code} | {line} |"
+    return f"| {name} | {code} | `{line}` |"
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ def test_other_curves_only_or_another_moved_weight_are_another_evaluation(begin,
 def test_another_judge_is_refused(begin, tmp_path):
     begin()
     other = ClipJudge(clip_folder(tmp_path / "other", seed=1), "tiny", device="cpu", batch_size=8)
-    with pytest.raises(UserError, match=r"was begun with judges\.tiny\..* and cannot go on"):
+    with pytest.raises(UserError, match=r"was begun with judges\.tiny\..* and cannot resume"):
         begin(judges=[other])
 
 

@@ -65,7 +65,7 @@ def test_a_folder_on_disk_that_has_no_name_of_a_run_is_left_out_and_named(compos
     runs = tmp_path / "runs"
     (runs / "base" / "good").rename(runs / "base" / "not\x1b[2J good")
     assert find_stages(runs, tmp_path) == []
-    assert "not\\x1b[2J good is left out: that is no name for a run; rename the folder" in caplog.text
+    assert "not\\x1b[2J good is skipped: its name is no name for a run; rename the folder" in caplog.text
 
 
 def test_the_names_of_an_ablation_are_checked(tmp_path):

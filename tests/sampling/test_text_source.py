@@ -57,7 +57,7 @@ def opened(stage: object, folder: Path = Path("/an/export"), **encoder: str) -> 
     return open_text({"encoder": OF_THE_STAGES["encoder"] | encoder}, [folder], [stage], print)
 
 
-@pytest.mark.parametrize("choice", ["none", "bag_of_words", "tiny"])
+@pytest.mark.parametrize("choice", ["bag_of_words", "tiny"])
 def test_what_was_trained_on_a_text_encoder_is_sampled_without_naming_it(choice, compose_config, t5, capsys):
     text = [f"text={choice}"]
     if choice == "tiny":
@@ -69,13 +69,24 @@ def test_what_was_trained_on_a_text_encoder_is_sampled_without_naming_it(choice,
     assert "folder" not in record
     for version in (2, 1):  # as recorded; and as an export of before, by the configuration of its run
         out = Path(config.paths.outputs) / str(version)
-        sample(compose_config("sample", *FAST, f"out={out}"))
+        prompt = ["prompt=null", "count=1"] if choice == "none" else []
+        sample(compose_config("sample", *FAST, *prompt, f"out={out}"))
         printed = capsys.readouterr().out
-        assert f"({export}/config.json: text_source)" in printed or version == 1
-        assert f"({export.parent}/config.yaml: text)" in printed or version == 2
+        origin = f"({export}/config.json: text_source)" if version == 2 else f"({export.parent}/config.yaml: text)"
+        assert (origin in printed) == (choice != "none")
         downgrade(export)
     one, other = (Path(config.paths.outputs) / str(version) / "base" / "00000.png" for version in (2, 1))
     assert one.read_bytes() == other.read_bytes()
+
+
+def test_what_was_trained_without_text_is_sampled_without_a_prompt(compose_config):
+    config = compose_config("train", *QUICK, "text=none", "trainer.max_steps=1", "trainer.limit_val_batches=0")
+    train(config)
+    sample(compose_config("sample", *FAST[:-1], f"out={config.paths.outputs}"))
+    assert (Path(config.paths.outputs) / "base" / "00000.png").is_file()
+    stage = read_description(Path(config.run_dir) / "export")
+    for record in (stage, replace(stage, text_source=None)):
+        assert isinstance(opened(record), NoText)
 
 
 def downgrade(export: Path) -> None:
@@ -200,9 +211,36 @@ def test_curves_on_stages_of_several_encoders_read_each_their_own(compose_config
     made = make_curves(compose_config("evaluate", "guidance=curves", *curves))
     caption = ["a red circle"]
     for name, curve in made.items():
-        expected, given = sources[name].embed(caption), curve.studio.text.embed(caption)
+        expected, given = sources[name].embed(caption), curve.model.text.embed(caption)
         assert given.lengths == expected.lengths
         assert torch.equal(given.values, expected.values)
+
+
+def test_a_curve_may_say_where_the_encoder_of_its_stages_is(compose_config, t5, tmp_path):
+    text = {"text": fingerprint_of(t5), "text_source": record_of(section_of("/nowhere/t5"))}
+    export_random_stage(tmp_path / "one", "base", 8, None, denoiser=denoiser_config(False, 16), **text)
+    curve = [f"+guidance.curves.one.cascade.stages=[{tmp_path / 'one'}]"]
+    with pytest.raises(UserError, match="/nowhere/t5 is not on this machine"):
+        make_curves(compose_config("evaluate", "guidance=curves", *curve))
+    made = make_curves(
+        compose_config("evaluate", "guidance=curves", *curve, f"+guidance.curves.one.text.encoder.path={t5}")
+    )
+    assert made["one"].model.text.fingerprint == text["text"]
+
+
+def test_a_checkpoint_is_sampled_after_its_encoder_moved(compose_config, t5, tmp_path):
+    folder = shutil.copytree(t5, tmp_path / "t5")
+    text = ["text=minilm", f"text.encoder.path={folder}", "text.features=16", "text.mode=online"]
+    config = compose_config("train", *QUICK, *text, "trainer.max_steps=1", "trainer.limit_val_batches=0")
+    train(config)
+    moved = folder.rename(tmp_path / "moved")
+    checkpoint = Path(config.run_dir) / "checkpoints" / "last.ckpt"
+    chosen = [f"cascade.stages=[{checkpoint}]", f"text.encoder.path={moved}", f"out={tmp_path}/out"]
+    sample(compose_config("sample", *FAST, *chosen))
+    assert (tmp_path / "out" / "base" / "00000.png").is_file()
+    shutil.rmtree(checkpoint.parents[1] / "export")
+    with pytest.raises(UserError, match=f"text encoder {folder}: no such folder"):
+        sample(compose_config("sample", *FAST, *chosen))
 
 
 def test_where_an_encoder_lies_is_no_part_of_what_a_stage_is(t5):

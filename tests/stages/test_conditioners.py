@@ -1,10 +1,13 @@
-"""The conditioning of a super-resolution stage on the smaller image in training."""
+"""What stages are told, in training and in sampling."""
 
+import pytest
 import torch
 
 from imagen.data.batch import Batch
-from imagen.diffusion.conditioning import resize
+from imagen.diffusion.conditioning import Conditioning, ImageSignal, TextSignal, resize
 from imagen.diffusion.schedules import CosineSchedule
+from imagen.errors import UserError
+from imagen.randomness import make_generator
 from imagen.stages.conditioners import CleanLowResConditioner, LowResConditioner
 
 IMAGES = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -32,3 +35,35 @@ def test_without_augmentation_an_aug_level_still_has_its_meaning_for_sampling():
     kept = CleanLowResConditioner(4, 8, CosineSchedule(-15.0, 15.0))
     assert kept.factor == 2
     assert kept.augmentation == CosineSchedule(-15.0, 15.0)
+
+
+@pytest.mark.parametrize("kind", [LowResConditioner, CleanLowResConditioner])
+def test_sampling_is_told_what_training_was(kind):
+    """The same smaller images at the same level with the same noise are the same signals."""
+    conditioner, aug_level = kind(4, 8, CosineSchedule(-15.0, 15.0)), 0.3
+    batch = Batch(IMAGES[:1], torch.ones(1, 2, 4), torch.ones(1, 2) > 0, torch.arange(1), ("a",), 0)
+    level = conditioner.augmentation(torch.tensor([aug_level]))
+    trained = LowResConditioner(4, 8, conditioner.augmentation).at(level, batch, make_generator("eps"))
+    text, smaller = TextSignal(batch.text, batch.text_mask), ImageSignal(resize(IMAGES[:1], 4))
+    given = Conditioning(text=text, smaller=smaller, unknown=smaller)
+    sampled = conditioner.for_sampling(given, 8, aug_level, [make_generator("eps")])
+    assert sampled.keys() == trained.keys() == {"text", "low_res"}
+    assert sampled["text"] is text
+    assert torch.equal(sampled["low_res"].image, trained["low_res"].image)
+    assert torch.equal(sampled["low_res"].level.log_snr, level.log_snr)
+
+
+def test_pictures_outside_of_the_range_are_clamped_before_they_are_enlarged():
+    conditioner = LowResConditioner(4, 8, CosineSchedule(-15.0, 15.0))
+    text = TextSignal.none(1, 4)
+
+    def told(images):
+        given = Conditioning(text=text, smaller=ImageSignal(images))
+        return conditioner.for_sampling(given, 8, 0.0, [make_generator("eps")])["low_res"].image
+
+    assert torch.equal(told(torch.full((1, 3, 4, 4), 2.0)), told(torch.ones(1, 3, 4, 4)))
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    with pytest.raises(UserError, match="from 6 to 8 is impossible: the larger size must be a multiple"):
+        LowResConditioner(6, 8, CosineSchedule())

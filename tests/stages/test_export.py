@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_stages import export_random_stage, small_cascade
+from small_stages import COSINE, export_random_stage, small_cascade
 
 from imagen.errors import UserError
 from imagen.files import sha256_of_file
@@ -154,3 +154,20 @@ def test_an_export_goes_through_no_link(tmp_path):
     export_random_stage(folder, "base", 8, None)
     assert victim.read_text() == "mine"
     assert load_stage(folder).description.name == "base"
+
+
+def test_a_conditioner_of_one_s_own_is_written_down_and_comes_back(tmp_path):
+    own = {
+        "_target_": "imagen.stages.conditioners.LowResConditioner",
+        "low_resolution": 4,
+        "resolution": 8,
+        "augmentation": COSINE | {"log_snr_max": 5.0},
+    }
+    export_random_stage(tmp_path / "own", "sr1", 8, 4, conditioner=own)
+    assert load_stage(tmp_path / "own").model.conditioner.augmentation.log_snr_max == 5.0
+    export_random_stage(tmp_path / "imagens", "sr1", 8, 4)
+    assert "conditioner" not in json.loads((tmp_path / "imagens" / "config.json").read_text())
+    assert "conditioner" not in read_description(tmp_path / "imagens").identity
+    edit(tmp_path / "imagens", augmentation=None)
+    with pytest.raises(UserError, match="'sr1' enlarges images and has no augmentation schedule"):
+        load_stage(tmp_path / "imagens")

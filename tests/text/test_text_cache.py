@@ -233,7 +233,7 @@ def test_without_the_encoder_a_cache_that_agrees_is_used_with_a_warning(built, c
     source.prepare(CAPTIONS)
     assert_reads(source, CAPTIONS)
     assert source.fingerprint == FakeEncoder().fingerprint
-    assert "encoder cannot be compared" in caplog.text
+    assert "without comparing their encoder" in caplog.text
     with pytest.raises(MissingAssetError):
         source.prepare(["new"])
     disagreeing = AbsentEncoder()

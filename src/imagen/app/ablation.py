@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from imagen.checks.names import checked_name
 from imagen.commandline.arguments import override
-from imagen.commandline.command import prepare_environment, run_reporting_errors
+from imagen.commandline.command import first_line, prepare_environment, run_reporting_errors
 from imagen.commandline.together import run_alone
 from imagen.errors import UserError
 from imagen.files import user_path
@@ -83,10 +82,12 @@ def read_ablation(path: Path) -> Ablation:
     """Raises UserError when there is no such ablation or it lacks a key or has one that nobody reads."""
     from omegaconf import OmegaConf
 
+    from imagen.instantiation import as_dict
+
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
         raise UserError(f"no ablation {path.stem}: choose one of {known}")
-    content: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    content = as_dict(OmegaConf.load(path), resolve=False)
     try:
         arms = [Arm(label, **arm) for label, arm in content.pop("curves").items()]
         for arm in arms:
@@ -207,8 +208,11 @@ def draw_ablation(name: str, ablation: Ablation, evaluations: Path, out: Path) -
     curves = []
     for arm in ablation.arms:
         results = {value: found[name] for name, (value, _) in ablation.evaluations(arm).items()}
-        make = curve_of_weights if ablation.across is None else curve_across
-        curves.append(make(arm.label, results[None] if ablation.across is None else results, arm.curve))
+        if ablation.across is None:
+            curves.append(curve_of_weights(arm.label, results[None], arm.curve))
+        else:
+            across = {value: result for value, result in results.items() if value is not None}
+            curves.append(curve_across(arm.label, across, arm.curve))
     varied = (ablation.across or "w").removeprefix("cascade.")
     comparison = compare_curves(ablation.title, varied, curves, found[names[0]])
     if ablation.across is None:
@@ -222,7 +226,7 @@ def draw_ablation(name: str, ablation: Ablation, evaluations: Path, out: Path) -
 
 def main(arguments: Sequence[str] | None = None) -> int:
     prepare_environment()
-    parser = argparse.ArgumentParser(prog="imagen ablation", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="imagen ablation", description=first_line(__doc__))
     parser.add_argument("name", help=", ".join(sorted(file.stem for file in ABLATIONS.glob("*.yaml"))))
     parser.add_argument("--root", type=user_path, default=ROOT, help="folder of runs/, outputs/ and cache/")
     parser.add_argument("--out", type=user_path, default=RESULTS, help="folder of the plot and the table")

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from imagen.commandline.command import command
 
 
-@command("train", interrupted="what is encoded is kept, and the same command goes on", help_text=__doc__.strip())
+@command("train", interrupted="what is encoded is kept, and the same command goes on", help_text=__doc__)
 def main(config: DictConfig) -> None:
     from imagen.data.module import make_data
 

@@ -6,7 +6,7 @@ run in converting them either.
 
 import argparse
 
-from imagen.commandline.command import prepare_environment, run_reporting_errors
+from imagen.commandline.command import first_line, prepare_environment, run_reporting_errors
 from imagen.files import user_path
 
 
@@ -26,7 +26,7 @@ def convert(model: str) -> None:
 
 def main() -> None:
     prepare_environment()
-    parser = argparse.ArgumentParser(prog="imagen convert", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="imagen convert", description=first_line(__doc__))
     parser.add_argument("model", help="what was fetched, e.g. t5-v1_1-base, or a folder with pytorch_model.bin")
     raise SystemExit(run_reporting_errors(lambda: convert(parser.parse_args().model)))
 

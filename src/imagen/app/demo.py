@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from imagen.commandline.command import prepare_environment, run_reporting_errors
+from imagen.commandline.command import first_line, prepare_environment, run_reporting_errors
 from imagen.commandline.together import run_alone, run_together, threads_each
 from imagen.places import ROOT
 
@@ -142,7 +142,7 @@ def make_demo(minutes: float) -> None:
 
 def main() -> None:
     prepare_environment()
-    parser = argparse.ArgumentParser(prog="imagen demo", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="imagen demo", description=first_line(__doc__))
     parser.add_argument("--minutes", type=float, default=14.0, help="for the whole demo; more give better pictures")
     goes_on = "what is finished is kept, and the same command goes on"
     raise SystemExit(run_reporting_errors(lambda: make_demo(parser.parse_args().minutes), interrupted=goes_on))

@@ -6,7 +6,7 @@ A finished run exports itself. This takes the averaged weights of the last check
 import argparse
 from pathlib import Path
 
-from imagen.commandline.command import prepare_environment, run_reporting_errors
+from imagen.commandline.command import first_line, prepare_environment, run_reporting_errors
 from imagen.files import user_path
 
 
@@ -36,7 +36,7 @@ def export(run: Path, out: Path | None = None) -> Path:
 
 def main() -> None:
     prepare_environment()
-    parser = argparse.ArgumentParser(prog="imagen export", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="imagen export", description=first_line(__doc__))
     parser.add_argument("run", type=user_path, help="folder of a run, e.g. runs/base/mine")
     parser.add_argument("--out", type=user_path, default=None, help="where to; default: the run's own export/")
     parser.add_argument("--plugins", nargs="+", default=[], metavar="PACKAGE", help="packages of its own classes")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from imagen.checks.names import printable, printable_lines
-from imagen.commandline.command import prepare_environment, run_reporting_errors
+from imagen.commandline.command import first_line, prepare_environment, run_reporting_errors
 from imagen.files import user_path
 
 
@@ -53,7 +53,7 @@ def table(assets: dict, models: Path) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line; every default of the command stands here."""
-    made = argparse.ArgumentParser(prog="imagen fetch", description=__doc__.splitlines()[0])
+    made = argparse.ArgumentParser(prog="imagen fetch", description=first_line(__doc__))
     made.add_argument("ids", nargs="*", help="assets, e.g. inception")
     made.add_argument("--list", action="store_true", help="show what can be fetched")
     made.add_argument("--to", type=user_path, help="folder of the models; default: $IMAGEN_MODELS, else models/")

@@ -13,14 +13,14 @@ from lightning.pytorch.callbacks import LambdaCallback
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.callbacks.curves import Curves
-from imagen.callbacks.loggers import BEGINNING, RunLogger
+from imagen.callbacks.loggers import BEGINNING, RunLogger, run_loggers
 from imagen.callbacks.stop_on_signal import StopOnSignal
 from imagen.commandline.arguments import values_of
 from imagen.commandline.command import is_multirun
 from imagen.data.module import ImagenDataModule, make_data
 from imagen.errors import UserError
 from imagen.files import user_path
-from imagen.instantiation import instantiate
+from imagen.instantiation import as_dict, instantiate
 from imagen.locks import only_trainer
 from imagen.randomness import derive_seed
 from imagen.runs.description import describe
@@ -67,7 +67,7 @@ def train(config: DictConfig) -> None:
         try:
             _train(config, run, trainer, curves, stopper)
         finally:
-            for logger in trainer.loggers:
+            for logger in run_loggers(trainer):
                 logger.close()
 
 
@@ -85,7 +85,7 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
     elif config.init_from is not None:
         begin_with(stage, user_path(config.init_from), data.text.fingerprint)
     if trainer.is_global_zero:
-        for logger in trainer.loggers:
+        for logger in run_loggers(trainer):
             logger.resume_at(step if checkpoint else BEGINNING)
         if checkpoint is None:
             _log_configuration(trainer, config)
@@ -144,7 +144,7 @@ def _announce_resumption(run: RunFolder, checkpoint: Path, step: int, max_steps:
 def _announce_end(trainer: Trainer, stage: DiffusionStage, minutes: float, loss: float | None, run: RunFolder) -> None:
     """`loss`: of the last validation, None if there was none."""
     validated = "nothing was validated in so few steps" if loss is None else f"val/loss {loss:.4f}"
-    places = [logger.place for logger in trainer.loggers]
+    places = [logger.place for logger in run_loggers(trainer)]
     print(
         f"{stage.name}: {trainer.global_step} steps in {minutes:.1f} min, {validated}\n  exported to {run.export}",
         *(f"  curves: {place}" for place in places if place),
@@ -155,9 +155,9 @@ def _announce_end(trainer: Trainer, stage: DiffusionStage, minutes: float, loss:
 
 def _log_configuration(trainer: Trainer, config: DictConfig) -> None:
     """The resolved configuration of a new run as text and as flat hyperparameters, in every logger that has them."""
-    resolved = OmegaConf.to_container(config, resolve=True)
+    resolved = as_dict(config)
     flat = _first_to_see(resolved) | _flat({key: resolved[key] for key in ("stage", "trainer", "data", "resolutions")})
-    for logger in trainer.loggers:
+    for logger in run_loggers(trainer):
         logger.log_hyperparams(flat)
         logger.log_text("config", OmegaConf.to_yaml(OmegaConf.create(resolved)))
 

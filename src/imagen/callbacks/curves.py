@@ -30,7 +30,7 @@ class Curves(Callback):
     ) -> None:
         step = trainer.global_step
         # Once, however many micro-batches a step has.
-        if step % trainer.log_every_n_steps or step == self._written_at:
+        if step % trainer.log_every_n_steps or step == self._written_at:  # pyright: ignore[reportAttributeAccessIssue]
             return
         self._written_at = step
         bands = {f"train/loss_log_snr/{name}": mean.item() for name, mean in stage.bands.pop().items()}

@@ -70,4 +70,5 @@ class LastCheckpoint(SaveWhenStepIsOver):
 
 def _validation_follows(trainer: Trainer) -> bool:
     """Whether Lightning will validate once the hooks at the end of this batch have run."""
-    return trainer.enable_validation and (trainer.fit_loop.total_batch_idx + 1) % trainer.val_check_batch == 0
+    batches, interval = trainer.fit_loop.total_batch_idx + 1, trainer.val_check_batch
+    return trainer.enable_validation and interval is not None and batches % interval == 0

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lightning import Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]: made by protobuf
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -26,7 +27,7 @@ FORMER_CHART = "final/val_loss"
 """Had one value in earlier versions, and came before all others."""
 
 
-class RunLogger:
+class RunLogger(Logger):
     """What training asks of a logger besides the methods of Lightning's `Logger`; by default nothing is done."""
 
     @property
@@ -45,6 +46,13 @@ class RunLogger:
 
     def close(self) -> None:
         """Nothing more will be logged, whether the training succeeded or not."""
+
+
+def run_loggers(trainer: Trainer) -> list[RunLogger]:
+    """The loggers of a training, each of which is a `RunLogger`."""
+    loggers = [logger for logger in trainer.loggers if isinstance(logger, RunLogger)]
+    assert len(loggers) == len(trainer.loggers), trainer.loggers
+    return loggers
 
 
 class ResumableTensorBoardLogger(TensorBoardLogger, RunLogger):
@@ -66,7 +74,7 @@ class ResumableTensorBoardLogger(TensorBoardLogger, RunLogger):
 
         Lightning's method would also log a first value of each metric, and so make a chart of it.
         """
-        self.hparams.update(params)
+        self.hparams.update(vars(params) if isinstance(params, Namespace) else params)
         for summary in hparams(params, dict.fromkeys(CHARTS.values(), 0.0)):
             self.experiment._get_file_writer().add_summary(summary)
 
@@ -83,7 +91,7 @@ class ResumableTensorBoardLogger(TensorBoardLogger, RunLogger):
         self.experiment.add_image(name, picture, step, dataformats="HWC")
 
 
-class CSVCurves(Logger, RunLogger):
+class CSVCurves(RunLogger):
     """One table, `<folder>/metrics.csv`, with one row for each step, in order.
 
     The whole table is held and written each time, to a temporary file that is renamed: a kill leaves no half of a row.
@@ -125,6 +133,7 @@ class CSVCurves(Logger, RunLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        assert step is not None, "Lightning always gives it"
         self._rows.setdefault(step, {"step": step}).update(metrics)
 
     @rank_zero_only

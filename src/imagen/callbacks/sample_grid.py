@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,8 @@ class SampleGrid(Callback):
         folder: of the PNG files.
         seed: of the noise.
         aug_level: noise on the low-resolution image, in [0, 1].
-        sampler, thresholding: how to sample.
+        sampler: of the grids.
+        thresholding: of the grids.
 
     Raises:
         UserError: if `every_n_steps` is below 1, a share out of its range, or a grid empty.
@@ -90,14 +92,15 @@ class SampleGrid(Callback):
         if step != self._drawn_at and self.due(step, trainer.max_steps):  # once, however many micro-batches a step has
             self._draw(trainer, stage)
 
-    def on_train_end(self, trainer: Trainer, stage: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, stage: DiffusionStage) -> None:
         if trainer.global_step != self._drawn_at and not stopped_by_signal(trainer):  # it is waited for, and goes on
             self._draw(trainer, stage)
 
     def _draw(self, trainer: Trainer, stage: DiffusionStage) -> None:
         # On every rank, so that they begin the next step together. Only the first one writes.
         step = self._drawn_at = trainer.global_step
-        batch = next(iter(trainer.datamodule.val_dataloader())).to(stage.device)
+        data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        batch = next(iter(data.val_dataloader())).to(stage.device)
         columns = self._columns(stage, batch)
         if not trainer.is_global_zero:
             return

@@ -2,6 +2,7 @@
 
 import signal
 from types import FrameType
+from typing import Any
 
 from lightning import LightningModule, Trainer
 
@@ -10,7 +11,8 @@ from imagen.callbacks.last_checkpoint import SaveWhenStepIsOver
 
 def stopped_by_signal(trainer: Trainer) -> bool:
     """Whether the training ends because somebody wants it to, before its time."""
-    return any(isinstance(callback, StopOnSignal) and callback.received is not None for callback in trainer.callbacks)
+    callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    return any(isinstance(callback, StopOnSignal) and callback.received is not None for callback in callbacks)
 
 
 class StopOnSignal(SaveWhenStepIsOver):
@@ -26,7 +28,7 @@ class StopOnSignal(SaveWhenStepIsOver):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.received: int | None = None
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def due(self, trainer: Trainer) -> bool:
         # In the middle of an accumulation the gradients so far would be lost: one more micro-batch, then.

@@ -22,7 +22,7 @@ class ImagesPerSecond(Callback):
             self._images += len(batch.images) * trainer.world_size
             self._seconds += now - self._batch_ended
         self._batch_ended = now
-        if trainer.global_step % trainer.log_every_n_steps == 0 and self._seconds:
+        if trainer.global_step % trainer.log_every_n_steps == 0 and self._seconds:  # pyright: ignore[reportAttributeAccessIssue]
             pl_module.log("train/images_per_second", self._images / self._seconds, logger=False)
             self._images, self._seconds = 0, 0.0
 

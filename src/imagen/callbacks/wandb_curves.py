@@ -7,7 +7,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from imagen.callbacks.loggers import RunLogger
@@ -15,7 +14,7 @@ from imagen.errors import UserError
 from imagen.files import open_regular, user_path, write_text
 
 
-class WandbCurves(Logger, RunLogger):
+class WandbCurves(RunLogger):
     """A run of Weights & Biases, with its files in `<folder>/wandb`; a resumed training continues the same run.
 
     The step of wandb is the number of optimizer steps. wandb takes back nothing: of steps that were logged between the

@@ -35,7 +35,8 @@ def at_home(argument: str) -> str:
 
 def _under_present_name(argument: str) -> str:
     key, equals, value = argument.partition("=")
-    sign, name = re.fullmatch(r"(\+{0,2}|~)(.*)", key, re.DOTALL).groups()
+    name = re.sub(r"^(\+{1,2}|~)", "", key)
+    sign = key.removesuffix(name)
     if name not in RENAMED:
         return argument
     print(printable(f"{name} is called {RENAMED[name]} now: read as {RENAMED[name]}{equals}{value}"), file=sys.stderr)

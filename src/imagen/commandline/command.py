@@ -9,6 +9,7 @@ import select
 import sys
 from collections.abc import Callable
 from functools import partial
+from io import TextIOWrapper
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,7 +21,7 @@ from imagen.places import ROOT
 
 
 def command(
-    config_name: str, interrupted: str = "", help_text: str = ""
+    config_name: str, interrupted: str = "", help_text: str | None = None
 ) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Turn `run(config)` into a command-line program that composes conf/<config_name>.yaml.
 
@@ -37,12 +38,17 @@ def command(
             sys.argv[1:] = as_hydra_reads_them(sys.argv[1:])
             started = partial(_run_hydra, config_name, run, offline_by_default)
             if help_text and {"--help", "-h"} & set(sys.argv[1:]):
-                started = partial(print, help_text)
+                started = partial(print, help_text.strip())
             sys.exit(run_reporting_errors(started, config_name, interrupted))
 
         return main
 
     return wrap
+
+
+def first_line(doc: str | None) -> str:
+    """Of a module's docstring, for its --help."""
+    return (doc or "").partition("\n")[0]
 
 
 def prepare_environment() -> None:
@@ -51,7 +57,7 @@ def prepare_environment() -> None:
     What a terminal's encoding lacks (`×`, a caption, a path) is printed as `\\xd7`.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     if logging.lastResort is not None:  # what prints warnings as long as nobody sets up logging
         logging.lastResort.setFormatter(_PrintableFormatter())

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from imagen.commandline.arguments import RENAMED
 from imagen.commandline.numbers import check_numbers
 from imagen.errors import UserError
-from imagen.instantiation import LEFT_OVER, refuse_interpolations
+from imagen.instantiation import LEFT_OVER, as_dict, refuse_interpolations
 
 
 def explain(error: Exception, conf: Path, config_name: str) -> str:
@@ -19,7 +19,8 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
 
     Args:
         error: what was raised while composing, or a UserError.
-        conf, config_name: the configuration that was being composed, for the keys it has.
+        conf: folder of the configuration that was being composed.
+        config_name: its file there; its keys are searched for the nearest one.
     """
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UserError):
@@ -121,7 +122,7 @@ def check_configuration(config: DictConfig) -> None:
             )
     for key in sorted(OmegaConf.missing_keys(config)):
         raise UserError(missing(key))
-    for key, value in OmegaConf.to_container(config, resolve=True).items():
+    for key, value in as_dict(config).items():
         if key != "prompt":
             refuse_interpolations(value, key, LEFT_OVER)
     if "text_features" in config and config.text_features is None:  # a training that leaves the encoder to its stages

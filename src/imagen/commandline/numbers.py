@@ -1,15 +1,18 @@
 """Types of a configuration's plain values, by key; arguments of objects are checked by `imagen.instantiation`."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.checks.arguments import Count, Natural, described, fits
 from imagen.errors import UserError
 
+MaybeCount: TypeAlias = Count | None
+
 NUMBERS = {
     "seed": int,
-    "count": Count | None,
+    "count": MaybeCount,
     "resolutions": Sequence[Count],
     "text_features": Count,
     "overwrite": bool,
@@ -33,7 +36,7 @@ NUMBERS = {
     "base_guidance": float,
     "sr_guidance": float,
     "block_size": Count,
-    "budget": Count | None,
+    "budget": MaybeCount,
     "first_pass": Count,
     "processes": Count,
     "grid_prompts": Natural,

@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path, PurePosixPath
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from imagen.checks.foreign import checked_record, read_json
 from imagen.checks.names import printable
 from imagen.errors import UserError
 from imagen.files import user_path, write_json
+from imagen.instantiation import as_dict
 
 LIST = "files.json"
 """Who wrote into a folder, and what."""
@@ -39,7 +40,7 @@ def own_folder(config: DictConfig, varied_by: Sequence[str] = ("out",)) -> Path:
         raise UserError(f"out={config.out}: give the folder to write into")
     number = _job_number()
     folder = user_path(f"{config.out}" if number is None or _varied(varied_by) else f"{config.out}-{number}")
-    dated = "${now:" in str(OmegaConf.to_container(config, resolve=False)["out"])
+    dated = "${now:" in str(as_dict(config, resolve=False)["out"])
     return _fresh(folder) if dated else folder
 
 
@@ -116,7 +117,8 @@ def claimed(
     Args:
         made_by: what an earlier list may say too, without being overwritten by something else.
         overwrite: whether the files of another run that left its list there may be replaced.
-        elsewhere, instead: end the error: how to write into another folder, how to replace the files of another run.
+        elsewhere: end of the error: how to write into another folder.
+        instead: end of the error: how to replace the files of another run.
 
     Raises:
         UserError: if there is something in it that may not be replaced, naming it.

@@ -164,7 +164,7 @@ class ImagenDataModule(LightningDataModule):
             "train_size": len(self.train),
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Any) -> None:
         """Continue after the last batch trained on.
 
         Raises:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,9 @@ from imagen.tensors import Images, Text, TextMask
 
 OtherSizeImages = Float[Tensor, "batch channels other_height other_width"]
 """Images of the same batch as `Images`, but not of the same size."""
+
+
+Kind = TypeVar("Kind", bound="Signal")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Signal(ABC):
         """Both batches, one after the other."""
         return map_tensors(lambda *pair: torch.cat(pair), self, other)
 
-    def take(self, rows: slice | Sequence[int]) -> "Signal":
+    def take(self: Kind, rows: slice | Sequence[int]) -> Kind:
         """The same signal for some of the images."""
         return map_tensors(lambda tensor: tensor[rows], self)
 
@@ -158,7 +161,7 @@ class LowResImage(Signal):
 def map_tensors(function: Callable[..., Tensor], *values: Any) -> Any:
     """`function` of the tensors that stand at the same place in each of `values`, which are dataclasses of one kind."""
     first = values[0]
-    if not is_dataclass(first):
+    if not is_dataclass(first) or isinstance(first, type):
         return None if first is None else function(*values)
     return replace(
         first, **{f.name: map_tensors(function, *(getattr(value, f.name) for value in values)) for f in fields(first)}

@@ -22,6 +22,7 @@ from imagen.tensors import Images
 class Correction(Protocol):
     def __call__(self, x0: Images, z: Images, level: NoiseLevel) -> Images:
         """The corrected estimate of one picture: all three are batches of one, of any stage's resolution."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class KnownPixels:
 
     Args:
         picture: (3, height, width) in [-1, 1], square; each stage gets it at its own resolution.
-        known: (height, width), True where the picture is to be kept. In a smaller stage a pixel is known if all that it
-            covers is.
+        known: (height, width), True where the picture is to be kept. In a smaller stage a pixel is known if all the
+            pixels that it is averaged from are.
 
     Raises:
         UserError: if they have different sizes or are not square.

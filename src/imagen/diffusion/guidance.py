@@ -26,6 +26,7 @@ class Guidance(Protocol):
         self, denoiser: ConditionalDenoise, z: Images, level: NoiseLevel, conditioning: Conditioning
     ) -> Images:
         """The guided estimate of x0, not thresholded."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""A sampler that another one can be put into, to see what the model believed on the way."""
+"""Samplers that hold another one: to record the estimates of x0 during sampling, or to count them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -37,9 +37,32 @@ class RecordingSampler(Sampler):
         return self.sampler(recorded, schedule, noise, generators)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CountedSampler(Sampler):
+    """Samples as `sampler` does, and calls `advance` after every evaluation of the denoiser."""
+
+    sampler: Sampler
+    advance: Callable[[], object]
+
+    def __call__(
+        self, denoise: Denoise, schedule: NoiseSchedule, noise: Images, generators: Sequence[torch.Generator]
+    ) -> Images:
+        def watched(z: Images, level: NoiseLevel) -> Images:
+            x0 = denoise(z, level)
+            self.advance()
+            return x0
+
+        return self.sampler(watched, schedule, noise, generators)
+
+
 def recording(sampler: Sampler) -> RecordingSampler:
     """`sampler`, recorded."""
     return RecordingSampler(sampler.num_steps, sampler.spacing, sampler=sampler)
+
+
+def counted(sampler: Sampler, advance: Callable[[], object]) -> CountedSampler:
+    """`sampler`, which calls `advance` after every evaluation of the denoiser."""
+    return CountedSampler(sampler.num_steps, sampler.spacing, sampler=sampler, advance=advance)
 
 
 def evenly(moments: Sequence[Moment], count: int) -> list[Moment]:

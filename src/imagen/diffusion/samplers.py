@@ -128,7 +128,7 @@ class DPMSolverPP2M(Sampler):
         for here, there in pairwise(log_snrs):
             x0 = denoise(z, level_of(z, here))
             estimate = x0
-            if x0_before is not None:
+            if before is not None and x0_before is not None:
                 estimate = torch.lerp(x0_before, x0, 1 + (there - here) / (here - before) / 2)
             z = exponential_step(z, estimate, here, there)
             before, x0_before = here, x0

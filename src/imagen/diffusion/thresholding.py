@@ -15,6 +15,7 @@ from imagen.tensors import Images
 class Thresholding(Protocol):
     def __call__(self, x0: Images) -> Images:
         """The estimate, put in range."""
+        ...
 
 
 @dataclass(frozen=True)

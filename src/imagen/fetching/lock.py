@@ -100,8 +100,8 @@ def in_units(count: int) -> str:
 
 
 def _asset(name: str, node: Mapping[str, Any]) -> Asset:
-    fields = ("about", "repository", "use", "approximate_bytes")
-    return Asset(_inside(name), *(node[field] for field in fields), tuple(_file(entry) for entry in node["files"]))
+    facts = {field: node[field] for field in ("about", "repository", "use", "approximate_bytes")}
+    return Asset(id=_inside(name), files=tuple(_file(entry) for entry in node["files"]), **facts)
 
 
 def _file(entry: Mapping[str, Any]) -> LockedFile:

@@ -5,18 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from imagen.data.module import ImagenDataModule, pictures_seen_at
 from imagen.diffusion.denoiser import Denoiser
 from imagen.errors import UserError
 from imagen.files import sha256_of_file
-from imagen.instantiation import instantiate_saved_text, instantiate_stage_part
+from imagen.instantiation import as_dict, instantiate_stage_part
 from imagen.runs.description import describe
 from imagen.runs.saved_config import saved_sections
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
-from imagen.stages.export import StageDescription, describe_misfit
+from imagen.stages.export import CONFIG, StageDescription, describe_misfit, read_description
+from imagen.text.assets import MissingAssetError
+from imagen.text.record import build_source
 
 AVERAGE, MOVED = "ema.module.", "denoiser."
 """How the names of the averaged and of the raw weights begin in a checkpoint."""
@@ -26,11 +28,12 @@ def read_checkpoint(checkpoint: Path, averaged: bool) -> tuple[StageDescription,
     """The stage in a checkpoint of a run, with its averaged or raw weights. The `weights_sha256` of the description is
     that of the whole checkpoint.
 
-    Both files may be a stranger's: only what sampling needs is built, through the gates for what comes with weights.
+    Checkpoint and config.yaml may be a stranger's: only what sampling needs is built, through the gates for
+    configuration that comes with weights.
 
     Raises:
-        UserError: if there is no checkpoint, or no configuration of its run, or either is damaged, names code, or is of
-            another network than the other.
+        UserError: if the checkpoint or its run's configuration is missing or damaged, names code, or describes another
+            network than the other.
     """
     run = checkpoint.parents[1]
     if not (run / "config.yaml").is_file():
@@ -61,11 +64,24 @@ def _weights_in(content: Any, prefix: str, checkpoint: Path) -> dict[str, torch.
 
 
 def _describe(config: DictConfig, content: dict[str, Any], path: Path) -> StageDescription:
-    """The stage that `config`, from `path`, says was trained; how long, the `content` of its checkpoint says."""
+    """The description of the stage that was trained under `config`, from `path`, for as long as the `content` of its
+    checkpoint says."""
     seen = pictures_seen_at(content.get(ImagenDataModule.__qualname__))
-    text = instantiate_saved_text(OmegaConf.to_container(config.text)).fingerprint
+    text = _text_of(config, path)
     try:
         return describe(config, content["global_step"], seen, text, content.get("init_from"))
     except (AttributeError, KeyError, TypeError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not the configuration of a run ({reason}); restore it") from None
+
+
+def _text_of(config: DictConfig, path: Path) -> dict[str, Any] | None:
+    """The fingerprint of the text source that `config`, from `path`, describes. If the encoder's files have moved, that
+    of the run's last export: within a run the encoder cannot change."""
+    try:
+        return build_source(as_dict(config.text, resolve=False), f"{path}: text").fingerprint
+    except MissingAssetError:
+        export = path.with_name("export")
+        if not (export / CONFIG).is_file():
+            raise
+        return read_description(export).text

@@ -1,9 +1,8 @@
 """What a run's export says of its stage."""
 
-from typing import Any
+from omegaconf import DictConfig
 
-from omegaconf import DictConfig, OmegaConf
-
+from imagen.instantiation import as_dict
 from imagen.stages.conditioners import CleanLowResConditioner, LowResConditioner, TextConditioner
 from imagen.stages.export import StageDescription
 from imagen.text.record import record_of
@@ -27,7 +26,7 @@ def describe(
         text: fingerprint of the text source.
         init_from: sha256 of the weights that the run started from; None for random ones.
     """
-    stage: dict[str, Any] = OmegaConf.to_container(config.stage, resolve=True)
+    stage = as_dict(config.stage)
     conditioner = stage["conditioner"]
     return StageDescription(
         name=stage["name"],
@@ -41,5 +40,5 @@ def describe(
         images_seen=images_seen,
         init_from=init_from,
         conditioner=None if conditioner["_target_"] in IMAGENS_CONDITIONERS else conditioner,
-        text_source=record_of(OmegaConf.to_container(config.text, resolve=True)),
+        text_source=record_of(as_dict(config.text)),
     )

@@ -1,4 +1,4 @@
-"""The newest finished stages among the runs."""
+"""Find the newest finished stages of a cascade."""
 
 import logging
 from pathlib import Path
@@ -11,15 +11,15 @@ log = logging.getLogger(__name__)
 
 
 def find_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> list[Path]:
-    """The newest finished stages that fit together, smallest first; the shipped ones where nothing was trained.
+    """The newest finished stages that fit together, smallest first; the shipped ones if nothing was trained.
 
     Args:
         runs: folder of runs.
         shipped: folder with a sub-folder for each shipped stage.
-        names: runs to take the stages from; None takes the newest of each.
+        names: of the runs to take the stages from; None takes the newest of each role.
 
     Raises:
-        UserError: if `names` were given and there is no finished base stage among them, or one that is not used.
+        UserError: if `names` are given and hold no finished base stage, or a run that is not used.
     """
     trained = _exports(runs, names)
     if "base" in trained:
@@ -36,7 +36,7 @@ def find_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> li
 
 
 def _refuse_unused(names: list[str], trained: dict[str, list[Path]], chain: list[Path], runs: Path) -> None:
-    """Raise UserError for a run that was asked for by name and is not in the cascade."""
+    """Raise UserError for a run that was named and is not part of the cascade."""
     for role, folders in trained.items():
         folder = folders[0]
         if role not in {read_description(used).name for used in chain}:
@@ -48,30 +48,30 @@ def _refuse_unused(names: list[str], trained: dict[str, list[Path]], chain: list
     for name in names:
         if name not in used:
             raise UserError(
-                f"cascade.runs={names}: {runs}/<stage>/{name}/export is missing, or of a stage that another of these "
-                "runs has newer; correct the name, or leave it out"
+                f"cascade.runs={names}: {runs}/<stage>/{name}/export is missing, or another of these runs has a newer "
+                "export of the same stage; correct the name, or leave it out"
             )
 
 
 def _exports(runs: Path, names: list[str] | None) -> dict[str, list[Path]]:
     """Exported stages by role, newest first."""
-    found: dict[str, list[Path]] = {}
+    exports: dict[str, list[Path]] = {}
     for config in sorted(runs.glob(f"*/*/export/{CONFIG}"), key=lambda path: path.stat().st_mtime, reverse=True):
         run = config.parents[1]
         if not is_name(run.name):
-            log.warning("%s is left out: that is no name for a run; rename the folder", printable(str(run)))
+            log.warning("%s is skipped: its name is no name for a run; rename the folder", printable(str(run)))
         elif names is None or run.name in names:
-            found.setdefault(read_description(config.parent).name, []).append(config.parent)
-    return found
+            exports.setdefault(read_description(config.parent).name, []).append(config.parent)
+    return exports
 
 
-def _fitting(found: dict[str, list[Path]]) -> list[Path]:
-    """The newest base stage, then the newest sr1, sr2, … that takes what the one before makes and reads the same text;
-    as far as there are such stages."""
+def _fitting(exports: dict[str, list[Path]]) -> list[Path]:
+    """The newest base stage, then the newest sr1 and sr2 that enlarge the output of the one before and read the same
+    text, as far as there are such stages."""
     chain: list[Path] = []
     below: StageDescription | None = None
     for name in ("base", "sr1", "sr2"):
-        for folder in found.get(name, ()):
+        for folder in exports.get(name, ()):
             this = read_description(folder)
             if below is None or (this.low_resolution, this.text) == (below.resolution, below.text):
                 chain.append(folder)

@@ -15,33 +15,34 @@ HOW_IT_IS_COMPUTED = ("training", "checkpointing")
 
 
 def begin_with(stage: DiffusionStage, folder: Path, text: dict[str, Any] | None) -> None:
-    """Give `stage` and its average the weights in `folder`; the stage remembers, and its exports say, whose they were.
+    """Load the weights in `folder` into `stage` and its moving average; `stage.init_from`, which exports record, is
+    their sha256.
 
-    Schedule, parameterisation, weighting and optimizer are the new run's own. The network must be the same, and so must
-    be the text encoder, whose fingerprint is `text`: to vectors of another one the weights mean nothing.
+    Schedule, weighting and optimizer are the new run's own. The network and its parameterisation must be the same, and
+    so must the text encoder, whose fingerprint is `text`: with the vectors of another one the weights are meaningless.
 
     Raises:
-        UserError: if there is no whole exported stage in `folder`, or it is of another network, parameterisation or
+        UserError: if there is no complete exported stage in `folder`, or it is of another network, parameterisation or
             text encoder.
     """
-    found = load_stage(folder)
-    described = found.description
+    start = load_stage(folder)
+    described = start.description
     if described.text != text:
         encoder = f" ({name_of(described.text_source)})" if described.text_source else ""
         raise UserError(
             f"init_from={folder}: trained on another text encoder than this run's "
             f"({differences(described.text, text)}); choose the text= of that stage{encoder}"
         )
-    wanted, given = (type(denoiser.parameterisation).__name__ for denoiser in (stage.denoiser, found.model.denoiser))
+    wanted, given = (type(denoiser.parameterisation).__name__ for denoiser in (stage.denoiser, start.model.denoiser))
     if wanted != given:
         raise UserError(
             f"init_from={folder}: its network predicts by {given}, this run's by {wanted}; choose the stage/diffusion "
             "that it was trained with"
         )
-    state = found.model.denoiser.state_dict()
+    state = start.model.denoiser.state_dict()
     if misfit := describe_misfit(stage.denoiser.state_dict(), state):
         raise UserError(f"init_from={folder}: another network than this run's: {misfit}; choose its stage/network")
-    there, here = _settings(found.model.denoiser), _settings(stage.denoiser)
+    there, here = _settings(start.model.denoiser), _settings(stage.denoiser)
     for name in there:
         if there[name] != here.get(name):
             raise UserError(
@@ -55,7 +56,7 @@ def begin_with(stage: DiffusionStage, folder: Path, text: dict[str, Any] | None)
 
 
 def _settings(denoiser: nn.Module) -> dict[str, object]:
-    """The plain values of every part of a network, such as a number of heads, which no shape of a weight tells."""
+    """The plain values of every part of a network, such as the number of heads, which no weight's shape reveals."""
     return {
         f"{path}.{name}": value
         for path, part in denoiser.named_modules()

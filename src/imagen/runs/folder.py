@@ -1,4 +1,4 @@
-"""Folders of runs: where a run keeps its configuration, checkpoints and exported stage, and how to find them again."""
+"""The folder of a run: its configuration, checkpoints and exported stage."""
 
 import logging
 import shutil
@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from imagen.errors import UserError
 from imagen.files import write_atomically
+from imagen.instantiation import as_dict
 from imagen.runs.resuming import checked_may_change, refuse_changes
 from imagen.runs.saved_config import read_saved
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
@@ -37,14 +38,14 @@ class RunFolder:
         return self.path / "export"
 
     def exported_step(self) -> int | None:
-        """The optimizer step of the exported stage; None when the run was killed before it was exported."""
+        """The optimizer step of the exported stage; None if there is none, since the run is not finished."""
         return read_description(self.export).step if (self.export / CONFIG).is_file() else None
 
     def probe(self) -> None:
-        """Fail now, not at the first checkpoint, if nothing can be written here."""
+        """Raise UserError now, and not at the first checkpoint, if the folder cannot be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            # Under a name that no other process of this run has.
+            # A name that no other process of this run uses.
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as error:
@@ -53,7 +54,7 @@ class RunFolder:
             ) from None
 
     def check_space(self, checkpoint_bytes: int) -> None:
-        """Fail now if the disk cannot take the last and the best checkpoint and the one being written.
+        """Raise now if the disk has no room for the last checkpoint, the best one and the one being written.
 
         Raises:
             UserError: naming path, bytes needed and bytes free.
@@ -67,13 +68,13 @@ class RunFolder:
             )
 
     def newest_valid_checkpoint(self, fits: Callable[[dict[str, Any]], None]) -> tuple[Path, int] | None:
-        """The newest checkpoint that is whole, and its optimizer step; None for a run that has none yet.
+        """The newest undamaged checkpoint and its optimizer step; None if the run has no checkpoint yet.
 
-        A damaged one that a whole one replaces is named and renamed to *.damaged: kept, and out of the way of the next
-        save. `fits` is called with the content of the one taken, and raises what speaks against it.
+        Newer ones that are damaged are reported and renamed to *.damaged, out of the way of the next save. `fits` is
+        called with the content of the chosen checkpoint, and raises if it does not fit the run.
 
         Raises:
-            UserError: if there are checkpoints and none of them is whole.
+            UserError: if there are checkpoints and all are damaged.
         """
         folder = self.last_checkpoint.parent
         candidates = sorted(folder.glob("*.ckpt"), key=lambda path: path.lstat().st_mtime_ns, reverse=True)
@@ -86,7 +87,7 @@ class RunFolder:
                 continue
             for other, reason in damaged.items():
                 log.warning("skipped, and kept as %s.damaged: %s", other.name, reason)
-                # Another process of this run may have been quicker.
+                # Another process of this run may have renamed it already.
                 with suppress(FileNotFoundError):
                     other.replace(other.with_name(f"{other.name}.damaged"))
             fits(content)
@@ -101,16 +102,18 @@ class RunFolder:
     def keep_configuration(
         self, config: DictConfig, write: bool = True, auto: Mapping[str, Any] = MappingProxyType({})
     ) -> None:
-        """Save the configuration of a new run; refuse to resume a run under another one but for `config.may_change`.
+        """Save the configuration of a new run; refuse to resume a run under another one, except for the keys in
+        `config.may_change`.
 
-        `auto` is what keys of `config.trainer` came to on this machine; on another one it may be something else.
-        Of processes that train together one is to `write`; the others only refuse.
+        Args:
+            write: False in all but one of the processes that train together; the others only compare.
+            auto: what the keys of `config.trainer` that say `auto` resolved to on this machine.
 
         Raises:
-            UserError: naming the first key that differs, with both values; for a `may_change` that names none.
+            UserError: naming the first key that differs, with both values; for a `may_change` that names no key.
         """
         path = self.path / "config.yaml"
-        resolved = OmegaConf.to_container(config, resolve=True)
+        resolved = as_dict(config)
         resolved["trainer"] |= auto
         begun = path.is_file() and any(self.last_checkpoint.parent.glob("*.ckpt"))
         saved = read_saved(path) if begun else {}
@@ -122,7 +125,7 @@ class RunFolder:
 
 
 def _content_of(checkpoint: Path) -> dict[str, Any]:
-    """Of a checkpoint of ours. Raises UserError for another file."""
+    """The content of a checkpoint. Raises UserError if it is not one of a training run."""
     content = AtomicCheckpointIO().load_checkpoint(checkpoint)
     if not isinstance(content, dict) or not {"global_step", "state_dict", "optimizer_states"} <= content.keys():
         raise UserError(f"checkpoint {checkpoint} is not one of a training run")

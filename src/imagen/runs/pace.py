@@ -1,4 +1,4 @@
-"""How long one training step of a configuration takes on this machine, by taking a few."""
+"""Measure how long one training step of a configuration takes on this machine."""
 
 import statistics
 import tempfile
@@ -13,7 +13,7 @@ from imagen.runs.trainer import quieten_libraries
 
 
 class StepTimer(Callback):
-    """Seconds from the end of one batch to the end of the next; ends the training after `seconds`.
+    """Times each step, from the end of one batch to the end of the next, and stops the training after `seconds`.
 
     Args:
         seconds: counted from the end of the first batch; at least `FEWEST` steps are taken.
@@ -33,15 +33,15 @@ class StepTimer(Callback):
             trainer.should_stop = True
 
     def median(self) -> float:
-        """Of the second half of the steps: the first ones warm up."""
+        """Median seconds of the second half of the steps; the first half warms up."""
         seconds = [after - before for before, after in zip(self.ends, self.ends[1:], strict=False)]
         return statistics.median(seconds[len(seconds) // 2 :])
 
 
 def seconds_per_step(config: DictConfig, seconds: float = 10.0) -> float:
-    """Seconds of one optimizer step, loading included, by training for `seconds`; the median.
+    """Median seconds of one optimizer step, loading included, measured by training for `seconds`.
 
-    Nothing is kept but the cache of embeddings, which the training needs too.
+    Nothing is kept but the embedding cache, which the training will use.
     """
     quieten_libraries()
     timer = StepTimer(seconds)

@@ -1,4 +1,4 @@
-"""Tries what would otherwise fail late in a training, before pictures are checked and captions encoded."""
+"""Try at once what would otherwise fail late in a training: before pictures are checked and captions are encoded."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ from imagen.stages.export import described_conditioner
 
 
 def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) -> None:
-    """Build the optimizer and its schedule; build the stage as its export describes it, and ask it for a picture.
+    """Build the optimizer and its schedule, then the stage as its export would describe it, and run it on one picture.
 
     On the meta device, which knows shapes and computes nothing.
 
     Raises:
-        UserError: for an optimizer or schedule that cannot be built, an export that could not be read, a network that
-            does not fit the sizes of the pictures or the stage, a checkpoint that monitors a metric that is not logged.
+        UserError: for an optimizer or schedule that cannot be built, an export that could not be read back, a network
+            that does not fit the size of the pictures or of the stage, a checkpoint that monitors what nobody logs.
     """
     stage.configure_optimizers()
     described = describe(config, step=0, images_seen=0, text=None, init_from=None)
@@ -61,10 +61,10 @@ def _ask(denoiser: Denoiser, stage: DiffusionStage, side: int, features: int) ->
 
 
 def rehearse_data(data: ImagenDataModule, trainer: Trainer) -> None:
-    """Give the data the trainer, whose processes share the pictures, and look at the text encoder's files.
+    """Give `data` the trainer whose processes share its pictures, and check that the text encoder's files are there.
 
     Raises:
-        UserError: if a process would have nothing to validate on, or captions could not be encoded for want of weights.
+        UserError: if a process would have nothing to validate on, or the weights of the text encoder are missing.
     """
     data.trainer = trainer
     if trainer.is_global_zero:

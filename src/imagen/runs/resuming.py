@@ -1,4 +1,4 @@
-"""What may differ when a run resumes: nothing that would change its numbers, unless `may_change` names it."""
+"""Which configuration a run may resume under: one of the same numbers, except for the keys in `may_change`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from imagen.commandline.config_errors import keys_of, nearest_key
 from imagen.errors import UserError
 
 KEPT = ("stage", "text", "resolutions", "data", "seed", "init_from", "trainer")
-"""The sections that decide numbers. What is in none of them (paths, callbacks, logger, name) decides none."""
+"""The sections that affect the numbers of a training; the others (paths, callbacks, logger, name) do not."""
 
 FREE_WITHIN_KEPT = (
     "data.text",  # a copy of `text`, which is compared by itself
@@ -22,7 +22,7 @@ FREE_WITHIN_KEPT = (
     "data.validation.index",
     "data.validation.source.index",
     "data.validation.source.download",
-    "text.encoder.path",  # what it must hold, the fingerprint of the cache and of the export say
+    "text.encoder.path",  # the fingerprints of the cache and of the export tell which encoder must be there
     "text.encoder.local_files_only",
     "text.folder",
     "stage.lr_schedule.total_steps",  # follows trainer.max_steps: a longer run is meant to have another rate
@@ -38,26 +38,26 @@ FREE_WITHIN_KEPT = (
     "trainer.profiler",
     "trainer.plugins",  # only how processes find each other: conf/trainer/slurm.yaml
 )
-"""What may differ all the same: it changes no number of a step, or the user wants the change."""
+"""Keys of these sections that may change all the same: they affect no step, or the change is intended."""
 
 FIXED = ("stage.optimizer._target_", "stage.optimizer.min_side")
-"""What `may_change` cannot allow: the state of another optimizer does not fit."""
+"""Keys that `may_change` cannot free: the saved state does not fit another optimizer."""
 
 IGNORED = {"_convert_"}
 """Keys that older configurations have at any depth and that decide nothing: how Hydra was to hand over lists."""
 
 ABSENT: Mapping[str, Any] = {"trainer.num_nodes": 1}
-"""What keys stand for in a configuration that lacks them; the others for nothing."""
+"""Values of keys that older configurations lack; any other key that is missing counts as null."""
 
 MOVED = {"imagen.app.trainer.make_trainer": "imagen.runs.trainer.make_trainer"}
 """Names of classes and functions in runs of earlier versions, and what they are called now."""
 
 
 def refuse_changes(folder: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any], may_change: list[str]) -> None:
-    """Compare the configuration that the run in `folder` was started with and the one it is to go on with.
+    """Compare the configuration that the run in `folder` was started with to the one that it would resume under.
 
     Raises:
-        UserError: naming the first key that differs and decides numbers, with both values.
+        UserError: naming the first key that differs and affects numbers, with both values.
     """
     for key in FIXED:
         before, now = _value(saved, key), _value(wanted, key)
@@ -71,10 +71,10 @@ def refuse_changes(folder: Path, saved: Mapping[str, Any], wanted: Mapping[str, 
 
 
 def checked_may_change(wanted: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
-    """`may_change` of the configuration `wanted`; `saved` is that of the run so far, empty for a new one.
+    """`may_change` of the configuration `wanted`; `saved` is the run's own, empty for a new run.
 
     Raises:
-        UserError: unless it is a list of keys that one of them has.
+        UserError: unless it is a list of keys of one of them.
     """
     names = wanted.get("may_change") or []
     if not isinstance(names, list):
@@ -90,29 +90,30 @@ def _refuse_difference(key: str, saved: object, wanted: object, folder: Path, fr
     saved, wanted = (ABSENT.get(key) if value is None else value for value in (saved, wanted))
     if key.endswith("_target_") and isinstance(saved, str):
         saved = MOVED.get(saved, saved)
-    if key in free or saved == wanted or _says_nothing(key, saved, wanted):
+    if key in free or saved == wanted or _means_the_same(key, saved, wanted):
         return
     if isinstance(saved, dict) and isinstance(wanted, dict):
         for name in sorted((saved.keys() | wanted.keys()) - IGNORED, key=str):
             _refuse_difference(f"{key}.{name}", saved.get(name), wanted.get(name), folder, free)
         return
-    # Another class would be trained on as if the run had always had it.
-    or_say = "" if key.endswith("_target_") else f", or say may_change=[{key}]"
+    # An object of another class would take over the state of the saved one.
+    way_out = "" if key.endswith("_target_") else f", or say may_change=[{key}]"
     raise UserError(
         f"{folder} was started with {key}={saved} and cannot resume with {key}={wanted}; give the new run another "
-        f"name{or_say}"
+        f"name{way_out}"
     )
 
 
-def _says_nothing(key: str, saved: object, wanted: object) -> bool:
-    """Whether the difference is none: of a key that is off, and was not there when the run began, or of `auto` (the
-    strategy follows from the processes; older runs did not write down what the rest came to)."""
+def _means_the_same(key: str, saved: object, wanted: object) -> bool:
+    """Whether two values mean the same: a key that is off and did not exist when the run began, or `auto` (the strategy
+    follows from the processes; older runs did not save what the others resolved to)."""
     off = (None, False)
     return (saved in off and wanted in off) or (key.startswith("trainer.") and "auto" in (saved, wanted))
 
 
 def _value(config: Mapping[str, Any], key: str) -> Any:
-    """What stands at a dotted key, None where nothing does."""
+    """The value at a dotted key; None if there is none."""
+    node: Any = config
     for name in key.split("."):
-        config = config.get(name) if isinstance(config, Mapping) else None
-    return config
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node

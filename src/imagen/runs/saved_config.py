@@ -1,4 +1,4 @@
-"""Configurations that come from a file of a run, and may be a stranger's."""
+"""The configuration that a run saved, which may be a stranger's."""
 
 from collections.abc import Iterator
 from io import StringIO
@@ -16,20 +16,19 @@ from imagen.instantiation import refuse_interpolations
 
 WAY_OUT = "restore it, or start another run with name=..."
 MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_BITS = 1 << 18, 40, 10_000, 1024
-"""Of the file, its nesting, what is in it, and a whole number in it. The largest of our own has 6 kB, depth 7, 500
-events."""
+"""Limits of the file, its nesting, the number of its YAML events, and the whole numbers in it. The largest file of our
+own has 6 kB, depth 7 and 500 events."""
 
 
 def read_saved(path: Path) -> dict[str, Any]:
-    """The configuration in `path`, which `RunFolder.keep_configuration` wrote, as plain values: a run saves them
-    resolved, and what looks like an interpolation stays as it is written.
+    """The configuration in `path`, written by `RunFolder.keep_configuration`, as plain values. A run saves it resolved,
+    so what looks like an interpolation is left as text.
 
-    We never write YAML aliases and tags. Nested aliases make gigabytes of a few bytes, so a file is looked through
-    before anything is made of it.
+    We never write YAML aliases or tags. Nested aliases turn a few bytes into gigabytes, so the events of the file are
+    checked before any value is built.
 
     Raises:
-        UserError: if it is larger or deeper than any of ours, has aliases or tags, is not UTF-8, not YAML, or not a
-            mapping.
+        UserError: if it exceeds the limits, has aliases or tags, or is not UTF-8, not YAML or not a mapping.
         OSError: if it cannot be opened.
     """
     with open_regular(path) as file:
@@ -39,10 +38,14 @@ def read_saved(path: Path) -> dict[str, Any]:
     try:
         text = content.decode("utf-8")
         _look_through(text, path)
-        config = OmegaConf.to_container(OmegaConf.load(StringIO(text)), resolve=False)
+        config: Any = OmegaConf.to_container(OmegaConf.load(StringIO(text)), resolve=False)
     except UserError:
         raise
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:  # ValueError: digits in thousands; not UTF-8
+    except (
+        yaml.YAMLError,
+        OmegaConfBaseException,
+        ValueError,
+    ) as error:  # ValueError: thousands of digits; not UTF-8
         raise UserError(
             f"{path}: not YAML ({' '.join(str(error).split('; use sys.')[0].split())}); {WAY_OUT}"
         ) from None
@@ -54,7 +57,12 @@ def read_saved(path: Path) -> dict[str, Any]:
 
 
 def saved_sections(path: Path) -> DictConfig:
-    """The sections of a run's configuration that tell how to sample it; a run saves them resolved."""
+    """The sections of a run's configuration that sampling needs: `stage` and `text`.
+
+    Raises:
+        UserError: as `read_saved`; if a section is missing, or holds an interpolation, since a run saves them resolved.
+        OSError: if the file cannot be opened.
+    """
     config = read_saved(path)
     sections = {name: config.get(name) for name in ("stage", "text")}
     for name, section in sections.items():
@@ -65,10 +73,10 @@ def saved_sections(path: Path) -> DictConfig:
 
 
 def max_steps(config: dict[str, Any], path: Path) -> int:
-    """How many steps the run of the configuration in `path` was to take. Raises UserError if it does not say."""
+    """`trainer.max_steps` of the configuration from `path`. Raises UserError if it is missing or no number of steps."""
     trainer = config.get("trainer")
     steps = trainer.get("max_steps") if isinstance(trainer, dict) else None
-    if not fits(steps, Count):
+    if not isinstance(steps, int) or not fits(steps, Count):
         raise UserError(f"{path}: trainer.max_steps={steps!r:.60} must be {described(Count)}; {WAY_OUT}")
     return steps
 
@@ -88,7 +96,7 @@ def _look_through(text: str, path: Path) -> None:
 
 
 def _values(node: Any) -> Iterator[Any]:
-    """Every key and value below `node` that holds no others."""
+    """Every key below `node`, and every value that is no mapping or list."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield key

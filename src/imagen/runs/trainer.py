@@ -1,4 +1,4 @@
-"""The Lightning Trainer with what this project always needs."""
+"""The Lightning Trainer with the settings that this project always needs."""
 
 import logging
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from imagen.checks.arguments import Count, check_arguments, described, fits
 from imagen.devices import has_fast_bfloat16
@@ -18,7 +18,7 @@ from imagen.stages.checkpoint_io import AtomicCheckpointIO
 
 
 def came_to(trainer: Trainer) -> dict[str, Any]:
-    """What `auto` in conf/trainer came to on this machine."""
+    """What `auto` in conf/trainer resolved to on this machine."""
     device = trainer.strategy.root_device.type
     return {
         "accelerator": {"cuda": "gpu"}.get(device, device),
@@ -32,7 +32,7 @@ def make_trainer(accelerator: str, precision: str | int, plugins: Sequence[Any] 
     """A Trainer that keeps our sampler, writes checkpoints whole, and runs in bfloat16 where the hardware has it.
 
     Raises:
-        UserError: if a GPU is asked for and there is none, or an option is out of range.
+        UserError: for a GPU that this machine does not have, or an option out of range.
     """
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         raise UserError(f"trainer.accelerator={accelerator}: this machine has no GPU; use trainer=cpu or trainer=auto")
@@ -43,20 +43,21 @@ def make_trainer(accelerator: str, precision: str | int, plugins: Sequence[Any] 
             raise UserError(f"trainer.{name}={options[name]} must be {described(Count)}")
     if options.get("gradient_clip_algorithm") not in (None, "norm"):
         raise UserError(
-            f"trainer.gradient_clip_algorithm={options['gradient_clip_algorithm']}: the gradient is clipped by its "
-            "norm and by nothing else; leave it out"
+            f"trainer.gradient_clip_algorithm={options['gradient_clip_algorithm']}: only clipping by "
+            "norm is supported; leave it out"
         )
     check_arguments(Trainer, options, "trainer")
     if precision == "auto":
         on_gpu = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
         precision = "bf16-mixed" if has_fast_bfloat16("cuda" if on_gpu else "cpu") else "32-true"
     if "val_check_interval" in options:
-        # Validation saves checkpoints, and half an accumulation is in none.
+        # Validation saves checkpoints, which cannot hold a half-accumulated gradient.
         batches = options["accumulate_grad_batches"]
         options["val_check_interval"] = -(-options["val_check_interval"] // batches) * batches
+    checked: Any = precision  # by Lightning, which lists the words it knows
     return Trainer(
         accelerator=accelerator,
-        precision=precision,
+        precision=checked,
         max_epochs=-1,
         check_val_every_n_epoch=None,  # one endless epoch: validation goes by batches
         use_distributed_sampler=False,  # the DataModule shards by position
@@ -68,7 +69,7 @@ def make_trainer(accelerator: str, precision: str | int, plugins: Sequence[Any] 
 
 
 def quieten_libraries() -> None:
-    """Warnings stay; Lightning's advertisements, and remarks about our deliberate choices and its own code, go."""
+    """Silence Lightning's advertisements and its remarks about deliberate choices of ours; other warnings stay."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for remark in (

@@ -1,6 +1,6 @@
 """Weights to sample from: exported stages, and checkpoints of runs, averaged or raw.
 
-An exported stage needs no Lightning; a checkpoint does, so what reads one is imported only for one.
+Reading a checkpoint needs Lightning, which is therefore imported only for one.
 """
 
 from pathlib import Path
@@ -20,8 +20,8 @@ def load_weights(path: Path, weights: str, device: torch.device, prefix: str = "
     An export holds averaged weights only; its raw ones are taken from the last checkpoint of its run.
 
     Raises:
-        UserError: for another kind of weights, and for files that are missing, damaged or do not belong together.
-            `prefix` is what the user writes before `weights` and `stages`.
+        UserError: for another kind of weights, and for files that are missing, damaged or do not belong together. Its
+            message puts `prefix` before the key `weights`.
     """
     if weights not in (AVERAGED, RAW):
         raise UserError(f"{prefix}weights={weights}: choose {AVERAGED} or {RAW}")

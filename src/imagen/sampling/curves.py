@@ -23,6 +23,7 @@ from imagen.sampling.text_to_image import TextToImage
 
 SAMPLING = (
     "sampler", "sr_sampler", "thresholding", "guidance_rule", "base_guidance", "sr_guidance", "sampling", "cascade",
+    "text",
 )  # fmt: skip
 """What a curve may change."""
 
@@ -135,7 +136,7 @@ def changed(config: DictConfig, changes: Mapping[str, Any] | None, where: str) -
     Raises:
         UserError: for a key that does not exist, or has no part in sampling.
     """
-    plain = {key: resolved(config[key]) for key in ("text", "paths", *SAMPLING)}
+    plain = {key: resolved(config[key]) for key in ("paths", *SAMPLING)}
     wanted = resolved(changes or {})
     for key in wanted:
         if key not in SAMPLING:
@@ -146,9 +147,9 @@ def changed(config: DictConfig, changes: Mapping[str, Any] | None, where: str) -
 
 
 def _model(config: DictConfig, models: dict[str, TextToImage]) -> TextToImage:
-    """Curves on the same stages share one model."""
+    """Curves on the same stages share one model, which reads the text that its own stages were trained on."""
     places = {key: value for key, value in resolved(config.cascade).items() if key not in ("aug_level", "seed")}
-    key = json.dumps(places, sort_keys=True)
+    key = json.dumps([places, resolved(config.text)], sort_keys=True)
     if key not in models:
         models[key] = open_model(config)
         _ = models[key].text  # refused now where its encoder is not on this machine

@@ -41,6 +41,7 @@ def one_for_each_picture(
                 "these stages were trained without text (text=none): leave the prompt out, and give the number of "
                 "pictures as count=16"
             )
+        assert stage.text is not None
         return TextEmbeddings.null(count, stage.text["features"])
     if (prompts is None) == (embeddings is None):
         raise UserError('give either prompts, such as ["a red circle"], or embeddings')

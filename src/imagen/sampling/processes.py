@@ -79,5 +79,7 @@ def help_evaluation(settings: dict[str, Any], number: int, threads: int) -> None
 
 def _end_with_parent() -> None:
     """A parent that is killed terminates nobody: its helpers would go on unseen."""
-    parent_process().join()
+    parent = parent_process()
+    assert parent is not None, "this process is a helper's"
+    parent.join()
     os._exit(1)

@@ -98,9 +98,10 @@ def _guidance(rule: Any, weight: Any, default: float) -> Guidance:
     weight = _number(weight, "guidance_weight")
     if rule is None:
         return replace(GUIDANCE, weight=weight)
-    if not is_dataclass(rule) or not hasattr(rule, "weight"):
+    if not is_dataclass(rule) or isinstance(rule, type) or not hasattr(rule, "weight"):
         raise UserError(f"guidance_weight={weight:g}: {type(rule).__name__} has no weight; give one of the two")
-    return replace(rule, weight=weight)
+    weighted: Any = replace(rule, weight=weight)
+    return weighted
 
 
 def _number(value: Any, name: str) -> float:

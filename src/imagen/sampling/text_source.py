@@ -17,11 +17,20 @@ from omegaconf import OmegaConf
 
 from imagen.checks.names import printable
 from imagen.errors import UserError
-from imagen.instantiation import instantiate, instantiate_saved_text
+from imagen.instantiation import as_dict, instantiate
 from imagen.places import ROOT
 from imagen.runs.saved_config import saved_sections
 from imagen.stages.export import CONFIG, StageDescription
-from imagen.text.record import WHEN_SAMPLING, differences, for_sampling, name_of, path_in, places_of, with_path
+from imagen.text.record import (
+    WHEN_SAMPLING,
+    build_source,
+    differences,
+    for_sampling,
+    name_of,
+    path_in,
+    places_of,
+    with_path,
+)
 from imagen.text.sources import TextSource
 
 log = logging.getLogger(__name__)
@@ -93,7 +102,7 @@ def _of_runs(folders: Sequence[Path]) -> Iterator[Record]:
     for folder in folders:
         path = folder.parent / "config.yaml"
         with suppress(UserError, OSError):  # there need be none, and it may be another program's
-            section = OmegaConf.to_container(saved_sections(path).text)
+            section = as_dict(saved_sections(path).text, resolve=False)
             yield Record(for_sampling(section), f"{path}: text")
 
 
@@ -107,7 +116,7 @@ def _choices(stage: StageDescription, any_width: bool) -> Iterator[Record]:
     width, text = _width(stage), stage.text or {}
     for file in sorted((ROOT / "conf" / "text").glob("*.yaml")):
         config = OmegaConf.create({"paths": paths, "text": OmegaConf.load(file)})
-        section: dict[str, Any] = OmegaConf.to_container(config, resolve=True)["text"]
+        section: dict[str, Any] = as_dict(config)["text"]
         if "_target_" not in section or not _settings(section) <= text.keys():
             continue
         if any_width or "features" in text or width in (None, section["features"]):
@@ -160,7 +169,7 @@ class _Search:
                 continue
             self.tried.add(key)
             try:
-                source = self._build(section, record.origin)
+                source = build_source(section, record.origin)
             except UserError as error:
                 if number == 0:  # later places hold what happens to have the name
                     raise
@@ -186,7 +195,7 @@ class _Search:
             raise reasons[0]  # the stage has no part in a path that leads nowhere
         if reasons:
             raise UserError(f"{self.folder}: {reasons[0]}", environment=reasons[0].environment)
-        described = ", ".join(f"{name} {value!s:.12}" for name, value in self.stage.text.items())
+        described = ", ".join(f"{name} {value!s:.12}" for name, value in (self.stage.text or {}).items())
         raise UserError(
             f"{self.folder} records no text encoder, and none of conf/text on this machine is the one that it was "
             f"trained on ({described}): give its folder as text.encoder.path=FOLDER",
@@ -201,12 +210,6 @@ class _Search:
         places = places_of(recorded) if self.path is None else [self.path]
         on_device = {"device": self.device} if "device" in section["encoder"] else {}
         return [with_path(section, place, **on_device) for place in places]
-
-    def _build(self, section: dict[str, Any], origin: str) -> TextSource:
-        source = instantiate_saved_text(section, origin)
-        if not isinstance(source, TextSource):
-            raise UserError(f"{origin} describes a {type(source).__name__}, no text source; export the stage again")
-        return source
 
     def _matches(self, source: TextSource, section: Mapping[str, Any]) -> bool:
         """Whether it is the text source that was trained on; if not, why not goes to `failures`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from imagen.data.pixels import to_uint8
 from imagen.devices import choose_device, uses_autocast
 from imagen.diffusion.conditioning import Conditioning, ImageSignal, OtherSizeImages, TextSignal
 from imagen.diffusion.corrections import Correction
+from imagen.diffusion.recording import counted
 from imagen.errors import UserError
 from imagen.files import fingerprint, user_path
 from imagen.progress import counting
 from imagen.runs.weights import AVERAGED
-from imagen.sampling.counting import counted
 from imagen.sampling.inputs import PromptsOrEmbeddings, one_for_each_picture
 from imagen.sampling.loading import load_stages, newest_stages, root, stage_folders
 from imagen.sampling.settings import settings_by_role
@@ -27,6 +28,7 @@ from imagen.sampling.text_source import open_text
 from imagen.stages.export import StageDescription
 from imagen.tensors import Images
 from imagen.text.embeddings import TextEmbeddings
+from imagen.text.record import differences
 from imagen.text.sources import RememberedText, TextSource
 
 
@@ -75,7 +77,7 @@ class TextToImage:
         revision: str | None = None,
         download: bool = False,
         runs: str | Path | None = None,
-        text: TextSource | None = None,
+        text: TextSource | str | Path | None = None,
         weights: str = AVERAGED,
         stop_at: str | None = None,
         device: str = "auto",
@@ -91,7 +93,8 @@ class TextToImage:
             revision: of a repository on the hub: a branch, a tag or a commit.
             download: whether the hub may be asked; without it no connection is opened.
             runs: folder of training runs, as in runs/<stage>/<name>; None: where train.py puts them.
-            text: the source of embeddings, in the place of the one that the stages were trained on.
+            text: folder of the text encoder, if it is not where the stages say; or a source of embeddings, with the
+                fingerprint of the one that they were trained on.
             weights: averaged, or raw for those that the optimizer moved (of runs that still have their checkpoint).
             stop_at: name of the last stage to load (base, sr1, ...); None loads all.
             device: auto, cpu or cuda.
@@ -111,12 +114,14 @@ class TextToImage:
             folders = newest_stages(user_path(runs), root() / "assets" / "cascade")
         cascade = Cascade(load_stages(folders, weights, chosen, stop_at))
         described = [stage.description for stage in cascade.stages]
-        if text is not None and text.fingerprint != described[0].text:
-            raise UserError(
-                f"text has the fingerprint {text.fingerprint}, the stages were trained on {described[0].text}; leave "
-                "it out, since stages know theirs"
-            )
-        source = partial(open_text, {}, folders, described) if text is None else text
+        if isinstance(text, TextSource):
+            if text.fingerprint != described[0].text:
+                different = differences(described[0].text, text.fingerprint)
+                raise UserError(f"text is not what the stages were trained on ({different}): leave it out")
+            source: TextSource | Callable[[], TextSource] = text
+        else:
+            choice = {} if text is None else {"encoder": {"path": str(user_path(text))}}
+            source = partial(open_text, choice, folders, described)
         return cls(cascade, source, device=chosen, autocast=autocast, batch_size=batch_size, weights=weights)
 
     @property
@@ -195,7 +200,7 @@ class TextToImage:
             return
         batches = -(-pictures // self.batch_size)
         with counting("sampling", batches * sum(one.sampler.evaluations for one in settings)) as advance:
-            yield counted(settings, advance)
+            yield [replace(one, sampler=counted(one.sampler, advance)) for one in settings]
 
     def sample(
         self,
@@ -211,8 +216,12 @@ class TextToImage:
 
         Args:
             text: a caption or an embedded caption for each picture.
-            picture_ids, settings, seed, first, corrections: as there.
-            smaller: the pictures of stage number `first` - 1, to go on from there.
+            picture_ids: number of each picture.
+            settings: one for each stage to run.
+            seed: of the whole run.
+            smaller: pictures of the stage before `first`, to continue from.
+            first: number of the first stage to run.
+            corrections: one for each picture, or none at all.
         """
         if corrections is not None and len(corrections) != len(text):
             raise UserError(f"corrections: {len(corrections)} for {len(text)} pictures; give one for each, or None")

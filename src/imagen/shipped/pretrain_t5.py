@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagen.commandline.command import prepare_environment, run_reporting_errors
+from imagen.commandline.command import first_line, prepare_environment, run_reporting_errors
 from imagen.files import user_path
 from imagen.progress import track
 from imagen.randomness import derive_seed
@@ -231,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def pretrain(arguments: Sequence[str] | None = None) -> None:
     """Pre-train the T5 that the command line asks for, measure it, and write its folder and model card."""
-    parser = argparse.ArgumentParser(prog="python -m imagen.shipped.pretrain_t5", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m imagen.shipped.pretrain_t5", description=first_line(__doc__))
     parser.add_argument("--out", type=user_path, default=Path("assets/shapes_t5"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=400)

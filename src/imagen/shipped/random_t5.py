@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagen.commandline.command import prepare_environment, run_reporting_errors
+from imagen.commandline.command import first_line, prepare_environment, run_reporting_errors
 from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.places import ROOT
@@ -44,7 +44,7 @@ def make_random_t5(like: Path, out: Path, seed: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     prepare_environment()
-    parser = argparse.ArgumentParser(prog="python -m imagen.shipped.random_t5", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m imagen.shipped.random_t5", description=first_line(__doc__))
     parser.add_argument(
         "--like", type=user_path, default=ROOT / "assets" / "shapes_t5", help="folder of a T5 of the same size"
     )

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from imagen.commandline.command import prepare_environment, run_reporting_errors
+from imagen.commandline.command import first_line, prepare_environment, run_reporting_errors
 from imagen.files import user_path
 
 
@@ -27,7 +27,7 @@ def train_judge(arguments: Sequence[str] | None = None) -> None:
     from imagen.shipped.judge_model import RECIPES, load, make_tokenizer, save
     from imagen.shipped.judge_training import train
 
-    parser = argparse.ArgumentParser(prog="imagen train-judge", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="imagen train-judge", description=first_line(__doc__))
     parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="name of the recipe")
     parser.add_argument("--out", type=user_path, required=True, help="folder to write")
     parser.add_argument("--first-phase", type=user_path, help="folder of a judge after the first phase")

@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning import Trainer
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 
 def settings_of(optimizer: Optimizer) -> list[dict[str, Any]]:
@@ -23,6 +23,7 @@ def apply_settings(asked: Sequence[Mapping[str, Any]], optimizer: Optimizer, sch
         group.update(settings)
         if scheduler.base_lrs[i] != settings["initial_lr"]:
             scheduler.base_lrs[i] = settings["initial_lr"]
+            assert isinstance(scheduler, LambdaLR), "what a conf/stage/.../lr_schedule makes"
             group["lr"] = settings["initial_lr"] * scheduler.lr_lambdas[i](scheduler.last_epoch)
 
 

@@ -33,7 +33,7 @@ class DiffusionStage(LightningModule):
     """Trains a denoiser; base and super-resolution stages differ only in their `conditioner` and their configuration.
 
     Every random number of batch k on rank r is a function of (seed, k, r): a resumed run repeats an uninterrupted one.
-    Any Lightning Trainer fits it on any iterable of `Batch`. `imagen.callbacks.curves.Curves` writes its curves.
+    Any Lightning Trainer fits it on any DataLoader of `Batch`. `imagen.callbacks.curves.Curves` writes its curves.
 
     Args:
         name: role in the cascade: base, sr1, sr2.
@@ -120,7 +120,7 @@ class DiffusionStage(LightningModule):
         for parameter in self.denoiser.parameters():
             parameter.grad = None  # optimizers leave alone what has no gradient: no momentum, no decay
 
-    def optimizer_step(self, *args: object, **kwargs: object) -> None:
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         step, skipped = self.trainer.global_step + 1, self.guard.skipped_steps
         super().optimizer_step(*args, **kwargs)
         if self.guard.skipped_steps == skipped:
@@ -138,7 +138,10 @@ class DiffusionStage(LightningModule):
 
     def on_train_start(self) -> None:
         round_up_batches(self.trainer)
-        apply_settings(self._asked, self.optimizers(use_pl_optimizer=False), self.lr_schedulers())
+        optimizer, scheduler = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
+        assert isinstance(optimizer, Optimizer)
+        assert isinstance(scheduler, LRScheduler)
+        apply_settings(self._asked, optimizer, scheduler)
 
     def averaged(self, resolution: int | None = None) -> StageModel:
         """The averaged weights, ready to sample; at another resolution if the stage was trained on crops."""

@@ -4,12 +4,15 @@ So it is moved and saved with the module. Always float32: in bfloat16 an average
 """
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+Averaged = TypeVar("Averaged", bound=nn.Module)
 
 
-class WeightAverage(nn.Module):
+class WeightAverage(nn.Module, Generic[Averaged]):
     """A float32 copy of `module` that follows its weights.
 
     Args:
@@ -18,14 +21,16 @@ class WeightAverage(nn.Module):
             average is not made of the initialisation.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    module: Averaged
+
+    def __init__(self, module: Averaged, decay: float) -> None:
         super().__init__()
         if not 0 <= decay < 1:
             raise ValueError(f"ema_decay must be in [0, 1), got {decay}")
         self.decay = decay
         self.module = copy.deepcopy(module).float().requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> "WeightAverage":
+    def train(self, mode: bool = True) -> "WeightAverage[Averaged]":
         """Stays in evaluation mode, whatever the stage does."""
         return super().train(False)
 
@@ -33,8 +38,8 @@ class WeightAverage(nn.Module):
     def update(self, module: nn.Module, step: int) -> None:
         """Move towards the weights of `module` after optimizer step number `step`, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages = list(self.module.parameters())
+        averages: list[Tensor] = list(self.module.parameters())
         weights = [weight.detach().float() for weight in module.parameters()]
-        torch._foreach_lerp_(averages, weights, 1 - decay)
+        torch._foreach_lerp_(averages, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]: no public name
         for average, buffer in zip(self.module.buffers(), module.buffers(), strict=True):
             average.copy_(buffer)

@@ -162,7 +162,7 @@ def ready_to_sample(
     description: StageDescription, denoiser: Denoiser, device: torch.device | str = "cpu"
 ) -> TrainedStage:
     """The stage that `description` and the trained `denoiser` make, on `device`, in evaluation mode."""
-    denoiser = denoiser.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    denoiser = denoiser.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     schedule = stage_part(NoiseSchedule, description.schedule, "schedule")
     conditioner = described_conditioner(description)
     return TrainedStage(

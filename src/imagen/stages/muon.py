@@ -124,5 +124,6 @@ def orthogonal_factor(matrix: Matrix, iterations: int) -> Matrix:
         whole = p if whole is None else p @ whole
         if left:
             gram = p @ gram @ p
+    assert whole is not None, "at least one iteration"
     x = whole @ x
     return x if x.shape == matrix.shape else x.T

@@ -14,6 +14,10 @@ NAMES = ("below_-6", "-6_to_-2", "-2_to_2", "2_to_6", "above_6")
 class BandedMean(nn.Module):
     """Mean of a per-image quantity in each band of log-SNR, accumulated without leaving the device."""
 
+    edges: Tensor
+    total: Tensor
+    count: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("edges", torch.tensor(EDGES), persistent=False)

@@ -1,1 +1,1 @@
-"""Text: frozen encoders, and the cache of what they say."""
+"""Text: frozen encoders, and the cache of their embeddings."""

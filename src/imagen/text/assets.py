@@ -1,8 +1,8 @@
-"""The files of a pre-trained model of transformers: where they are, what is in them, whether they are the same.
+"""The files of a pre-trained transformers model: where they are, and which model they are.
 
-A model is what is loaded, so its identity is a hash of every file that transformers reads from its folder: config.json,
-the weights, all files of the tokenizer. Bytes are hashed, not what they mean: a config.json that was only written again
-with other spaces counts as another one. What would have something else loaded than these files is refused.
+The identity of a model is a hash of every file that transformers reads from its folder: config.json, the weights, all
+files of the tokenizer. The bytes are hashed, not their meaning: a config.json that was only reformatted counts as
+another one. A folder that would make transformers load anything else is refused.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ _TOKENIZER_FILES = (
     "word_pronunciation.json",
     "word_shape.json",
 )
-"""Every name under which a tokenizer of transformers 5 looks for a file, but for chat templates."""
+"""Every file name that a tokenizer of transformers 5 looks for, except chat templates."""
 
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
@@ -63,10 +63,10 @@ class MissingAssetError(UserError):
 
 
 def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> Path:
-    """The folder that holds the model `path`: itself if it is one, else what `imagen fetch` or the hub's client
-    put on this machine.
+    """The folder of the model `path`: `path` itself if it is a folder, else the copy that `imagen fetch` or the hub's
+    client keeps on this machine.
 
-    Opens no connection when `local_files_only`.
+    Opens no connection if `local_files_only`.
 
     Raises:
         MissingAssetError: naming the model and the way out.
@@ -99,7 +99,7 @@ def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> P
 
 
 def is_folder(path: str | Path) -> bool:
-    """Whether there is a folder of that name; none has a name that no file system takes."""
+    """Whether `path` is a folder; False too for what no file system takes as a name."""
     try:
         return user_path(path).is_dir()
     except (OSError, ValueError):  # too long; with a NUL
@@ -107,7 +107,7 @@ def is_folder(path: str | Path) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises UserError naming the file when there is none."""
+    """The JSON object in a file. Raises UserError, naming the file, if it is missing or holds anything else."""
     try:
         values = foreign.read_json(path, "restore the file")
     except FileNotFoundError:
@@ -120,18 +120,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def weights_files(folder: Path) -> list[Path]:
-    """The safetensors files that transformers takes the weights from: the whole ones before those in shards.
+    """The safetensors files that transformers reads the weights from: model.safetensors, or the shards of the index
+    where there is no such file.
 
     Raises:
-        MissingAssetError: when there are none, or not all.
-        UserError: when the folder would have transformers load something else.
+        MissingAssetError: if one is missing.
+        UserError: if the folder would make transformers load something else.
     """
     index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
     names = [whole.name]
     if index.exists() and not whole.exists():
         names = sorted(set(read_json(index).get("weight_map", {}).values()))
     for name in names:
-        if Path(name).name != name:  # transformers would follow it
+        if Path(name).name != name:  # transformers would follow the path
             raise UserError(f"{index}: {name!r:.100} is not the name of a file in this folder; restore the index")
         if not (folder / name).exists():
             raise MissingAssetError(
@@ -144,24 +145,24 @@ def weights_files(folder: Path) -> list[Path]:
 
 
 def refuse_redirection(folder: Path) -> None:
-    """Raises UserError when config.json names another file of weights or is missing, or an adapter would be put on
-    them."""
+    """Raises UserError if config.json is missing or names another weights file, or if the folder holds an adapter,
+    which transformers would apply."""
     if (folder / "adapter_config.json").exists():
         raise UserError(
-            f"{folder} holds an adapter (adapter_config.json), which is applied where peft is installed and not where "
-            "it is not; merge it into the weights, or remove it"
+            f"{folder} holds an adapter (adapter_config.json), which is applied only where peft is installed; merge it "
+            "into the weights, or remove it"
         )
     if not (folder / "config.json").exists():
         raise MissingAssetError(f"{folder}/config.json is missing: give the folder of a complete model")
     if "transformers_weights" in read_json(folder / "config.json"):
         raise UserError(
-            f"{folder}/config.json: transformers_weights names another file of weights; call that file "
-            "model.safetensors and remove the key"
+            f"{folder}/config.json: transformers_weights names another file of weights; rename that file "
+            "to model.safetensors and remove the key"
         )
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
-    """The files that make the tokenizer, by name. Raises MissingAssetError when there are none."""
+    """The tokenizer's files, ordered by name. Raises MissingAssetError if there are none."""
     files = sorted({path for name in _TOKENIZER_FILES for path in folder.glob(name)}, key=lambda path: path.name)
     if not files:
         raise MissingAssetError(f"{folder}: no tokenizer files (tokenizer.json, spiece.model, ...); copy them there")
@@ -169,12 +170,12 @@ def tokenizer_files(folder: Path) -> list[Path]:
 
 
 def hashes_by_name(files: Sequence[Path]) -> dict[str, str]:
-    """The sha256 of each file, by its name: the identity of a model, in a form that says which file differs."""
+    """The sha256 of each file by its name: an identity that also tells which file differs."""
     return {file.name: sha256_of_file(file) for file in files}
 
 
 def hash_files(files: Sequence[Path]) -> str:
-    """sha256 over the names and contents of files, wherever they lie."""
+    """sha256 over the names and contents of files, independent of their folder."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.name} {sha256_of_file(file)}\n".encode())

@@ -1,4 +1,4 @@
-"""A text encoder that knows the words of a caption and nothing of their order."""
+"""A text encoder that reads the words of a caption but not their order."""
 
 import re
 from functools import cache
@@ -18,12 +18,12 @@ WORD = re.compile(r"\w+|[^\w\s]")
 class BagOfWords(TextEncoder):
     """One fixed random vector for each word, in alphabetical order: two captions of the same words are the same text.
 
-    Nothing is learned and no file is read. A word that comes twice has two tokens, so that nothing but the order is
-    lost. The baseline of the text encoder ablation: whatever it cannot draw needs more than the words.
+    Nothing is learned and no file is read. A word that occurs twice has two tokens, so that only the order is lost.
+    The baseline of the text encoder ablation: what a stage cannot draw with it takes more than the words.
 
     Args:
-        features: width of a vector; its elements are standard normal.
-        max_length: most words of a caption that are kept; those that come last in it are cut, and counted.
+        features: width of a token vector; its elements are standard normal.
+        max_length: largest number of words kept; the words after it are cut, and counted.
         seed: of the vectors.
 
     Raises:
@@ -54,14 +54,14 @@ class BagOfWords(TextEncoder):
 
     @property
     def fingerprint(self) -> dict[str, str | int]:
-        """`settings`: there are no files."""
+        """The `settings`, since there are no files."""
         return self.settings
 
     def __call__(self, captions: list[str]) -> TextEmbeddings:
         """Values in float32, on the CPU; no tokens for an empty caption.
 
         Raises:
-            UserError: for text that is not Unicode.
+            UserError: for captions that are not Unicode text.
         """
         check_unicode(captions)
         bags = [self._bag(caption) for caption in captions]

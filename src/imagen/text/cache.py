@@ -1,4 +1,4 @@
-"""The embedding cache: which captions are stored, by which encoder, and how those that are missing get there."""
+"""The embedding cache: which captions it holds, which encoder made it, and how missing captions are added."""
 
 import logging
 from collections.abc import Sequence
@@ -17,24 +17,25 @@ from imagen.text.store import MANIFEST, Manifest, Reader, sweep, write_shard
 log = logging.getLogger(__name__)
 
 CAPTIONS_PER_CHUNK = 256  # sorted by length together; one tick of the progress bar
-CHUNKS_PER_SHARD = 16  # what a kill can cost
+CHUNKS_PER_SHARD = 16  # the work that a kill can cost
 
 
 class EmbeddingCache:
-    """The captions embedded by `encoder` in `folder`.
+    """Embeddings of captions by `encoder`, kept in `folder`.
 
-    A cache that another encoder made is refused, never rebuilt or mixed. The encoder reads its weights only when a
-    caption must be encoded; where its files are absent, a cache that agrees with its settings is used, with a warning.
+    A cache made by another encoder is refused, never rebuilt or extended. The encoder reads its weights only when a
+    caption must be encoded; if its files are missing, a cache that agrees with its settings is used, with a warning.
     """
 
     def __init__(self, folder: Path, encoder: TextEncoder) -> None:
         self.folder, self.encoder = folder, encoder
 
     def manifest(self) -> Manifest | None:
-        """The manifest of the cache, None when there is no cache yet.
+        """The manifest of the cache; None if there is no cache yet.
 
         Raises:
-            UserError: when the cache is damaged or was made by another encoder: both values of each field that differs.
+            UserError: if the cache is damaged, or was made by another encoder; the message gives both values of each
+                field that differs.
         """
         manifest = Manifest.read(self.folder)
         if manifest is not None:
@@ -42,16 +43,17 @@ class EmbeddingCache:
         return manifest
 
     def open(self) -> Reader:
-        """Verify the cache and read from it. Without a cache there is nothing to find."""
+        """A reader of the verified cache; it holds no caption if there is no cache yet."""
         return Reader(self.folder, self.manifest() or Manifest({}, features=0))
 
     def add(self, captions: Sequence[str]) -> Reader:
-        """Encode those of the distinct `captions` that are not stored, and read from the cache.
+        """Encode those of the distinct `captions` that are not stored, and return a reader of them all.
 
-        Each shard is on disk before the next is begun; killed, it goes on from there, and ends with the same files.
+        Each shard is on disk before the next one is started. A build that was killed continues there, and ends with
+        the same files.
 
         Raises:
-            UserError: when another process is building, the disk does not take it, or the encoder's files are absent.
+            UserError: if another process is building the cache, the disk is full, or the encoder's files are missing.
         """
         reader = self.open()
         if (reader.find(captions) >= 0).all():
@@ -88,7 +90,7 @@ class EmbeddingCache:
             wanted = self.encoder.fingerprint
         except MissingAssetError as absent:
             log.warning(
-                "using the embeddings in %s as they are, since their encoder cannot be compared: %s",
+                "using the embeddings in %s without comparing their encoder, whose files are missing: %s",
                 self.folder,
                 absent,
             )
@@ -106,5 +108,5 @@ class EmbeddingCache:
 
 
 def stored(embeddings: TextEmbeddings) -> TextEmbeddings:
-    """As the cache keeps them: rounded to bfloat16."""
+    """The embeddings rounded to bfloat16, as the cache stores them."""
     return TextEmbeddings(embeddings.values.to(torch.bfloat16), embeddings.lengths)

@@ -1,4 +1,4 @@
-"""The encoder half of pickled weights, once, to the safetensors that are read here."""
+"""Convert the encoder half of pickled weights to safetensors, the only format that encoders are read from."""
 
 import tempfile
 from pathlib import Path
@@ -11,23 +11,26 @@ from imagen.text.pretrained import load_pretrained
 
 
 def convert_weights(folder: Path) -> list[Path]:
-    """Write the encoder in `folder`/pytorch_model.bin beside it, as safetensors of the same numbers; the new files.
+    """Write the encoder in `folder`/pytorch_model.bin as safetensors beside it, with the same numbers.
 
-    Nothing that is in the file is run, and no code that came with the model.
+    No code in the file is run, nor any that came with the model.
+
+    Returns:
+        The new files.
 
     Raises:
-        UserError: if there are safetensors already, or no pickled weights, or they do not load.
+        UserError: if there are safetensors already, if there are no pickled weights, or if they do not load.
     """
     if not (folder / "pytorch_model.bin").is_file():
         raise UserError(f"{folder} holds no pytorch_model.bin: there is nothing to convert; fetch the model first")
     if list(folder.glob("model*.safetensors")):
-        raise UserError(f"{folder} has safetensors already: nothing is to be converted")
+        raise UserError(f"{folder} has safetensors already: there is nothing to convert")
     leaf = encoder_class(read_json(folder / "config.json"))
     with tempfile.TemporaryDirectory(dir=folder, prefix=".converting-") as place:
-        # dtype: as it is stored
+        # dtype="auto": as stored
         model = load_pretrained(leaf, folder, dtype="auto", use_safetensors=False, weights_only=True)
         model.save_pretrained(place)
-        # The index, which names the shards of a large model, comes last: a model without one is not there yet.
+        # The index of a sharded model comes last: without it the model counts as missing.
         made = sorted(Path(place).glob("model*"), key=lambda file: file.suffix == ".json")
         for file in made:
             publish(file, folder / file.name)

@@ -1,4 +1,4 @@
-"""Embedded captions of different lengths, without padding."""
+"""Embeddings of captions of different lengths, without padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class TextEmbeddings:
     """The token vectors of several captions, one after the other.
 
     `values` has shape (sum(lengths), features); caption i owns `lengths[i]` rows of it. A caption of length 0 is the
-    null text: whoever reads it is unconditional.
+    null text, with which a stage is unconditional.
 
     Raises:
         UserError: if the lengths do not sum to the number of rows.
@@ -42,9 +42,9 @@ class TextEmbeddings:
         return self.values.split(list(self.lengths)) if self.lengths else ()
 
     def pad(self) -> tuple[Text, TextMask]:
-        """As a rectangle: float32 text, zero where there is no token, and the mask that says where there is one.
+        """Padded to the longest caption: text in float32, zero where there is no token, and the mask of the tokens.
 
-        There is always at least one column, so that attention over null texts has a key to mask.
+        There is always room for one token, so that attention over null texts has a key to mask.
         """
         lengths = torch.tensor(self.lengths, dtype=torch.long)
         tokens = max(1, *self.lengths) if self.lengths else 1
@@ -55,7 +55,7 @@ class TextEmbeddings:
         return text, mask
 
     def select(self, rows: Sequence[int]) -> "TextEmbeddings":
-        """The captions `rows`, in that order; a caption may be taken more than once."""
+        """The captions numbered `rows`, in that order; one may be taken more than once."""
         parts = self.rows()
         chosen = [parts[row] for row in rows]
         values = torch.cat(chosen) if chosen else self.values[:0]

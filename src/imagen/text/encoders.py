@@ -1,4 +1,4 @@
-"""Frozen text encoders: captions to token vectors."""
+"""Frozen text encoders, from captions to token vectors."""
 
 import os
 from abc import ABC, abstractmethod
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-# Where the encoder is a part of a larger model. Every other family is what AutoModel makes of it (BERT, MiniLM, ...).
+# Families whose encoder is a part of a larger model. AutoModel loads the others (BERT, MiniLM, ...).
 ENCODER_CLASSES = {
     "t5": "T5EncoderModel",
     "mt5": "MT5EncoderModel",
@@ -31,7 +31,7 @@ ENCODER_CLASSES = {
 
 
 class TextEncoder(ABC):
-    """What turns captions into vectors. Cheap to make: weights are read when the first caption comes."""
+    """Turns captions into token vectors. Cheap to construct: the weights are read with the first caption."""
 
     @property
     @abstractmethod
@@ -46,22 +46,23 @@ class TextEncoder(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> dict[str, str | int]:
-        """All that decides which vectors come out, and nothing else: no path, no device, no batch size.
+        """Everything that decides which vectors come out, and nothing else: no path, no device, no batch size.
 
-        Raises `MissingAssetError` when the encoder's files are not on this machine.
+        Raises:
+            MissingAssetError: if the encoder's files are not on this machine.
         """
 
     @abstractmethod
     def __call__(self, captions: list[str]) -> TextEmbeddings:
-        """One entry for each caption, in order."""
+        """The embeddings of each caption, in order."""
 
     @abstractmethod
     def take_warnings(self) -> list[str]:
-        """What should be said about the captions encoded since the last call; then forgets it."""
+        """Warnings about the captions encoded since the last call."""
 
 
 class HuggingFaceEncoder(TextEncoder):
-    """An encoder of the transformers library: T5, flan-T5, BERT, MiniLM, the text half of CLIP, what AutoModel knows.
+    """An encoder of the transformers library: T5, flan-T5, BERT, MiniLM, the text half of CLIP, what AutoModel loads.
 
     Frozen, in evaluation mode, without gradients. The constructor touches no file; weights are read with the first
     caption. Only safetensors are read, and no code that came with a model is run.
@@ -70,14 +71,14 @@ class HuggingFaceEncoder(TextEncoder):
         path: a folder with config.json, safetensors weights and tokenizer, or the name of a model on the hub.
         revision: of the hub model; for a folder, a label that enters the fingerprint.
         dtype: "float32" or "bfloat16". float16 is refused: T5 overflows in it.
-        max_length: longest caption in tokens; what is beyond is cut, and counted.
+        max_length: largest number of tokens kept; longer captions are cut, and counted.
         layer: -1 for the encoder's output, -2 for the penultimate layer (Imagen's choice for CLIP), and so on.
         batch_size: captions per pass.
         device: "auto" (a GPU if there is one), "cpu", "cuda", ...
         local_files_only: never open a connection. False lets the hub's client fetch what is missing.
 
     Raises:
-        UserError: for a dtype, length or layer out of range; on first use when files are absent or damaged.
+        UserError: for a dtype, length or layer out of range; on first use, if files are missing or damaged.
     """
 
     def __init__(
@@ -114,8 +115,8 @@ class HuggingFaceEncoder(TextEncoder):
 
     @cached_property
     def fingerprint(self) -> dict[str, str | int]:
-        """`settings`, sha256 of config and weights, sha256 of the tokenizer: of every file that is loaded. Reads the
-        files but makes no model."""
+        """The `settings`, the sha256 of config.json and the weights, and that of the tokenizer's files. Reads the files
+        but builds no model."""
         model = hash_files([self.folder / "config.json", *weights_files(self.folder)])
         return self.settings | {"model": model, "tokenizer": hash_files(tokenizer_files(self.folder))}
 
@@ -141,11 +142,11 @@ class HuggingFaceEncoder(TextEncoder):
     def __call__(self, captions: list[str]) -> TextEmbeddings:
         """Values in the encoder's dtype, on the CPU; no tokens for an empty caption.
 
-        Batches are sorted by length, so that little is padded. What else is in a batch changes a vector by rounding
-        only.
+        Captions are batched by length, which keeps padding short. The other captions of a batch change a vector only
+        by rounding.
 
         Raises:
-            UserError: for text that is not Unicode, absent or damaged files, vectors that are not finite.
+            UserError: for captions that are not Unicode text, missing or damaged files, vectors that are not finite.
         """
         tokens = tokenise(self._tokenizer, captions, self.max_length, self.counts)
         order = sorted((row for row, ids in enumerate(tokens) if ids), key=lambda row: len(tokens[row]))
@@ -167,7 +168,9 @@ class HuggingFaceEncoder(TextEncoder):
     @torch.no_grad()
     def _encode(self, tokens: list[list[int]]) -> list[Tensor]:
         """The vectors of each caption, (its tokens, features), on the CPU."""
-        ids = torch.full((len(tokens), max(map(len, tokens))), self._tokenizer.pad_token_id or 0)
+        padding = self._tokenizer.pad_token_id
+        shape = (len(tokens), max(map(len, tokens)))
+        ids = torch.full(shape, padding if isinstance(padding, int) else 0)
         mask = torch.zeros_like(ids)
         for row, caption in enumerate(tokens):
             ids[row, : len(caption)] = torch.tensor(caption)
@@ -186,7 +189,7 @@ class HuggingFaceEncoder(TextEncoder):
 
     @cached_property
     def _config(self) -> dict[str, Any]:
-        """config.json, of the text half where there are two."""
+        """config.json; of CLIP, with the values of its text half."""
         config = read_json(self.folder / "config.json")
         text = config.get("text_config")
         return config | text if isinstance(text, dict) else config
@@ -195,7 +198,7 @@ class HuggingFaceEncoder(TextEncoder):
     def _tokenizer(self) -> "PreTrainedTokenizerFast":
         from transformers import AutoTokenizer
 
-        # Encoding may be followed by loader workers being forked; the tokenizer's threads would not survive that.
+        # Loader workers may be forked after encoding, which the tokenizer's threads would not survive.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         tokenizer_files(self.folder)
         longest = self._config.get("max_position_embeddings")
@@ -213,7 +216,7 @@ class HuggingFaceEncoder(TextEncoder):
         model, report = load_pretrained(
             leaf, self.folder, dtype=DTYPES[self.dtype], use_safetensors=True, output_loading_info=True
         )
-        # transformers would fill what is missing with random numbers. A pooler is not used here.
+        # transformers fills missing weights with random numbers. The pooler is not used here.
         absent = sorted(name for name in report["missing_keys"] if "pooler" not in name)
         if absent:
             raise UserError(f"{self.folder}: {len(absent)} weights are missing, first {absent[0]}; restore the file")
@@ -221,7 +224,7 @@ class HuggingFaceEncoder(TextEncoder):
 
 
 def encoder_class(config: dict[str, Any]) -> "type[PreTrainedModel]":
-    """The class of transformers that reads the encoder of a model with this config.json."""
+    """The transformers class that loads the encoder of a model with this config.json."""
     import transformers
 
     return getattr(transformers, ENCODER_CLASSES.get(config.get("model_type", ""), "AutoModel"))

@@ -8,24 +8,24 @@ from imagen.checks.foreign import read_json
 from imagen.errors import UserError
 
 ATTENTION = ("eager", "sdpa")
-"""The implementations that transformers brings along. Others are packages, or repositories of the hub whose code is
+"""The implementations that are part of transformers. Others are packages, or repositories of the hub whose code is
 run."""
 
 
 def load_pretrained(cls: Any, folder: Path, **options: Any) -> Any:
-    """`cls.from_pretrained(folder, **options)`, without the network and without code of the folder's.
+    """`cls.from_pretrained(folder, **options)`, without a connection and without code from the folder.
 
     Raises:
-        UserError: if config.json asks for code, or the folder holds no such model, whatever the reason.
+        UserError: if config.json asks for code, or the model does not load, for whatever reason.
     """
     from transformers.utils import logging
 
     _refuse_code(folder)
-    logging.set_verbosity_error()  # its warnings print the folder's texts as they are; what matters we look at
+    logging.set_verbosity_error()  # its warnings print the folder's texts unescaped; what matters is checked here
     logging.disable_progress_bar()
     try:
         return cls.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
-    except Exception as error:  # what a settings file of a stranger leads to is not foreseen in any list
+    except Exception as error:  # no list foresees what a stranger's settings lead to
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if "trust_remote_code" in str(error):
             reason = "it brings code of its own, which is never run"
@@ -35,7 +35,7 @@ def load_pretrained(cls: Any, folder: Path, **options: Any) -> Any:
 
 
 def _refuse_code(folder: Path) -> None:
-    """Raises UserError for settings that make transformers take code from elsewhere than from itself."""
+    """Raises UserError for settings that make transformers run code other than its own."""
     try:
         settings = read_json(folder / "config.json", "restore the folder")
     except FileNotFoundError:

@@ -10,11 +10,14 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from imagen.checks.names import is_name
+from imagen.errors import UserError
 from imagen.fetching.absent import asset_of, how_to_fetch
 from imagen.fetching.lock import models_folder
 from imagen.files import user_path
+from imagen.instantiation import instantiate_saved_text
 from imagen.places import ROOT
 from imagen.text.assets import MissingAssetError, is_folder
+from imagen.text.sources import TextSource
 
 WHEN_SAMPLING = {"batch_size": 1, "device": "auto", "local_files_only": True}
 """Arguments of an encoder. One caption at a time: beside others its vectors would be rounded differently, and its
@@ -45,6 +48,18 @@ def record_of(section: Mapping[str, Any]) -> dict[str, Any]:
     text = for_sampling(section)
     path = path_in(text)
     return text if path is None else with_path(text, _portable(path))
+
+
+def build_source(section: Mapping[str, Any], where: str) -> TextSource:
+    """The text source that a section describes, which came with somebody's weights; `where` is its place in the file.
+
+    Raises:
+        UserError: if it names anything outside `imagen.text`, describes no text source, or cannot be built.
+    """
+    source = instantiate_saved_text(section, where)
+    if not isinstance(source, TextSource):
+        raise UserError(f"{where} describes a {type(source).__name__}, no text source; restore the file")
+    return source
 
 
 def path_in(section: Mapping[str, Any]) -> str | None:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class TextSource(ABC):
-    """What the DataModule and the cascade ask for embeddings. An empty caption is the null text: zero tokens."""
+    """Gives the DataModule and the cascade embeddings of captions. An empty caption is the null text: zero tokens."""
 
     @property
     @abstractmethod
@@ -34,22 +34,22 @@ class TextSource(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> dict[str, str | int]:
-        """What decides the vectors; two sources with the same fingerprint give the same ones."""
+        """Everything that decides the vectors: two sources with equal fingerprints give the same ones."""
 
     @abstractmethod
     def prepare(self, captions: Iterable[str]) -> None:
-        """Make sure that `captions` can be embedded, showing the progress. Call it in one process per machine."""
+        """Make `captions` ready to be embedded, with a progress bar. Call it in one process per machine."""
 
     @abstractmethod
     def embed(self, captions: Sequence[str]) -> TextEmbeddings:
-        """One entry for each caption, in order; float32 values, on the CPU, that bfloat16 can hold."""
+        """The embeddings of each caption, in order: float32, on the CPU, rounded to bfloat16."""
 
 
 class CachedText(TextSource):
     """Embeddings from the cache in `folder`; `prepare` encodes what it lacks, `embed` only reads.
 
-    Open it (by `prepare` or `embed`) before loader workers are forked and they share its memory. The encoder's weights
-    are read only when there is something to encode.
+    Open it (with `prepare` or `embed`) before loader workers are forked, so that they share its memory. The encoder's
+    weights are read only if there is something to encode.
     """
 
     def __init__(self, encoder: TextEncoder, folder: str | Path) -> None:
@@ -70,22 +70,22 @@ class CachedText(TextSource):
         """Encode what is missing into the cache.
 
         Raises:
-            UserError: for captions that are not Unicode text; a cache that does not fit, is damaged or is being built
-                by another process; an encoder whose files are absent; a disk that does not take it.
+            UserError: for captions that are not Unicode text; a cache that was made by another encoder, is damaged, or
+                is being built by another process; an encoder whose files are missing; a full disk.
         """
         given = list(captions)
         check_unicode(given)
-        said = list(dict.fromkeys(caption for caption in given if not is_empty(caption)))
+        distinct = list(dict.fromkeys(caption for caption in given if not is_empty(caption)))
         empty = sum(map(is_empty, given))
         if empty:
             log.warning("%d of %d captions are empty: they are embedded as no text at all", empty, len(given))
-        self._reader = self._cache.add(said)
+        self._reader = self._cache.add(distinct)
 
     def embed(self, captions: Sequence[str]) -> TextEmbeddings:
         """As `TextSource.embed`.
 
         Raises:
-            UserError: for a caption that is not in the cache, or a cache that does not fit or is damaged.
+            UserError: for a caption that is not in the cache; a cache that is damaged or was made by another encoder.
         """
         check_unicode(captions)
         rows = self._reader.find(captions)
@@ -95,15 +95,15 @@ class CachedText(TextSource):
                     f"caption {caption[:80]!r} is not in the embedding cache {self._cache.folder}: run "
                     "`imagen cache` with this data, or set text.mode=online"
                 )
-        found = self._reader.read(rows)
-        return TextEmbeddings(found.values.float(), found.lengths)
+        stored_rows = self._reader.read(rows)
+        return TextEmbeddings(stored_rows.values.float(), stored_rows.lengths)
 
     @cached_property
     def _reader(self) -> Reader:
         return self._cache.open()
 
     def __getstate__(self) -> dict[str, Any]:
-        # A process that is spawned opens the files again instead of being sent them.
+        # A spawned process opens the files again instead of receiving their content.
         return {name: value for name, value in self.__dict__.items() if name != "_reader"}
 
 
@@ -125,11 +125,11 @@ class OnlineText(TextSource):
         """Nothing to do."""
 
     def embed(self, captions: Sequence[str]) -> TextEmbeddings:
-        """As `TextSource.embed`; each distinct caption is encoded once. Cuts and unknown words are warned about.
+        """As `TextSource.embed`; each distinct caption is encoded once. Warns of cut captions and unknown words.
 
         Raises:
-            UserError: in a loader worker, each of which would hold an encoder of its own; when the encoder's files are
-                absent.
+            UserError: in a loader worker, since each would hold an encoder of its own; if the encoder's files
+                are missing.
         """
         if get_worker_info() is not None:
             raise UserError(
@@ -137,15 +137,15 @@ class OnlineText(TextSource):
             )
         distinct = list(dict.fromkeys(captions))
         rows = {caption: row for row, caption in enumerate(distinct)}
-        found = stored(self._encoder(distinct)).select([rows[caption] for caption in captions])
+        embeddings = stored(self._encoder(distinct)).select([rows[caption] for caption in captions])
         for warning in self._encoder.take_warnings():
             log.warning(warning)
-        return TextEmbeddings(found.values.float(), found.lengths)
+        return TextEmbeddings(embeddings.values.float(), embeddings.lengths)
 
 
 class RememberedText(TextSource):
-    """Another source, asked once for each caption: a sweep samples the same captions in every cell. Kept as bfloat16,
-    which holds the vectors exactly."""
+    """Asks another source once for each caption, since a sweep samples the same captions in every cell. The vectors are
+    kept in bfloat16, which holds them exactly."""
 
     def __init__(self, source: TextSource) -> None:
         self._source = source
@@ -166,8 +166,8 @@ class RememberedText(TextSource):
         """As `TextSource.embed`."""
         missing = [caption for caption in dict.fromkeys(captions) if caption not in self._rows]
         if missing:
-            found = self._source.embed(missing).rows()
-            self._rows |= {caption: row.bfloat16() for caption, row in zip(missing, found, strict=True)}
+            embedded = self._source.embed(missing).rows()
+            self._rows |= {caption: row.bfloat16() for caption, row in zip(missing, embedded, strict=True)}
         rows = [self._rows[caption] for caption in captions]
         return TextEmbeddings(torch.cat(rows).float(), tuple(len(row) for row in rows))
 
@@ -206,11 +206,11 @@ def make_text_source(mode: str, encoder: TextEncoder, features: int, folder: str
         raise UserError("text.mode=cached: give the folder of the cache as text.folder=FOLDER")
     source = OnlineText(encoder) if folder is None or mode == "online" else CachedText(encoder, folder)
     try:
-        found = source.features
+        width = source.features
     except MissingAssetError:
-        return source  # said when a caption must be encoded, with the way out
-    if found != features:
+        return source  # reported, with the way out, when a caption must be encoded
+    if width != features:
         raise UserError(
-            f"text.features={features}, but the vectors of the encoder have {found}: set text.features={found}"
+            f"text.features={features}, but the vectors of the encoder have {width}: set text.features={width}"
         )
     return source

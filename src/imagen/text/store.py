@@ -5,8 +5,8 @@
                                 digests (captions, 16) uint8: the first half of the sha256 of each caption
 
 A shard is written to a temporary file in the same folder, synced, hashed and renamed; only then is the manifest that
-names it replaced in the same way. So the manifest is the journal: whatever it names is whole, and what it does not name
-does not exist. It holds no clock and no path: made twice, or moved, a store is the same.
+names it replaced in the same way. So the manifest is the journal: what it names is whole, and what it does not name
+does not exist. It holds no time and no path, so a store that is made again, or moved, has the same bytes.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ VERIFY_AT_ONCE = 16 << 30  # bytes: half a minute of hashing
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """What the manifest says of a shard."""
+    """The entry of a shard in the manifest."""
 
     name: str
     sha256: str
@@ -42,7 +42,7 @@ class ShardRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a store holds and which encoder made it."""
+    """What a store holds, and the fingerprint of the encoder that made it."""
 
     fingerprint: dict[str, str | int]
     features: int
@@ -50,24 +50,25 @@ class Manifest:
     format: int = FORMAT
 
     def with_shard(self, record: ShardRecord) -> "Manifest":
-        """With one more shard."""
+        """A manifest with one more shard."""
         return type(self)(self.fingerprint, self.features, (*self.shards, record), self.format)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest | None":
-        """The manifest in `folder`, None when there is none.
+        """The manifest in `folder`; None if there is none.
 
         Raises:
-            UserError: when it is damaged, or of a newer format.
+            UserError: if it is damaged, or of a newer format.
         """
         path = folder / MANIFEST
         if not path.exists():
             return None
         values = read_json(path)
-        found = values.get("format")
-        if found != FORMAT:
+        version = values.get("format")
+        if version != FORMAT:
             raise UserError(
-                f"{path}: format {found}, this version reads {FORMAT}; update imagen, or set text.folder to another one"
+                f"{path}: format {version}, this version reads {FORMAT}; update imagen, or set text.folder to another "
+                "one"
             )
         try:
             shards = tuple(ShardRecord(**record) for record in values["shards"])
@@ -83,16 +84,16 @@ class Manifest:
 
 
 def digests(captions: Sequence[str]) -> np.ndarray:
-    """uint8 (captions, 16): by these a caption is found. Different captions with one digest do not happen (2^-128)."""
+    """The key of each caption, uint8 (captions, 16). Two captions share one with probability 2^-128."""
     joined = b"".join(hashlib.sha256(caption.encode()).digest()[:DIGEST_BYTES] for caption in captions)
     return np.frombuffer(bytearray(joined), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
 
 
 def write_shard(folder: Path, number: int, captions: Sequence[str], embeddings: TextEmbeddings) -> ShardRecord:
-    """Write shard `number`: the captions with their vectors in bfloat16.
+    """Write shard `number`: the digests of the captions and their vectors in bfloat16.
 
     Raises:
-        UserError: when the disk does not take it.
+        UserError: if the disk is full or cannot be written.
     """
     from safetensors.torch import save
 
@@ -111,10 +112,10 @@ def write_shard(folder: Path, number: int, captions: Sequence[str], embeddings: 
 
 
 def map_shard(folder: Path, record: ShardRecord) -> dict[str, torch.Tensor]:
-    """The tensors of a shard, mapped from the file: nothing is read before it is used.
+    """The tensors of a shard, memory-mapped: nothing is read before it is used.
 
     Raises:
-        UserError: when the file is absent, cut, or holds other captions than the manifest says.
+        UserError: if the file is missing or truncated, or its counts differ from those in the manifest.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -134,12 +135,12 @@ def map_shard(folder: Path, record: ShardRecord) -> dict[str, torch.Tensor]:
 
 
 def verify_shard(folder: Path, record: ShardRecord, values: torch.Tensor) -> None:
-    """Raises UserError when the file is not the one that was written, or its vectors are not finite."""
+    """Raises UserError if the file's sha256 is not the manifest's, or its vectors are not finite."""
     path = folder / record.name
-    found = sha256_of_file(path)
-    if found != record.sha256:
+    sha256 = sha256_of_file(path)
+    if sha256 != record.sha256:
         raise UserError(
-            f"{path}: sha256 mismatch (manifest {record.sha256[:12]}…, file {found[:12]}…); {_way_out(folder)}"
+            f"{path}: sha256 mismatch (manifest {record.sha256[:12]}…, file {sha256[:12]}…); {_way_out(folder)}"
         )
     if not values.isfinite().all():
         raise UserError(f"{path}: holds vectors that are not finite; {_way_out(folder)}")
@@ -150,7 +151,7 @@ def _way_out(folder: Path) -> str:
 
 
 def sweep(folder: Path, manifest: Manifest | None) -> None:
-    """Remove what a killed builder left: temporary files, and shards that the manifest does not name."""
+    """Remove what a killed builder left behind: temporary files, and shards that the manifest does not name."""
     known = {record.name for record in manifest.shards} if manifest else set()
     for path in [*folder.glob(".*.part"), *folder.glob("shard-*.safetensors")]:
         if path.name not in known:
@@ -160,11 +161,11 @@ def sweep(folder: Path, manifest: Manifest | None) -> None:
 class Reader:
     """Random access to the captions of a store.
 
-    The vectors are mapped from the files, so loader workers share them. A shard is verified before the first vector is
-    taken from it: all of them here, unless they are so large (`VERIFY_AT_ONCE`) that it must wait until one is used.
+    The vectors are memory-mapped, so loader workers share them. All shards are verified here; if together they are
+    larger than `VERIFY_AT_ONCE`, each is verified when its first vector is read.
 
     Raises:
-        UserError: for a shard that is absent or damaged.
+        UserError: for a shard that is missing or damaged.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -189,12 +190,12 @@ class Reader:
         return len(self._row)
 
     def find(self, captions: Sequence[str]) -> np.ndarray:
-        """int64 (captions,): the row of each, -1 where it is not here."""
+        """The row of each caption, int64 (captions,); -1 for one that is not stored."""
         wanted = _as_keys(digests(captions))
         rows = np.full(len(wanted), -1, dtype=np.int64)
         places = np.searchsorted(self._keys[:, 0], wanted[:, 0])
         open_ = np.arange(len(wanted))
-        while True:  # once, but for captions whose digests begin with the same 64 bits
+        while True:  # again only for digests that begin with the same 64 bits
             open_ = open_[places[open_] < len(self)]
             open_ = open_[self._keys[places[open_], 0] == wanted[open_, 0]]
             if not len(open_):
@@ -205,7 +206,7 @@ class Reader:
             places[open_] += 1
 
     def read(self, rows: np.ndarray) -> TextEmbeddings:
-        """The captions `rows`, values in bfloat16. A row of -1 is the null text."""
+        """The captions numbered `rows`, values in bfloat16. A row of -1 is the null text."""
         assert not len(self) or rows.max(initial=-1) < len(self)
         known = rows[rows >= 0]
         places = zip(self._shard[known].tolist(), self._start[known].tolist(), self._stop[known].tolist(), strict=True)
@@ -224,6 +225,6 @@ class Reader:
         return self._mapped[shard]
 
 
-def _as_keys(found: np.ndarray) -> np.ndarray:
-    """uint64 (captions, 2) of digests."""
-    return np.ascontiguousarray(found).view(">u8").astype(np.uint64).reshape(-1, 2)
+def _as_keys(digest_rows: np.ndarray) -> np.ndarray:
+    """Digests as uint64 (captions, 2)."""
+    return np.ascontiguousarray(digest_rows).view(">u8").astype(np.uint64).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""Captions to token ids, counting what the user should know."""
+"""Captions to token ids, with counts of what users are warned about."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def is_empty(caption: str) -> bool:
-    """Whether a caption says nothing. Its embedding is the null text: zero tokens."""
+    """Whether a caption has no text but white space. Its embedding is the null text: zero tokens."""
     return not caption.strip()
 
 
 def check_unicode(captions: Sequence[str]) -> None:
-    """Raises UserError, naming the caption, for one that is no text or has no UTF-8 form."""
+    """Raises UserError, naming the caption, for one that is no text or cannot be encoded as UTF-8."""
     for index, caption in enumerate(captions):
         try:
             caption.encode()
@@ -26,7 +26,7 @@ def check_unicode(captions: Sequence[str]) -> None:
 
 @dataclass
 class EncodingCounts:
-    """What happened to the captions encoded so far."""
+    """Counts over the captions encoded so far."""
 
     captions: int = 0
     empty: int = 0
@@ -37,20 +37,20 @@ class EncodingCounts:
     unknown_example: str = ""
 
     def warnings(self, max_length: int) -> list[str]:
-        """One sentence for each thing the user should know."""
-        said = []
+        """One sentence for each kind of problem."""
+        sentences = []
         if self.truncated:
-            said.append(
+            sentences.append(
                 f"{self.truncated} of {self.captions} captions are longer than {max_length} tokens and were cut"
             )
         if self.empty:
-            said.append(f"{self.empty} of {self.captions} captions are empty: they are encoded as no text at all")
+            sentences.append(f"{self.empty} of {self.captions} captions are empty: they are encoded as no text at all")
         if self.unknown_captions:
-            said.append(
+            sentences.append(
                 f"{self.unknown_captions} of {self.captions} captions hold words that the tokenizer does not know "
                 f"({self.unknown_tokens / self.tokens:.1%} of all tokens), for example {self.unknown_example[:80]!r}"
             )
-        return said
+        return sentences
 
 
 def tokenise(
@@ -62,13 +62,14 @@ def tokenise(
         UserError: for a caption that is not Unicode text.
     """
     check_unicode(captions)
-    said = [caption for caption in captions if not is_empty(caption)]
+    texts = [caption for caption in captions if not is_empty(caption)]
     counts.captions += len(captions)
-    counts.empty += len(captions) - len(said)
-    if not said:
+    counts.empty += len(captions) - len(texts)
+    if not texts:
         return [[] for _ in captions]
-    encoded = tokenizer(said, truncation=True, max_length=max_length)
-    for caption, ids, whole in zip(said, encoded["input_ids"], encoded.encodings, strict=True):
+    encoded = tokenizer(texts, truncation=True, max_length=max_length)
+    assert encoded.encodings is not None, "a fast tokenizer's"
+    for caption, ids, whole in zip(texts, encoded["input_ids"], encoded.encodings, strict=True):
         unknown = ids.count(tokenizer.unk_token_id) if tokenizer.unk_token_id is not None else 0
         counts.tokens += len(ids)
         counts.truncated += bool(whole.overflowing)

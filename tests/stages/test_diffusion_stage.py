@@ -1,0 +1,117 @@
+"""A stage built from objects and fitted by Lightning's own Trainer: no Hydra, no DataModule, no callback of ours."""
+
+from functools import partial
+
+import pytest
+import torch
+from lightning import Trainer
+from small_stages import denoiser_config
+from torch.utils.data import DataLoader
+
+from imagen.data.batch import Batch
+from imagen.data.tensor_batches import TensorBatches
+from imagen.diffusion.conditioning import Conditioning, TextSignal
+from imagen.diffusion.schedules import CosineSchedule
+from imagen.errors import UserError
+from imagen.instantiation import instantiate_stage_part
+from imagen.stages.conditioners import Conditioner, LowResConditioner, TextConditioner
+from imagen.stages.diffusion_stage import DiffusionStage
+
+IMAGES = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+TEXT = TextSignal(torch.randn(6, 2, 8, generator=torch.Generator().manual_seed(1)), torch.ones(6, 2) > 0)
+
+
+def make_stage(conditioner: Conditioner | None = None, **changes: object) -> DiffusionStage:
+    torch.manual_seed(0)
+    denoiser = instantiate_stage_part(denoiser_config(low_res=conditioner is not None))
+    optimizer = partial(torch.optim.AdamW, lr=1e-3)
+    return DiffusionStage(
+        "base", denoiser, conditioner or TextConditioner(), CosineSchedule(), optimizer, **{"resolution": 8, **changes}
+    )
+
+
+def fit(stage: DiffusionStage, folder, steps: int = 3, resume: str | None = None, **options: object) -> DiffusionStage:
+    trainer = Trainer(
+        max_steps=steps, default_root_dir=folder, logger=False, accelerator="cpu", enable_progress_bar=False,
+        enable_checkpointing=False, val_check_interval=2, check_val_every_n_epoch=None, **options,
+    )  # fmt: skip
+    batch = Batch(IMAGES, TEXT.values, TEXT.mask, torch.arange(6), ("",) * 6, 0)
+    validation = DataLoader([batch], batch_size=None)
+    trainer.fit(stage, TensorBatches(IMAGES, TEXT, batch_size=4), validation, ckpt_path=resume, weights_only=True)
+    trainer.save_checkpoint(folder / "last.ckpt")
+    return stage
+
+
+def same(one: DiffusionStage, other: DiffusionStage) -> bool:
+    return all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+
+
+@pytest.mark.parametrize("conditioner", [None, LowResConditioner(4, 8, CosineSchedule())], ids=["base", "sr1"])
+def test_a_stage_of_objects_trains_the_same_weights_again(conditioner, tmp_path):
+    first, again = (fit(make_stage(conditioner), tmp_path) for _ in range(2))
+    assert same(first, again)
+    assert not same(first, make_stage(conditioner))
+    assert not same(first, fit(make_stage(conditioner, seed=1), tmp_path))
+    assert first.trainer.callback_metrics.keys() >= {"train/loss", "train/gradient_norm", "val/loss"}
+    assert first.averaged().conditioner is first.conditioner
+
+
+def test_a_stage_of_objects_saves_and_loads_its_checkpoint(tmp_path):
+    stage = fit(make_stage(), tmp_path)
+    loaded = fit(make_stage(), tmp_path, resume=str(tmp_path / "last.ckpt"))  # three steps are all there are
+    assert same(stage, loaded)
+
+
+def test_a_loss_that_is_no_number_stops_a_stage_of_objects_too(tmp_path, monkeypatch):
+    stage = make_stage()
+    healthy = stage.denoiser.loss
+    monkeypatch.setattr(stage.denoiser, "loss", lambda *args: healthy(*args) * float("nan"))
+    with pytest.raises(UserError, match=r"nothing was updated; ids.*not_finite/step-0000001-rank-0\.json"):
+        fit(stage, tmp_path)
+
+
+def test_text_is_dropped_for_its_share_of_the_images_and_never_in_validation(tmp_path, monkeypatch):
+    shares = {"train": [], "validate": []}
+    stage = make_stage(text_dropout=0.5)
+    for kind, denoiser in (("train", stage.denoiser), ("validate", stage.ema.module)):
+
+        def loss(x0, eps, level, conditioning, kind=kind, real=denoiser.loss):
+            shares[kind] += conditioning["text"].mask.any(dim=1).tolist()
+            return real(x0, eps, level, conditioning)
+
+        monkeypatch.setattr(denoiser, "loss", loss)
+    fit(stage, tmp_path, steps=20)
+    assert 0.3 < sum(shares["train"]) / len(shares["train"]) < 0.7
+    assert len(shares["validate"]) > 6
+    assert all(shares["validate"])
+
+
+def test_a_stage_that_knows_no_text_needs_none(tmp_path):
+    class Nothing(Conditioner):
+        def for_training(self, batch, generator):
+            return Conditioning()
+
+        def for_sampling(self, given, resolution, aug_level, generators):
+            return Conditioning()
+
+    class Blind(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, z, log_snr, conditioning):
+            assert not conditioning
+            return self.scale * z
+
+    stage = make_stage(text_dropout=0.0)
+    stage.conditioner, stage.denoiser.network = Nothing(), Blind()
+    stage.ema = type(stage.ema)(stage.denoiser, 0.9)
+    fit(stage, tmp_path)
+    assert stage.denoiser.network.scale != 1
+
+
+def test_captions_and_images_in_memory_must_be_as_many():
+    with pytest.raises(UserError, match="6 captions for 5 images"):
+        TensorBatches(IMAGES[:5], TEXT)
+    with pytest.raises(UserError, match="the training set is empty"):
+        TensorBatches(IMAGES[:0])
