@@ -8,7 +8,7 @@ from imagen.diffusion.conditioning import Conditioning, ImageSignal, TextSignal,
 from imagen.diffusion.schedules import CosineSchedule
 from imagen.errors import UserError
 from imagen.randomness import make_generator
-from imagen.stages.conditioners import CleanLowResConditioner, LowResConditioner
+from imagen.stages.conditioners import CleanLowResConditioner, LowResConditioner, TextConditioner
 
 IMAGES = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
@@ -67,3 +67,14 @@ def test_pictures_outside_of_the_range_are_clamped_before_they_are_enlarged():
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(UserError, match="from 6 to 8 is impossible: the larger size must be a multiple"):
         LowResConditioner(6, 8, CosineSchedule())
+
+
+@pytest.mark.parametrize("kind", [LowResConditioner, CleanLowResConditioner])
+def test_what_a_batch_would_be_given_is_what_sampling_needs(kind):
+    batch = Batch(IMAGES, torch.ones(16, 2, 4), torch.ones(16, 2) > 0, torch.arange(16), ("a",) * 16, 0)
+    conditioner = kind(4, 8, CosineSchedule(-15.0, 15.0))
+    given = conditioner.given(batch)
+    assert torch.equal(given["smaller"].images, resize(IMAGES, 4))
+    generators = [make_generator(i) for i in range(16)]
+    assert conditioner.for_sampling(given, 8, 0.0, generators).keys() == {"text", "low_res"}
+    assert TextConditioner().given(batch).keys() == {"text"}

@@ -13,7 +13,6 @@ from imagen.callbacks.stop_on_signal import stopped_by_signal
 from imagen.cascade import SamplingSettings, sample_images
 from imagen.data.batch import Batch
 from imagen.data.pixels import to_uint8
-from imagen.diffusion.conditioning import Conditioning, ImageSignal, TextSignal, resize
 from imagen.diffusion.guidance import ClassifierFreeGuidance
 from imagen.diffusion.samplers import Sampler
 from imagen.diffusion.thresholding import Thresholding
@@ -116,12 +115,10 @@ class SampleGrid(Callback):
         """Column label -> pictures, uint8."""
         count = min(self.num_prompts, len(batch.images))
         images = batch.images[:count]
-        given = Conditioning(text=TextSignal(batch.text, batch.text_mask).take(slice(count)))
+        given = stage.conditioner.given(batch).take(slice(count))
         columns: dict[str, np.ndarray] = {}
-        if stage.conditioner.factor > 1:
-            smaller = resize(images, images.shape[-1] // stage.conditioner.factor)
-            given = Conditioning(given, smaller=ImageSignal(smaller))
-            columns = {"original": to_uint8(images), "given": to_uint8(smaller)}
+        if "smaller" in given:
+            columns = {"original": to_uint8(images), "given": to_uint8(given["smaller"].images)}
         model = stage.averaged(images.shape[-1])
         for weight, settings in zip(self.weights, self.settings, strict=True):
             generators = [make_generator(self.seed, "grid", i) for i in range(count)]

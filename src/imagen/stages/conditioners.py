@@ -6,11 +6,12 @@ from collections.abc import Sequence
 import torch
 
 from imagen.data.batch import Batch
-from imagen.diffusion.conditioning import Conditioning, ImageSignal, LowResImage, TextSignal, resize
+from imagen.diffusion.conditioning import Conditioning, ImageSignal, LowResImage, OtherSizeImages, TextSignal, resize
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
 from imagen.randomness import randn_per_image
+from imagen.tensors import Images
 
 
 class Conditioner(ABC):
@@ -24,6 +25,10 @@ class Conditioner(ABC):
     @abstractmethod
     def for_training(self, batch: Batch, generator: torch.Generator) -> Conditioning:
         """The signals of a training batch. `generator` is on the CPU."""
+
+    def given(self, batch: Batch) -> Conditioning:
+        """What `for_sampling` needs to be given to sample pictures like those of `batch`: for grids during training."""
+        return Conditioning(text=TextSignal(batch.text, batch.text_mask))
 
     @abstractmethod
     def for_sampling(
@@ -46,7 +51,7 @@ class TextConditioner(Conditioner):
     """The caption: for base stages."""
 
     def for_training(self, batch: Batch, generator: torch.Generator) -> Conditioning:
-        return Conditioning(text=TextSignal(batch.text, batch.text_mask))
+        return self.given(batch)
 
     def for_sampling(
         self, given: Conditioning, resolution: int, aug_level: float, generators: Sequence[torch.Generator]
@@ -81,15 +86,21 @@ class LowResConditioner(Conditioner):
         self.augmentation = augmentation
         self.text = TextConditioner()
 
+    def given(self, batch: Batch) -> Conditioning:
+        return Conditioning(super().given(batch), smaller=ImageSignal(self._reduced(batch.images)))
+
+    def _reduced(self, images: Images) -> OtherSizeImages:
+        return resize(images, images.shape[-1] // self.factor)
+
     def for_training(self, batch: Batch, generator: torch.Generator) -> Conditioning:
         level = self.augmentation.sample(len(batch.images), generator, batch.images.device)
         return self.at(level, batch, generator)
 
     def at(self, level: NoiseLevel, batch: Batch, generator: torch.Generator) -> Conditioning:
         """The signals of a training batch with the smaller images noised to `level`."""
-        images, side = batch.images, batch.images.shape[-1]
+        images = batch.images
         eps = torch.randn(images.shape, generator=generator).to(images.device)
-        low_res = LowResImage.augment(resize(images, side // self.factor), side, level, eps)
+        low_res = LowResImage.augment(self._reduced(images), images.shape[-1], level, eps)
         return Conditioning(self.text.for_training(batch, generator), low_res=low_res)
 
     def for_sampling(
@@ -112,6 +123,9 @@ class CleanLowResConditioner(Conditioner):
     def __init__(self, low_resolution: int, resolution: int, augmentation: NoiseSchedule) -> None:
         self._noised = LowResConditioner(low_resolution, resolution, augmentation)
         self.factor, self.augmentation = self._noised.factor, augmentation
+
+    def given(self, batch: Batch) -> Conditioning:
+        return self._noised.given(batch)
 
     def for_training(self, batch: Batch, generator: torch.Generator) -> Conditioning:
         clean = self.augmentation(torch.zeros(len(batch.images), device=batch.images.device))
