@@ -60,7 +60,7 @@ class ResumableTensorBoardLogger(TensorBoardLogger, RunLogger):
 
     @property
     def place(self) -> str:
-        return f"tensorboard --logdir {self.log_dir}"
+        return f"tensorboard --logdir {Path(self.log_dir)}"
 
     @rank_zero_only
     def resume_at(self, step: int) -> None:
