@@ -114,9 +114,9 @@ def test_what_is_given_must_be_one_row_for_each_picture(cascade, text):
 
 def test_stages_that_do_not_follow_each_other_are_refused(cascade, tmp_path):
     base, sr1 = cascade.stages
-    with pytest.raises(UserError, match="'sr1' enlarges 8 × 8 but gets no image"):
+    with pytest.raises(UserError, match="'sr1' expects input images of 8 × 8 but follows no stage"):
         Cascade([sr1])
-    with pytest.raises(UserError, match="'base' enlarges no image but gets 8 × 8"):
+    with pytest.raises(UserError, match="'base' expects no input image but follows a stage of 8 × 8"):
         Cascade([base, base])
     export_random_stage(tmp_path, "sr1", 16, 8, text={"model": "another", "max_length": 16})
     with pytest.raises(UserError, match=r"different text encoders \(model: small and another\)"):

@@ -19,7 +19,7 @@ from imagen.evaluation.prompts.prompt_set import file_prompts
 from imagen.evaluation.prompts.tables import drawbench_prompts
 from imagen.files import user_path
 from imagen.places import ROOT
-from imagen.text.assets import resolve_folder
+from imagen.text.model_files import resolve_folder
 
 
 @pytest.fixture

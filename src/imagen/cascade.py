@@ -75,8 +75,8 @@ class Cascade:
     """Stages in order, smallest first.
 
     Raises:
-        UserError: if the stages do not fit together: a first one that needs a smaller image, sizes that do not follow
-            each other, different text encoders.
+        UserError: if the stages do not fit together: the first needs an input image, sizes do not match, or text
+            encoders differ.
     """
 
     stages: Sequence[TrainedStage]
@@ -88,10 +88,11 @@ class Cascade:
         for stage in self.stages:
             this = stage.description
             if this.low_resolution != size_before:
-                wants = "no image" if this.low_resolution is None else f"{this.low_resolution} × {this.low_resolution}"
-                gets = "no image" if size_before is None else f"{size_before} × {size_before}"
+                low = this.low_resolution
+                wants = "no input image" if low is None else f"input images of {low} × {low}"
+                gets = "no stage" if size_before is None else f"a stage of {size_before} × {size_before}"
                 raise UserError(
-                    f"stage {this.name!r} enlarges {wants} but gets {gets}: choose stages that fit together"
+                    f"stage {this.name!r} expects {wants} but follows {gets}: choose stages that fit together"
                 )
             first = self.stages[0].description
             if this.text != first.text:

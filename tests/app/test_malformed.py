@@ -201,7 +201,7 @@ REFUSED = {
     "cache: another length": (embedding("text.encoder.max_length=64"), r"max_length: cache 128, configuration 64"),
     "cache: another dtype": (embedding("text.encoder.dtype=bfloat16"), r"dtype: cache float32, configuration bfloat16"),
     "cache: another width": (embedding("text.features=128"), r"text\.features=128.*have 256: set text\.features=256"),
-    "stage: SR given as base": (sampling(stages=["sr1"]), r"'sr1' enlarges 8 × 8 but gets no image"),
+    "stage: SR given as base": (sampling(stages=["sr1"]), r"'sr1' expects input images of 8 × 8 but follows no stage"),
     "stage: newer schema": (sampling(change=described(format_version=99)), r"format_version 99, this version reads"),
     "stage: wrong shapes": (sampling(change=other_tensors), r"4 tensors do not fit \(.*expected.*expected.*expected"),
     "stage: bit-flipped": (sampling(change=described(weights_sha256="0" * 64)), r"model\.safetensors: sha256 .*expect"),

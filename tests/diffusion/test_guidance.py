@@ -140,3 +140,23 @@ def test_an_impossible_rescale_or_interval_is_refused():
         IntervalGuidance(2.0, log_snr_min=2.0, log_snr_max=1.0)
     with pytest.raises(UserError, match="nan"):
         IntervalGuidance(2.0, log_snr_min=math.nan, log_snr_max=1.0)
+
+
+@pytest.mark.parametrize(
+    "make", [ClassifierFreeGuidance, lambda weight, **kw: IntervalGuidance(weight, -9.0, 9.0, **kw)]
+)
+@pytest.mark.parametrize("batched", [True, False])
+def test_the_stage_chooses_which_signals_the_unconditional_estimate_lacks(make, batched):
+    low_res = LowResImage(Z, LEVEL)
+    seen = []
+
+    def remember(z, level, conditioning):
+        seen.append(conditioning)
+        return z
+
+    guidance = make(3.0, batched=batched, without=["low_res"])
+    guidance(remember, Z, LEVEL, Conditioning(TEXT, low_res=low_res))
+    unconditional = seen[-1].take(slice(-4, None))
+    assert unconditional["text"].mask.all()
+    assert not unconditional["low_res"].image.any()
+    assert torch.equal(seen[0]["low_res"].image[:4], Z)

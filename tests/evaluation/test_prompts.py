@@ -70,7 +70,7 @@ def test_missing_or_empty_prompts_are_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         file_prompts(tmp_path / "none.txt")
     (tmp_path / "empty.txt").write_text("\n\n")
-    with pytest.raises(UserError, match="there are none"):
+    with pytest.raises(UserError, match="are empty; give at least one"):
         file_prompts(tmp_path / "empty.txt")
     (tmp_path / "two.txt").write_text("a\nb\n")
     with pytest.raises(UserError, match="has 2 prompts"):

@@ -93,7 +93,7 @@ def test_small_pictures_can_be_left_out_of_a_reference(tmp_path):
     write(folder, 10, 1000)
     Image.fromarray(np.full((8, 30, 3), 10, dtype=np.uint8)).save(folder / "1.bmp")
     source = ImageFolderSource(folder)
-    with pytest.raises(UserError, match=r"1\.bmp .*30 × 8 pixels are fewer .*metrics\.reference\.min_side=16 leaves"):
+    with pytest.raises(UserError, match=r"1\.bmp .*30 × 8 pixels are fewer .*metrics\.reference\.min_side=16 skips"):
         list(SourceReference(source).batches(16))
     reference = SourceReference(source, min_side=16)
     assert (reference.count, reference.source.row(1)) == (2, 2)

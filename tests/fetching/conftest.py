@@ -72,7 +72,7 @@ def served(monkeypatch):
 
 @pytest.fixture
 def lock(served, tmp_path):
-    """lock({"name": content}) serves an asset `toy` of these files and gives its lock file."""
+    """lock({"name": content}) serves a model `toy` of these files and gives its lock file."""
 
     def write(files: dict[str, bytes], hashed: bool = True, sized: bool = True) -> Path:
         served.files |= files
@@ -90,7 +90,7 @@ def lock(served, tmp_path):
         size = sum(map(len, files.values()))
         toy = {"about": "toy", "repository": "me/toy", "use": "-", "approximate_bytes": size, "files": entries}
         path = tmp_path / "toy.lock"
-        path.write_text(json.dumps({"version": 1, "assets": {"toy": toy}}))
+        path.write_text(json.dumps({"version": 1, "models": {"toy": toy}}))
         return path
 
     return write

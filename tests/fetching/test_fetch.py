@@ -188,7 +188,7 @@ def test_a_proxy_is_asked_instead_of_the_server(run, lock, served, target, tmp_p
     ("ids", "expected"),
     [
         (("tou",), "did you mean toy"),
-        ((), "which assets?"),
+        ((), "which models?"),
         (("me/toy",), "toy: toy, 3.07 MB"),
         (("toy",), "answers 404"),
     ],

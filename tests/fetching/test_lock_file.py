@@ -11,19 +11,19 @@ from imagen.fetching.lock import in_units, read_lock
 
 
 @pytest.fixture(scope="module")
-def assets():
+def published():
     return read_lock()
 
 
-def test_what_the_issue_asks_for_is_in_the_lock(assets):
-    assert set(assets) == {
+def test_what_the_issue_asks_for_is_in_the_lock(published):
+    assert set(published) == {
         "inception", "clip-vit-large-patch14", "dinov2-large",
         *(f"t5-v1_1-{size}" for size in ("small", "base", "large", "xl", "xxl")),
     }  # fmt: skip
 
 
-def test_every_file_has_a_place_a_revision_a_licence_and_a_hash_or_none(assets):
-    for file in (file for asset in assets.values() for file in asset.files):
+def test_every_file_has_a_place_a_revision_a_licence_and_a_hash_or_none(published):
+    for file in (file for model in published.values() for file in model.files):
         assert file.url.startswith("https://")
         assert f"/{file.revision}/" in file.url
         assert file.url.endswith(f"/{file.name}")
@@ -34,35 +34,35 @@ def test_every_file_has_a_place_a_revision_a_licence_and_a_hash_or_none(assets):
         assert file.sha256 is None or file.revision != "main"
 
 
-def test_published_names_are_given_to_the_weights_that_fetch_verifies(assets):
-    assert {file.sha256 for file in assets["inception"].files} == {INCEPTION_SHA256}
-    for asset, loaded in (("dinov2-large", DINOV2_L14), ("clip-vit-large-patch14", CLIP_L14 | CLIP_L14_WEIGHTS)):
-        fetched = {file.name: file.sha256 for file in assets[asset].files}
+def test_published_names_are_given_to_the_weights_that_fetch_verifies(published):
+    assert {file.sha256 for file in published["inception"].files} == {INCEPTION_SHA256}
+    for model, loaded in (("dinov2-large", DINOV2_L14), ("clip-vit-large-patch14", CLIP_L14 | CLIP_L14_WEIGHTS)):
+        fetched = {file.name: file.sha256 for file in published[model].files}
         preprocessing = fetched.pop("preprocessor_config.json")  # read by us, and compared as numbers
         assert preprocessing
         assert fetched.items() <= loaded.items()
         assert loaded.keys() - fetched.keys() <= {"pytorch_model.bin"}  # the same weights, not fetched
 
 
-def test_sizes_are_those_of_the_files_where_they_are_known(assets):
-    for asset in assets.values():
-        sizes = [file.bytes for file in asset.files]
+def test_sizes_are_those_of_the_files_where_they_are_known(published):
+    for model in published.values():
+        sizes = [file.bytes for file in model.files]
         if None not in sizes:
-            assert asset.approximate_bytes == pytest.approx(sum(sizes), rel=0.01)
-    assert assets["t5-v1_1-xxl"].size == "about 44.5 GB"
+            assert model.approximate_bytes == pytest.approx(sum(sizes), rel=0.01)
+    assert published["t5-v1_1-xxl"].size == "about 44.5 GB"
     assert [in_units(count) for count in (999, 1_234, 95_628_359)] == ["999 bytes", "1.23 kB", "95.6 MB"]
 
 
-def test_a_model_is_found_by_its_hub_name_once_all_of_its_files_are_there(assets, tmp_path, monkeypatch):
+def test_a_model_is_found_by_its_hub_name_once_all_of_its_files_are_there(published, tmp_path, monkeypatch):
     monkeypatch.setenv("IMAGEN_MODELS", str(tmp_path))
     folder = tmp_path / "dinov2-large"
     folder.mkdir()
-    for file in assets["dinov2-large"].files:
+    for file in published["dinov2-large"].files:
         assert fetched_folder("facebook/dinov2-large") is None
         (folder / file.name).touch()
     assert fetched_folder("facebook/dinov2-large") == folder
     assert fetched_folder("somebody/else") is None
-    assert "yes" in table(assets, tmp_path)
+    assert "yes" in table(published, tmp_path)
 
 
 def test_the_way_to_fetch_names_command_size_and_place(tmp_path, monkeypatch):

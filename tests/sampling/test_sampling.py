@@ -104,7 +104,7 @@ def test_a_super_resolution_stage_given_as_base_is_refused(compose_config, stage
     config = compose_config(
         "sample", *FAST, f"cascade.stages=[{stages[1]}]", f"prompt={CAPTION}", f"out={tmp_path}/out"
     )
-    with pytest.raises(UserError, match="'sr1' enlarges 8 × 8 but gets no image"):
+    with pytest.raises(UserError, match="'sr1' expects input images of 8 × 8 but follows no stage"):
         sample(config)
 
 

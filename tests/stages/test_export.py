@@ -169,5 +169,5 @@ def test_a_conditioner_of_one_s_own_is_written_down_and_comes_back(tmp_path):
     assert "conditioner" not in json.loads((tmp_path / "imagens" / "config.json").read_text())
     assert "conditioner" not in read_description(tmp_path / "imagens").identity
     edit(tmp_path / "imagens", augmentation=None)
-    with pytest.raises(UserError, match="'sr1' enlarges images and has no augmentation schedule"):
+    with pytest.raises(UserError, match="super-resolution stage 'sr1' has no augmentation schedule"):
         load_stage(tmp_path / "imagens")

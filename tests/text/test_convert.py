@@ -65,9 +65,9 @@ def test_what_cannot_be_converted_is_one_line_and_runs_nothing(pickled, tmp_path
 
 
 def test_every_way_to_fetch_ends_in_weights_that_are_read():
-    for asset in read_lock().values():
-        said = how_to_fetch(asset.id)
-        assert f"imagen fetch {asset.id}" in said
-        read = any(file.name.endswith((".safetensors", ".pth")) for file in asset.files)
-        assert (f"imagen convert {asset.id}" in said) != read
-        assert ("imagen convert" in asset.use) != read
+    for model in read_lock().values():
+        said = how_to_fetch(model.id)
+        assert f"imagen fetch {model.id}" in said
+        read = any(file.name.endswith((".safetensors", ".pth")) for file in model.files)
+        assert (f"imagen convert {model.id}" in said) != read
+        assert ("imagen convert" in model.use) != read

@@ -16,7 +16,7 @@ from imagen.errors import UserError
 from imagen.locks import only_builder
 from imagen.text import cache as cache_module
 from imagen.text import store
-from imagen.text.assets import MissingAssetError
+from imagen.text.model_files import MissingModelError
 from imagen.text.sources import CachedText
 
 CAPTIONS = [f"picture {index} " + "of many words " * (index % 4) for index in range(100)]
@@ -218,14 +218,14 @@ class AbsentEncoder(FakeEncoder):
 
     @property
     def fingerprint(self) -> dict:
-        raise MissingAssetError("no such folder")
+        raise MissingModelError("no such folder")
 
     @fingerprint.setter
     def fingerprint(self, value: dict) -> None:
         pass
 
     def __call__(self, captions: list[str]):
-        raise MissingAssetError("no such folder")
+        raise MissingModelError("no such folder")
 
 
 def test_without_the_encoder_a_cache_that_agrees_is_used_with_a_warning(built, caplog):
@@ -234,7 +234,7 @@ def test_without_the_encoder_a_cache_that_agrees_is_used_with_a_warning(built, c
     assert_reads(source, CAPTIONS)
     assert source.fingerprint == FakeEncoder().fingerprint
     assert "without comparing their encoder" in caplog.text
-    with pytest.raises(MissingAssetError):
+    with pytest.raises(MissingModelError):
         source.prepare(["new"])
     disagreeing = AbsentEncoder()
     disagreeing.settings = disagreeing.settings | {"max_length": 64}

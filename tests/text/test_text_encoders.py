@@ -11,8 +11,8 @@ import torch
 from tiny_models import WORDS, save_bert, save_clip, save_t5, save_tokenizer
 
 from imagen.errors import UserError
-from imagen.text.assets import MissingAssetError, hash_files
 from imagen.text.encoders import HuggingFaceEncoder
+from imagen.text.model_files import MissingModelError, hash_files
 
 ROOT = Path(__file__).parents[2]
 INDEX = "model.safetensors.index.json"
@@ -102,7 +102,7 @@ def test_an_absent_model_is_named_at_once_without_a_connection(path, monkeypatch
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     encoder, begun = HuggingFaceEncoder(path), time.monotonic()
     for ask in (lambda: encoder(["a"]), lambda: encoder.fingerprint, lambda: encoder.features):
-        with pytest.raises(MissingAssetError, match=f"{path}.*text.encoder.path"):
+        with pytest.raises(MissingModelError, match=f"{path}.*text.encoder.path"):
             ask()
     assert time.monotonic() - begun < 60
 
@@ -185,7 +185,7 @@ def test_damaged_weights_are_refused(t5_folder, tmp_path):
     with pytest.raises(UserError, match=r"config\.json: not JSON"):
         HuggingFaceEncoder(partial.parent)(["a"])
     partial.rename(partial.with_name("pytorch_model.bin"))
-    with pytest.raises(MissingAssetError, match="only safetensors"):
+    with pytest.raises(MissingModelError, match="only safetensors"):
         _ = HuggingFaceEncoder(partial.parent).fingerprint
 
 

@@ -10,14 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from imagen.fetching.absent import absent_error
 from imagen.files import user_path
-from imagen.text.assets import resolve_folder
+from imagen.text.model_files import resolve_folder
 
 JUDGES = {
     "imagen.evaluation.judges.inception.Inception": ("weights", "Inception's file", "inception"),
     "imagen.evaluation.judges.dinov2.Dinov2": ("path", "DINOv2 folder", "dinov2-large"),
     "imagen.evaluation.judges.clip.ClipJudge": ("path", "judge folder", "clip-vit-large-patch14"),
 }
-"""By target: the key of the path, what it is called, and the asset that belongs there."""
+"""By target: the key of the path, what it is called, and the model that belongs there."""
 
 
 def allows_downloads(config: DictConfig) -> bool:
@@ -34,9 +34,9 @@ def check_weights(config: DictConfig) -> None:
     """
     for node in _nodes(OmegaConf.to_container(config, resolve=True)):
         if node.get("_target_") in JUDGES:
-            key, what, asset = JUDGES[node["_target_"]]
+            key, what, model = JUDGES[node["_target_"]]
             if not user_path(node[key]).exists():
-                raise absent_error(what, node[key], asset)
+                raise absent_error(what, node[key], model)
         elif node.get("_target_") == "imagen.text.sources.make_text_source":
             _check_encoder(node)
 

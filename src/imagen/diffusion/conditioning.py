@@ -23,11 +23,11 @@ Kind = TypeVar("Kind", bound="Signal")
 
 @dataclass(frozen=True)
 class Signal(ABC):
-    """One thing that a denoiser is told. A subclass is a frozen dataclass of tensors whose first axis is the batch."""
+    """One thing that a denoiser is told. Subclasses are frozen dataclasses of tensors whose first axis is the batch."""
 
     @abstractmethod
     def null(self) -> "Signal":
-        """What stands for the absence of this signal: a signal of the same shape. The stage chooses what it is."""
+        """The signal that stands for the absence of this one, of the same shape."""
 
     def drop(self, images: Bool[Tensor, "batch"]) -> "Signal":
         """`null` for the images where `images` is True, unchanged for the others."""
@@ -64,7 +64,7 @@ class Conditioning(dict[str, Any]):
         return Conditioning(self, **{name: self[name].null() for name in names})
 
     def drop(self, name: str, images: Bool[Tensor, "batch"]) -> "Conditioning":
-        """The named signal dropped for the images where `images` is True: for training with guidance in mind."""
+        """The named signal dropped for the images where `images` is True: in training, so that guidance is possible."""
         return Conditioning(self, **{name: self[name].drop(images)})
 
     def concat(self, other: "Conditioning") -> "Conditioning":
@@ -119,7 +119,7 @@ class TextSignal(Signal):
         return TextSignal(torch.zeros_like(self.values), torch.zeros_like(self.mask))
 
     def padded(self, multiple: int) -> "TextSignal":
-        """With masked tokens behind it, up to a multiple of `multiple` tokens."""
+        """The same text, padded with masked tokens to a multiple of `multiple` tokens."""
         missing = -self.values.shape[1] % multiple
         without = None if self.without is None else self.without.padded(multiple)
         return TextSignal(F.pad(self.values, (0, 0, 0, missing)), F.pad(self.mask, (0, missing)), without)
@@ -148,7 +148,7 @@ class LowResImage(Signal):
 
         Args:
             image: low-resolution images in [-1, 1].
-            resolution: of the stage that is told about them.
+            resolution: of the stage.
             level: how much noise to add (`aug_level` as a point on a noise schedule).
             eps: standard normal noise, already of the stage's `resolution`.
         """
@@ -159,7 +159,7 @@ class LowResImage(Signal):
 
 
 def map_tensors(function: Callable[..., Tensor], *values: Any) -> Any:
-    """`function` of the tensors that stand at the same place in each of `values`, which are dataclasses of one kind."""
+    """Apply `function` to the tensors of the same field of each of `values`, which are dataclasses of one class."""
     first = values[0]
     if not is_dataclass(first) or isinstance(first, type):
         return None if first is None else function(*values)

@@ -1,7 +1,7 @@
-"""Corrections: what is known about one picture, imposed on every estimate of it.
+"""Corrections: knowledge about one picture, imposed on every estimate of it.
 
-A correction is applied after guidance and thresholding. Samplers derive eps from the corrected x0, so what it fixes
-stays on the path from noise to image: known pixels of z are alpha times the pixel plus sigma times their own noise.
+A correction is applied after guidance and thresholding. Samplers derive eps from the corrected x0, so a known pixel
+stays on its own path from noise to image: z is alpha times the pixel plus sigma times its noise.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from imagen.tensors import Images
 @runtime_checkable
 class Correction(Protocol):
     def __call__(self, x0: Images, z: Images, level: NoiseLevel) -> Images:
-        """The corrected estimate of one picture: all three are batches of one, of any stage's resolution."""
+        """The corrected estimate of one picture. x0, z and level are batches of one, at the resolution of a stage."""
         ...
 
 

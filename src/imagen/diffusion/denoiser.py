@@ -12,12 +12,12 @@ from imagen.tensors import Images, PerImage
 class Denoiser(nn.Module):
     """Estimates the clean image: (z, level, conditioning) -> x0.
 
-    Only `network` may run in low precision (autocast): its prediction is cast to float32, and everything that happens
-    to it afterwards is elementwise arithmetic on float32 tensors, which autocast leaves alone.
+    Only `network` may run in low precision (autocast). Its prediction is cast to float32; all that follows is
+    elementwise arithmetic on float32 tensors, which autocast leaves alone.
 
     Args:
-        network: called as network(z, log_snr, conditioning), gives a prediction of the shape of z.
-        parameterisation: what that prediction is.
+        network: network(z, log_snr, conditioning) is a prediction of the shape of z.
+        parameterisation: what the network predicts.
         weighting: how much each noise level counts in `loss`.
     """
 

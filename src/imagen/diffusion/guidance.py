@@ -69,8 +69,8 @@ class ClassifierFreeGuidance:
 class IntervalGuidance:
     """Classifier-free guidance inside an interval of noise, none outside (Kynkäänniemi et al. 2024).
 
-    The images of a batch may be at different levels: each is guided, or not, by its own. A step at which none is
-    guided costs one conditional pass.
+    The images of a batch may be at different levels; the level of each decides whether it is guided. Where none is, one
+    conditional pass is enough.
 
     Args:
         weight: inside the interval; 1 is off.
@@ -139,7 +139,7 @@ def combine(x0_cond: Images, x0_uncond: Images, weight: float | int, rescale: fl
 
 
 LARGEST_WEIGHT = 1e30
-"""What is far beyond it overflows float32, and would be found out only while sampling."""
+"""Far larger weights overflow float32, which would only show while sampling."""
 
 
 def check_guidance(weight: float | int, rescale: float | int) -> None:

@@ -14,9 +14,10 @@ from imagen.tensors import BroadcastPerImage, Images, PerImage
 
 
 class Parameterisation(ABC):
-    """prediction = a x0 + b eps. A subclass says what a and b are at each noise level; the rest follows.
+    """prediction = a x0 + b eps. A subclass states a and b at each noise level; everything else follows.
 
-    Solved together with z = alpha x0 + sigma eps, of determinant d = b alpha - a sigma.
+    Together with z = alpha x0 + sigma eps these are two linear equations for x0 and eps, whose determinant is
+    d = b alpha - a sigma. Their solution is x0 = (b z - sigma prediction) / d.
     """
 
     @abstractmethod
@@ -24,7 +25,7 @@ class Parameterisation(ABC):
         """(a, b)."""
 
     def determinant(self, level: NoiseLevel) -> BroadcastPerImage:
-        """d = b alpha - a sigma, zero at no level that is trained on."""
+        """d = b alpha - a sigma; not zero at any level in use."""
         a, b = self.coefficients(level)
         return b * level.alpha - a * level.sigma
 
@@ -39,7 +40,7 @@ class Parameterisation(ABC):
         return (b * z - level.sigma * prediction) / self.determinant(level)
 
     def eps_loss_factor(self, level: NoiseLevel) -> PerImage:
-        """The factor in |error of eps|² = factor · |error of the prediction|², at the same z."""
+        """(alpha / d)², the factor in |error of eps|² = factor · |error of the prediction|² at the same z."""
         return (level.alpha / self.determinant(level)).square().flatten()
 
 
@@ -67,7 +68,7 @@ class VPrediction(Parameterisation):
         return -level.sigma, level.alpha
 
     def determinant(self, level: NoiseLevel) -> BroadcastPerImage:
-        return torch.ones_like(level.alpha)  # alpha² + sigma², without its rounding
+        return torch.ones_like(level.alpha)  # alpha² + sigma² = 1, without rounding
 
 
 @dataclass(frozen=True)

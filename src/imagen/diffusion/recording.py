@@ -1,4 +1,4 @@
-"""Samplers that hold another one: to record the estimates of x0 during sampling, or to count them."""
+"""Samplers that wrap another one, to record its estimates of x0 or to count them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from imagen.tensors import Images
 
 @dataclass(frozen=True)
 class Moment:
-    """One call of the denoiser: the log-SNR it was asked at, and the x0 it gave, guided and thresholded."""
+    """One evaluation of the denoiser: its log-SNR and its x0, already guided, thresholded and corrected."""
 
     log_snr: float
     x0: Images
@@ -21,7 +21,7 @@ class Moment:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingSampler(Sampler):
-    """Samples as `sampler` does, to the last bit, and appends every estimate of x0 to `moments`, noisiest first."""
+    """Samples exactly as `sampler` does, and appends every estimate of x0 to `moments`, noisiest first."""
 
     sampler: Sampler
     moments: list[Moment] = field(default_factory=list)
@@ -56,7 +56,7 @@ class CountedSampler(Sampler):
 
 
 def recording(sampler: Sampler) -> RecordingSampler:
-    """`sampler`, recorded."""
+    """A recorder around `sampler`."""
     return RecordingSampler(sampler.num_steps, sampler.spacing, sampler=sampler)
 
 
@@ -66,7 +66,7 @@ def counted(sampler: Sampler, advance: Callable[[], object]) -> CountedSampler:
 
 
 def evenly(moments: Sequence[Moment], count: int) -> list[Moment]:
-    """At most `count` of the moments, evenly spread, with the first and the last."""
+    """At most `count` of the moments, evenly spaced, the first and the last among them."""
     kept = min(count, len(moments))
     if kept <= 1:
         return list(moments[len(moments) - kept :])

@@ -1,4 +1,4 @@
-"""Samplers: turn noise into images by asking for x0 at ever lower noise levels.
+"""Samplers turn noise into images by estimating x0 at ever lower noise levels.
 
 Every sampler sees only z and x0; eps is implied by the (guided, thresholded) x0, never taken from the network. A step
 goes from one log-SNR, `here`, to a higher one, `there`; its few coefficients are computed once, in float64, as plain
@@ -22,7 +22,7 @@ from imagen.randomness import randn_per_image
 from imagen.tensors import Images
 
 Denoise = Callable[[Images, NoiseLevel], Images]
-"""(z, level) -> x0, with conditioning, guidance and thresholding already applied."""
+"""(z, level) -> x0: already guided, thresholded and corrected."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Sampler(ABC):
     """A way from pure noise to a clean image in `num_steps` steps.
 
     Args:
-        num_steps: how often the denoiser is asked (`HeunSampler` asks twice a step).
-        spacing: at which noise levels.
+        num_steps: number of steps; for most samplers also the number of denoiser evaluations.
+        spacing: the noise levels at which the steps begin.
 
     Raises:
         UserError: unless num_steps is a whole number of at least 1.
@@ -51,10 +51,10 @@ class Sampler(ABC):
         """The clean images the noise turns into.
 
         Args:
-            denoise: the estimate of x0, with everything applied that is to be applied.
-            schedule: where `spacing` places its levels; it need not be the one of the training.
+            denoise: estimates x0, already guided, thresholded and corrected.
+            schedule: on which `spacing` places the levels; it need not be the one the network was trained on.
             noise: standard normal, float32; image i of the result depends on noise[i] and generators[i] alone.
-            generators: one for each image, for the noise added on the way; the deterministic samplers leave them alone.
+            generators: one for each image, for noise added on the way; deterministic samplers do not draw.
         """
 
     @property
@@ -102,7 +102,7 @@ class DDPMSampler(Sampler):
 
 @dataclass(frozen=True)
 class DDIMSampler(Sampler):
-    """Deterministic sampling (Song et al. 2021; Imagen, eq. 3): x0 and the implied eps, put together again."""
+    """Deterministic sampling (Song et al. 2021; Imagen, eq. 3): x0 and the implied eps, combined at the next level."""
 
     def __call__(
         self, denoise: Denoise, schedule: NoiseSchedule, noise: Images, generators: Sequence[torch.Generator]

@@ -43,10 +43,12 @@ class NoiseSchedule(ABC):
         which lowers the variance of the loss; a random order keeps image i from always getting stratum i.
 
         Args:
-            generator: on the CPU; the same draw therefore gives the same levels on any device.
+            batch_size: number of levels.
+            generator: on the CPU, so that the levels are the same whatever the device.
+            device: of the result.
 
         Returns:
-            a float32 level of shape (batch_size,) on `device`.
+            One float32 level for each image.
         """
         offset = torch.rand((), generator=generator, dtype=torch.float64)
         strata = torch.randperm(batch_size, generator=generator)

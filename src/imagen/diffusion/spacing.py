@@ -1,4 +1,4 @@
-"""Spacings: at which noise levels a sampler with so many steps asks for the clean image."""
+"""Spacings: the noise levels at which a sampler evaluates the denoiser."""
 
 import math
 from abc import ABC, abstractmethod
@@ -18,9 +18,9 @@ LogSNRs = Float[Tensor, "steps"]
 class Spacing(ABC):
     @abstractmethod
     def __call__(self, schedule: NoiseSchedule, num_steps: int) -> LogSNRs:
-        """The log-SNRs, noisiest first, at which the denoiser is asked.
+        """The log-SNR at the start of each of `num_steps` steps, noisiest first.
 
-        There are `num_steps`; the last step goes from the last of them to the clean image and has no level of its own.
+        The last step goes from the last of them to the clean image.
         """
 
 
@@ -35,7 +35,7 @@ class UniformTime(Spacing):
 
 @dataclass(frozen=True)
 class UniformLogSNR(Spacing):
-    """Evenly spaced in log-SNR over the range of the schedule, its noisy end included, its clean end not."""
+    """Evenly spaced in log-SNR over the range of the schedule; the noisy end is included, the clean end is not."""
 
     def __call__(self, schedule: NoiseSchedule, num_steps: int) -> LogSNRs:
         lowest, highest = schedule.log_snr_range
@@ -46,11 +46,10 @@ class UniformLogSNR(Spacing):
 class RhoSpacing(Spacing):
     """EDM's spacing (Karras et al. 2022, eq. 5): s^(1/rho) evenly spaced, where s = sigma / alpha = exp(-log_snr / 2).
 
-    Both ends are included. They are `sigma_max` and `sigma_min`, or the ends of the schedule where it does not reach
-    as far.
+    From `sigma_max` to `sigma_min`, both included. Where the range of the schedule is narrower, it ends there.
 
     Raises:
-        UserError: unless rho > 0 and 0 < sigma_min < sigma_max, all finite, and they meet the range of the schedule.
+        UserError: unless rho > 0 and 0 < sigma_min < sigma_max, all finite, and the schedule has levels between.
     """
 
     rho: float = 7.0

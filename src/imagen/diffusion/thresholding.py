@@ -14,7 +14,7 @@ from imagen.tensors import Images
 @runtime_checkable
 class Thresholding(Protocol):
     def __call__(self, x0: Images) -> Images:
-        """The estimate, put in range."""
+        """The estimate, brought into range."""
         ...
 
 

@@ -17,7 +17,7 @@ from imagen.tensors import PerImage
 
 
 class LossWeighting(ABC):
-    """A weight for each noise level; log-SNRs arrive as the schedule draws them, so times count equally at weight 1."""
+    """A weight for each noise level. The schedule draws times uniformly; with a weight of 1 all times count equally."""
 
     @abstractmethod
     def __call__(self, level: NoiseLevel, parameterisation: Parameterisation) -> PerImage:

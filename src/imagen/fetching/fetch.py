@@ -1,4 +1,4 @@
-"""Fetches an asset of the lock file. Every file is there with the right sha256, or not at all."""
+"""Fetches a model of the lock file. Every file is there with the right sha256, or not at all."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from imagen.checks.arguments import fits
 from imagen.checks.foreign import read_json
 from imagen.errors import UserError
 from imagen.fetching.download import Network, download
-from imagen.fetching.lock import Asset, LockedFile
+from imagen.fetching.lock import LockedFile, PublishedModel
 from imagen.files import publish, sha256_of_file, write_atomically
 
 TRUSTED = "fetched.lock"
@@ -25,21 +25,21 @@ class Origin:
     network: Network
     local: Path | None
 
-    def obtain(self, asset: Asset, file: LockedFile, part: Path) -> None:
+    def obtain(self, model: PublishedModel, file: LockedFile, part: Path) -> None:
         """Put the file's content into `part`. Raises UserError if it is not available."""
         if self.local is None:
             download(file.url, part, file.bytes, self.network)
             return
-        candidates = [self.local / asset.id / file.name, self.local / file.name]
+        candidates = [self.local / model.id / file.name, self.local / file.name]
         copy = next((path for path in candidates if path.is_file()), None)
         if copy is None:
-            raise UserError(f"{self.local} holds neither {asset.id}/{file.name} nor {file.name}; correct --from")
+            raise UserError(f"{self.local} holds neither {model.id}/{file.name} nor {file.name}; correct --from")
         part.unlink(missing_ok=True)  # it may be a link to another file
         shutil.copyfile(copy, part)
 
 
-def fetch(asset: Asset, models: Path, origin: Origin, trust_on_first_use: bool) -> Path:
-    """Fetch and verify every file of `asset`. Returns its folder below `models`.
+def fetch(model: PublishedModel, models: Path, origin: Origin, trust_on_first_use: bool) -> Path:
+    """Fetch and verify every file of `model`. Returns its folder below `models`.
 
     A file gets its name only after its hash is verified. If neither the lock file nor `fetched.lock` states a hash,
     nothing is fetched without `trust_on_first_use`; with it, the hash of what arrives is printed, recorded and required
@@ -48,15 +48,15 @@ def fetch(asset: Asset, models: Path, origin: Origin, trust_on_first_use: bool) 
     Raises:
         UserError: if a hash is unknown or wrong, a file is not available, or the disk is full.
     """
-    folder = models / asset.id
+    folder = models / model.id
     trusted = read_trusted(models)
-    unknown = [file.name for file in asset.files if _expected(asset, file, trusted) is None]
+    unknown = [file.name for file in model.files if _expected(model, file, trusted) is None]
     if unknown and not trust_on_first_use:
         raise UserError(
-            f"{asset.id}: the sha256 of {', '.join(unknown)} is not known here; --trust-on-first-use accepts what "
+            f"{model.id}: the sha256 of {', '.join(unknown)} is not known here; --trust-on-first-use accepts what "
             f"the server sends, prints its hash and records it in {models / TRUSTED}: compare it with a trusted one"
         )
-    for file in asset.files:
+    for file in model.files:
         target = folder / file.name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -64,22 +64,22 @@ def fetch(asset: Asset, models: Path, origin: Origin, trust_on_first_use: bool) 
             raise UserError(
                 f"cannot write {target.parent}: {error.strerror}; choose another folder with --to", environment=True
             ) from error
-        _fetch_file(asset, file, target, origin, trusted)
+        _fetch_file(model, file, target, origin, trusted)
         if file.sha256 is None:
             _write_trusted(models, trusted)
     return folder
 
 
-def _fetch_file(asset: Asset, file: LockedFile, target: Path, origin: Origin, trusted: dict[str, str]) -> None:
+def _fetch_file(model: PublishedModel, file: LockedFile, target: Path, origin: Origin, trusted: dict[str, str]) -> None:
     part = target.with_name(f"{target.name}.part")
     present = target.is_file()
     if not present:
-        origin.obtain(asset, file, part)
+        origin.obtain(model, file, part)
     digest = sha256_of_file(target if present else part)
-    expected = _expected(asset, file, trusted)
+    expected = _expected(model, file, trusted)
     if expected is None:
-        trusted[f"{asset.id}/{file.name}"] = digest
-        print(f"{asset.id}/{file.name}: sha256 {digest}, trusted on first use", file=sys.stderr)
+        trusted[f"{model.id}/{file.name}"] = digest
+        print(f"{model.id}/{file.name}: sha256 {digest}, trusted on first use", file=sys.stderr)
     elif digest != expected:
         if not present:
             part.unlink()  # resuming cannot turn it into the right file
@@ -90,7 +90,7 @@ def _fetch_file(asset: Asset, file: LockedFile, target: Path, origin: Origin, tr
         )
     if not present:
         publish(part, target)
-    print(f"{asset.id}/{file.name}: {'already there' if present else 'fetched'}, sha256 verified", file=sys.stderr)
+    print(f"{model.id}/{file.name}: {'already there' if present else 'fetched'}, sha256 verified", file=sys.stderr)
 
 
 def read_trusted(models: Path) -> dict[str, str]:
@@ -112,5 +112,5 @@ def _write_trusted(models: Path, trusted: Mapping[str, str]) -> None:
     write_atomically(models / TRUSTED, (json.dumps(trusted, indent=1, sort_keys=True) + "\n").encode())
 
 
-def _expected(asset: Asset, file: LockedFile, trusted: Mapping[str, str]) -> str | None:
-    return file.sha256 or trusted.get(f"{asset.id}/{file.name}")
+def _expected(model: PublishedModel, file: LockedFile, trusted: Mapping[str, str]) -> str | None:
+    return file.sha256 or trusted.get(f"{model.id}/{file.name}")

@@ -12,7 +12,7 @@ from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.places import ROOT
 
-LOCK = ROOT / "assets.lock"
+LOCK = ROOT / "models.lock"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class LockedFile:
 
 
 @dataclass(frozen=True)
-class Asset:
+class PublishedModel:
     """The files of one model, kept in the folder `<models>/<id>`; `repository` is its name on the model hub."""
 
     id: str
@@ -64,15 +64,15 @@ def models_folder() -> Path:
     return user_path(os.environ.get("IMAGEN_MODELS") or ROOT / "models")
 
 
-def read_lock(path: Path = LOCK) -> dict[str, Asset]:
-    """The assets of a lock file by id.
+def read_lock(path: Path = LOCK) -> dict[str, PublishedModel]:
+    """The models of a lock file by id.
 
     Raises:
-        UserError: if it cannot be read, or a file in it would be written outside its asset's folder.
+        UserError: if it cannot be read, or a file in it would be written outside its model's folder.
     """
     try:
-        assets = read_json(path, "restore it")["assets"]
-        return {name: _asset(name, node) for name, node in assets.items()}
+        published = read_json(path, "restore it")["models"]
+        return {name: _model(name, node) for name, node in published.items()}
     except OSError as error:
         raise UserError(f"lock file {path} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -81,14 +81,14 @@ def read_lock(path: Path = LOCK) -> dict[str, Asset]:
         raise UserError(f"lock file {path} is damaged ({type(error).__name__}: {error}); restore it") from error
 
 
-def find_asset(name: str, assets: Mapping[str, Asset]) -> Asset:
-    """The asset with that id or hub name. Raises UserError that suggests the nearest id."""
-    for asset in assets.values():
-        if name in (asset.id, asset.repository):
-            return asset
-    near = difflib.get_close_matches(name, assets, n=1)
+def find_model(name: str, published: Mapping[str, PublishedModel]) -> PublishedModel:
+    """The model with that id or hub name. Raises UserError that suggests the nearest id."""
+    for model in published.values():
+        if name in (model.id, model.repository):
+            return model
+    near = difflib.get_close_matches(name, published, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise UserError(f"{name}: no such asset; {hint}there are {', '.join(assets)}")
+    raise UserError(f"{name}: no such model; {hint}there are {', '.join(published)}")
 
 
 def in_units(count: int) -> str:
@@ -99,9 +99,9 @@ def in_units(count: int) -> str:
     return f"{count} bytes"
 
 
-def _asset(name: str, node: Mapping[str, Any]) -> Asset:
+def _model(name: str, node: Mapping[str, Any]) -> PublishedModel:
     facts = {field: node[field] for field in ("about", "repository", "use", "approximate_bytes")}
-    return Asset(id=_inside(name), files=tuple(_file(entry) for entry in node["files"]), **facts)
+    return PublishedModel(id=_inside(name), files=tuple(_file(entry) for entry in node["files"]), **facts)
 
 
 def _file(entry: Mapping[str, Any]) -> LockedFile:

@@ -1,1 +1,1 @@
-"""The U-Nets: noisy images, log-SNR and conditioning in, a prediction of the images' shape out."""
+"""The U-Nets: from noisy images, log-SNR and conditioning to a prediction of the shape of the images."""

@@ -52,9 +52,9 @@ POSITION_FREQUENCIES = 4
 
 
 def positions(height: int, width: int, device: torch.device) -> Float[Tensor, "pixels features"]:
-    """Where each pixel stands: cosines and sines of 1 to 4 half turns from edge to edge, of its row and its column.
+    """The position of each pixel: cosines and sines of 1 to 4 half turns from edge to edge, for its row and its column.
 
-    Relative to the picture, so that they mean the same at every resolution.
+    Relative to the size of the picture, so they mean the same at every resolution.
     """
     half_turns = math.pi * torch.arange(1, POSITION_FREQUENCIES + 1, device=device)
     angles = [(torch.arange(side, device=device) + 0.5)[:, None] / side * half_turns for side in (height, width)]
@@ -65,8 +65,8 @@ def positions(height: int, width: int, device: torch.device) -> Float[Tensor, "p
 class SelfAttention(nn.Module):
     """Self-attention whose keys and values also hold the text tokens (Imagen, appendix D.3.1).
 
-    Without text (all of it masked, or no tokens at all) it is plain self-attention. With `positions`, queries, keys and
-    values also know where in the picture they are.
+    Without text (all tokens masked, or no tokens at all) it is plain self-attention. With `positions`, the position of
+    each pixel is added to its query, key and value.
     """
 
     def __init__(self, channels: int, text_features: int, heads: int, hidden: int, positions: bool = False) -> None:
@@ -93,7 +93,7 @@ class SelfAttention(nn.Module):
 class CrossAttention(nn.Module):
     """Pixels attend to the text only (Imagen's 256→1024 network).
 
-    One more key, always visible and with the value zero, takes all the attention of an image without text: its
+    An additional key, always visible and with the value zero, takes all the attention of an image without text: the
     result is then zero and not NaN.
     """
 
@@ -136,7 +136,7 @@ class AttentionSpec(ABC):
 
     @abstractmethod
     def build(self, channels: int, text_features: int) -> nn.Module:
-        """A module called with (x, text)."""
+        """The attention of a level, a module called with (x, text)."""
 
 
 @dataclass(frozen=True)

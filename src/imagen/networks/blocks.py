@@ -13,8 +13,8 @@ from imagen.networks.text_context import TextContext
 class ResidualBlock(nn.Module):
     """norm, SiLU, resize, conv, scale-shift norm, SiLU, conv, added to a shortcut (BigGAN's block, as in ADM).
 
-    The image is made smaller `down` times, by averages, or larger `up` times, by nearest neighbour, within the block
-    and in both branches. The second convolution starts at zero.
+    Within the block, and in both branches, the image is reduced `down` times by averaging, or enlarged `up` times by
+    nearest neighbour. The second convolution starts at zero.
     """
 
     def __init__(

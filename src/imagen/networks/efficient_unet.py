@@ -56,18 +56,18 @@ def strided_conv(in_channels: int, out_channels: int, stride: int) -> nn.Conv2d:
 class EfficientUNet(nn.Module):
     """Imagen's Efficient U-Net (appendix B): most of the work and of the parameters at low resolution.
 
-    Going down, a level is a strided convolution and then its blocks; going up, its blocks and then an upsampling
-    convolution. What a level receives on the way up is added to what it put out on the way down times 1/√2; the stem
-    counts as the level above the first.
+    On the way down a level is a strided convolution followed by its blocks; on the way up, its blocks followed by an
+    upsampling convolution. The input of a level on the way up is added to its own output on the way down, times 1/√2.
+    The stem counts as the level above the first.
 
     Args:
-        levels: from the image down; the published networks have stride 2 already at the first.
+        levels: from the image down; the published networks have stride 2 at the first already.
         text_features: width of the text embeddings.
         embedding_features: width of the noise-level embedding, to which the pooled text is added.
         stem_channels: width at full resolution.
         low_res: whether a low-resolution image is concatenated to z, and its noise level added to the embedding.
         channels: of the images.
-        checkpointing: compute each block again in the backward pass instead of keeping its activations.
+        checkpointing: recompute each block in the backward pass instead of keeping its activations.
     """
 
     def __init__(

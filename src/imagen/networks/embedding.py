@@ -1,4 +1,4 @@
-"""The vector that tells every block how noisy the image is and, in short, what the caption says."""
+"""The vector that tells every block the noise level and a summary of the caption."""
 
 import math
 
@@ -14,7 +14,7 @@ from imagen.tensors import PerImage
 
 NUM_FREQUENCIES = 64
 LONGEST_PERIOD, SHORTEST_PERIOD = 80.0, 0.5
-"""In units of log-SNR: the longest is twice the range [-20, 20], so no two levels look alike."""
+"""In units of log-SNR. The longest is twice the range [-20, 20], so that no two levels have the same features."""
 
 
 def fourier_features(log_snr: PerImage) -> Float[Tensor, "batch features"]:
@@ -58,7 +58,10 @@ class TextPooling(nn.Module):
 
 
 class ConditioningEmbedding(nn.Module):
-    """Noise level, pooled text and noise level of the low-resolution image, added, after all blocks' activation."""
+    """The sum of the embeddings of noise level, text and noise level of the low-resolution image, after a SiLU.
+
+    The SiLU is the one that every block would apply to it first.
+    """
 
     def __init__(self, features: int, text_features: int, low_res: bool) -> None:
         super().__init__()

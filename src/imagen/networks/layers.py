@@ -1,4 +1,4 @@
-"""The small layers that the blocks are made of."""
+"""The layers that the blocks are made of."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ Module = nn.Linear | nn.Conv2d
 
 
 def zero_init(layer: Module) -> Module:
-    """The layer with weights and bias zero: the branch that ends in it starts as nothing."""
+    """The layer, its weights and bias set to zero: the branch that ends in it contributes nothing at first."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -19,14 +19,14 @@ def zero_init(layer: Module) -> Module:
 
 
 def num_groups(channels: int) -> int:
-    """At most 32 groups (ADM's number), of at least 16 channels: smaller ones take the CPU up to 100 times longer."""
+    """At most 32 groups (ADM's number), of at least 16 channels: smaller groups are up to 100 times slower on a CPU."""
     return max(1, min(32, channels // 16))
 
 
 def group_norm(x: Images, weight: Tensor | None = None, bias: Tensor | None = None) -> Images:
     """Group normalisation that keeps the dtype of its input; its statistics are float32 inside.
 
-    CUDA's autocast would return float32, and twice the memory traffic with it; that of the CPU leaves it alone.
+    CUDA's autocast would return float32, at twice the memory traffic; the CPU's autocast keeps the dtype.
     """
     with torch.autocast("cuda", enabled=False):
         return F.group_norm(x, num_groups(x.shape[1]), weight, bias)
@@ -81,8 +81,8 @@ class Upsample(nn.Module):
 class UpsamplingConv(nn.Conv2d):
     """Nearest-neighbour upsampling and then a 3 × 3 convolution.
 
-    Doubling is computed as the one transposed convolution that it is, of 4 × 4 and stride 2: each pixel of the output
-    sees only 2 × 2 different ones of the input, so it takes 4/9 of the products and no enlarged copy of the input.
+    Doubling is computed as one transposed convolution of 4 × 4 and stride 2, which is the same map: each pixel of the
+    output depends on only 2 × 2 pixels of the input. That takes 4/9 of the products and no enlarged copy of the input.
     """
 
     def __init__(self, in_channels: int, out_channels: int, factor: int) -> None:

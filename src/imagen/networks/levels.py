@@ -11,11 +11,11 @@ class LevelSpec:
     """One resolution of a U-Net.
 
     Args:
-        channels: width of the level; a multiple of 32, which is what matrix units like.
+        channels: width of the level; a multiple of 32, which matrix units compute fastest.
         num_blocks: residual blocks on the way down. On the way up: one more in `UNet`, as many in `EfficientUNet`.
-        attention: what follows residual blocks; None is nothing.
-        attention_every: it follows every so many of them: 1 in ADM and Imagen's base network, `num_blocks`, so that it
-            comes once, in the Efficient U-Net.
+        attention: the attention that follows residual blocks; None is none.
+        attention_every: attention after every n-th residual block. ADM and Imagen's base network have 1; the Efficient
+            U-Net has `num_blocks`, that is once a level.
         stride: how many times smaller this level is than the one above it (than the image, for the first).
 
     Raises:
@@ -39,5 +39,5 @@ class LevelSpec:
             raise UserError(f"stride={self.stride} of a level must be 1, 2 or 4")
 
     def attentions(self, num_blocks: int) -> list[AttentionSpec | None]:
-        """What follows each of `num_blocks` residual blocks."""
+        """The attention after each of `num_blocks` residual blocks, None where there is none."""
         return [self.attention if (i + 1) % self.attention_every == 0 else None for i in range(num_blocks)]

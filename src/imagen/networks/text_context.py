@@ -1,4 +1,4 @@
-"""The caption as the networks read it: normalised once, its padding hidden from every attention."""
+"""The caption as the networks read it: normalised once, its padding invisible to every attention."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ from imagen.tensors import Text
 class TextContext:
     """Text tokens ready for attention.
 
-    `tokens` (batch, tokens, features) went through a LayerNorm (Imagen, section 2.5), whose gain and offset are left
-    to the linear layers that follow: one normalisation serves every attention and the pooling. `bias`
-    (batch, 1, 1, tokens) is added to attention logits: 0 at a token, -inf at padding, so padding gets exactly nothing.
+    `tokens` (batch, tokens, features) are normalised by a LayerNorm (Imagen, section 2.5). It has no gain and offset,
+    since linear layers follow: one normalisation serves every attention and the pooling. `bias` (batch, 1, 1, tokens)
+    is added to attention logits: 0 at a token, -inf at padding, which gets exactly no attention.
     `present` (batch, 1) is 1 for an image with text and 0 for one without.
     """
 

@@ -18,7 +18,7 @@ from imagen.tensors import Images, PerImage
 
 
 class DownLevel(nn.Module):
-    """An entry block that changes resolution and width, if there is anything to change, and `num_blocks` blocks.
+    """An entry block where resolution or width changes, and `num_blocks` blocks.
 
     Returns the features on entry and after each block: num_blocks + 1 skips.
     """
@@ -56,9 +56,9 @@ class UpLevel(nn.Module):
 
 
 class UNet(nn.Module):
-    """ADM's U-Net with text (Imagen, appendix F), made for the base image.
+    """ADM's U-Net with text (Imagen, appendix F), for the base stage.
 
-    Down, two blocks in the middle of which the first has the attention of the lowest level, and up.
+    Down, a middle of two blocks, and up. The first block of the middle has the attention of the lowest level.
 
     Args:
         levels: from the image down.
@@ -66,7 +66,7 @@ class UNet(nn.Module):
         embedding_features: width of the noise-level embedding, to which the pooled text is added.
         low_res: whether a low-resolution image is concatenated to z, and its noise level added to the embedding.
         channels: of the images.
-        checkpointing: compute each block again in the backward pass instead of keeping its activations.
+        checkpointing: recompute each block in the backward pass instead of keeping its activations.
     """
 
     def __init__(

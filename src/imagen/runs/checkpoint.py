@@ -17,7 +17,7 @@ from imagen.runs.description import describe
 from imagen.runs.saved_config import saved_sections
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
 from imagen.stages.export import CONFIG, StageDescription, describe_misfit, read_description
-from imagen.text.assets import MissingAssetError
+from imagen.text.model_files import MissingModelError
 from imagen.text.record import build_source
 
 AVERAGE, MOVED = "ema.module.", "denoiser."
@@ -80,7 +80,7 @@ def _text_of(config: DictConfig, path: Path) -> dict[str, Any] | None:
     of the run's last export: within a run the encoder cannot change."""
     try:
         return build_source(as_dict(config.text, resolve=False), f"{path}: text").fingerprint
-    except MissingAssetError:
+    except MissingModelError:
         export = path.with_name("export")
         if not (export / CONFIG).is_file():
             raise

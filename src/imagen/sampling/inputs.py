@@ -1,6 +1,7 @@
 """What a cascade is sampled from: prompts, embedded captions, or no text at all."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from imagen.checks.arguments import Count, described, fits
 from imagen.checks.captions import checked_prompt
@@ -14,7 +15,7 @@ PromptsOrEmbeddings = Sequence[str] | TextEmbeddings
 
 def reads_text(stage: StageDescription) -> bool:
     """Whether the stage was trained on captions; else it is unconditional."""
-    return (stage.text or {}).get("model") != "none"  # `NoText.fingerprint`
+    return _fingerprint(stage).get("model") != "none"  # `NoText.fingerprint`
 
 
 def one_for_each_picture(
@@ -41,8 +42,7 @@ def one_for_each_picture(
                 "these stages were trained without text (text=none): leave the prompt out, and give the number of "
                 "pictures as count=16"
             )
-        assert stage.text is not None
-        return TextEmbeddings.null(count, stage.text["features"])
+        return TextEmbeddings.null(count, _fingerprint(stage)["features"])
     if (prompts is None) == (embeddings is None):
         raise UserError('give either prompts, such as ["a red circle"], or embeddings')
     if embeddings is not None:
@@ -70,3 +70,8 @@ def _check(embeddings: TextEmbeddings, stage: StageDescription, name: str) -> No
     for row, vectors in enumerate(embeddings.rows()):
         if not vectors.isfinite().all():
             raise UserError(f"{name}: row {row} holds NaN or infinity; embed that caption again")
+
+
+def _fingerprint(stage: StageDescription) -> dict[str, Any]:
+    """Of the text source that the stage was trained on; empty where the stage does not say."""
+    return stage.text or {}

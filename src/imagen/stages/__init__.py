@@ -1,1 +1,1 @@
-"""The LightningModule that trains one stage, and the stage it exports."""
+"""Stages: the LightningModule that trains one, and its export."""

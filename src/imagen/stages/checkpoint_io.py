@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and that run nothing when they are loaded."""
+"""Checkpoints that are whole or absent, and that execute nothing when they are loaded."""
 
 import os
 import pickle
@@ -17,11 +17,11 @@ from imagen.files import create, fsync_folder, open_regular, sha256_of_file
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes to a temporary file in the same folder, fsyncs, renames; a sha256 lies beside every checkpoint.
+    """Writes to a temporary file in the same folder, fsyncs it and renames it. Beside every checkpoint is its sha256.
 
-    Weights or optimizer states that are not finite are refused: the checkpoint before them stays.
+    Weights or optimizer states that are not finite are refused; the previous checkpoint stays.
 
-    Lightning's own writer goes through the system's temporary folder and can leave half a file behind.
+    Lightning's own writer uses the system's temporary folder and can leave half a file behind.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
@@ -40,8 +40,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             digest = sha256_of_file(partial)
-            # Whichever of the two checkpoints a kill leaves here, its digest is here too: all that are known, since the
-            # first of them may be of a checkpoint that a kill kept from being installed.
+            # A kill may leave either checkpoint here, so the digests of both are written first. There may be more than
+            # two: an earlier kill can leave the digest of a checkpoint that was never renamed.
             _write_digests(target, [digest, *_read_digests(target)])
             partial.replace(target)
             _write_digests(target, [digest])
@@ -66,10 +66,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if not source.stat().st_size:
             raise UserError(f"checkpoint {source} cannot be read: it is empty (0 bytes); delete it")
         if expected := _read_digests(source):
-            found = sha256_of_file(source)
-            if found not in expected:
+            digest = sha256_of_file(source)
+            if digest not in expected:
                 raise UserError(
-                    f"checkpoint {source}: sha256 {found[:12]}…, expected {expected[0][:12]}…: the file is damaged; "
+                    f"checkpoint {source}: sha256 {digest[:12]}…, expected {expected[0][:12]}…: the file is damaged; "
                     "delete it to go on from an older one"
                 )
         try:
@@ -94,7 +94,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def _refuse_compressed(path: Path) -> None:
-    """Torch writes zip archives of stored entries; a compressed or doubly used one unpacks to gigabytes from little.
+    """Refuse a zip bomb: torch stores its entries uncompressed, so they are never larger than the file.
 
     Raises:
         UserError: if the entries together are larger than the file.
@@ -114,7 +114,7 @@ def _digest_file(checkpoint: Path) -> Path:
 
 
 def _read_digests(checkpoint: Path) -> list[str]:
-    """One, or more while the file is being replaced or after a kill in that time; none for a file that came without."""
+    """Usually one; more while the file is being replaced, or after a kill meanwhile; none if there is no such file."""
     file = _digest_file(checkpoint)
     return file.read_text(encoding="ascii", errors="replace").split() if file.is_file() else []
 
@@ -129,7 +129,7 @@ def _write_digests(checkpoint: Path, digests: list[str]) -> None:
 
 
 def _tensors(node: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor in nested dictionaries and lists, with its dotted place."""
+    """Every tensor in nested dictionaries and lists, with its dotted path."""
     if isinstance(node, torch.Tensor):
         yield name, node
     elif isinstance(node, dict | list | tuple):

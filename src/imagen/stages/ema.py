@@ -1,6 +1,6 @@
-"""Exponential moving average of weights, held as a frozen copy by the stage itself.
+"""Exponential moving average of weights: a frozen copy that the stage itself holds, moves and saves.
 
-So it is moved and saved with the module. Always float32: in bfloat16 an average with decay 0.9999 never moves.
+Always float32: in bfloat16 an average with decay 0.9999 never moves.
 """
 
 import copy
@@ -17,8 +17,8 @@ class WeightAverage(nn.Module, Generic[Averaged]):
 
     Args:
         module: the module to average; not kept.
-        decay: in [0, 1). The decay in use rises as (1 + step) / (10 + step) until it reaches this, so that a young
-            average is not made of the initialisation.
+        decay: in [0, 1). The decay in use rises as (1 + step) / (10 + step) until it reaches this value, so that early
+            averages are not dominated by the initial weights.
     """
 
     module: Averaged

@@ -1,6 +1,6 @@
-"""Finished stages as safetensors + config.json + model card: what samples, and nothing else.
+"""Finished stages as safetensors, config.json and a model card: only what is needed to sample.
 
-The configuration in an exported stage is data. It is instantiated through `instantiate_stage_part`, which allows the
+The configuration in an export is data. It is instantiated through `instantiate_stage_part`, which allows the
 mathematics and the networks of this package and refuses everything else.
 """
 
@@ -32,7 +32,7 @@ READABLE_VERSIONS = (1, 2)
 
 MAX_RESOLUTION = 1 << 14
 ORIGIN = ("step", "images_seen", "init_from", "format_version")
-"""What a description says of the training; its other fields, also those to come, decide the pictures."""
+"""The fields of a description that tell how it was trained. All others, also future ones, decide the pictures."""
 
 OUTSIDE_IDENTITY = (*ORIGIN, "text_source")
 """`text_source` says where the text encoder is; which one it is, its fingerprint in `text` decides. As a part of the
@@ -70,12 +70,12 @@ class StageDescription:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Plain values: all of a stage that its pictures depend on, and not how it came to be."""
+        """Plain values: everything about a stage that its pictures depend on, without its history."""
         return {name: value for name, value in self.fields.items() if name not in OUTSIDE_IDENTITY}
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Plain values. A `conditioner` of None is left out: descriptions without it are older than this field."""
+        """Plain values. A `conditioner` of None is left out, as in the descriptions that are older than this field."""
         return {name: value for name, value in asdict(self).items() if (name, value) != ("conditioner", None)}
 
 
@@ -94,9 +94,9 @@ def export_stage(
     card: str = "",
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write a stage into `folder`; the configuration goes first and comes last, so that a folder with one is whole.
+    """Write a stage into `folder`. The configuration is deleted first and written last: a folder that has one is whole.
 
-    Weights are stored as `dtype`, and computed with in float32 whatever they were stored as.
+    Weights are stored as `dtype`, and always used in float32.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in denoiser.state_dict().items()}
@@ -104,14 +104,14 @@ def export_stage(
     partial.unlink(missing_ok=True)  # it may be a link to another file
     save_file(state, partial)
     fields = description.fields | {"weights_sha256": sha256_of_file(partial)}
-    (folder / CONFIG).unlink(missing_ok=True)  # of the export before this one: it does not describe these weights
+    (folder / CONFIG).unlink(missing_ok=True)  # of the previous export: it does not describe these weights
     publish(partial, folder / WEIGHTS)
     write_text(card or default_card(description), folder / CARD)
     write_json(fields, folder / CONFIG)
 
 
 def read_description(folder: Path) -> StageDescription:
-    """What `folder` says of its stage.
+    """The description of the stage in `folder`.
 
     Raises:
         UserError: if there is no exported stage, or one of a newer format.
@@ -171,10 +171,10 @@ def ready_to_sample(
 
 
 def described_conditioner(description: StageDescription) -> Conditioner:
-    """The conditioner that `description` names; where it names none, the text and, if the stage enlarges one, an image.
+    """The conditioner of a stage: the one that `description` names, or else Imagen's for its sizes.
 
     Raises:
-        UserError: if the stage enlarges images and says neither how nor on which schedule they are noised.
+        UserError: if a super-resolution stage names neither a conditioner nor an augmentation schedule.
     """
     if description.conditioner is not None:
         return stage_part(Conditioner, description.conditioner, "conditioner")
@@ -182,7 +182,7 @@ def described_conditioner(description: StageDescription) -> Conditioner:
         return TextConditioner()
     if description.augmentation is None:
         raise UserError(
-            f"stage {description.name!r} enlarges images and has no augmentation schedule; export the stage again"
+            f"super-resolution stage {description.name!r} has no augmentation schedule; export the stage again"
         )
     augmentation = stage_part(NoiseSchedule, description.augmentation, "augmentation")
     return LowResConditioner(description.low_resolution, description.resolution, augmentation)
@@ -192,7 +192,7 @@ def stage_part(cls: type[Part], config: Mapping[str, Any], where: str) -> Part:
     """The part of a stage that `config`, which came with somebody's weights, describes.
 
     Raises:
-        UserError: if it cannot be built, or is no `cls`; `where` says which part it is.
+        UserError: if it cannot be built or is not a `cls`; `where` names the part in the message.
     """
     part = instantiate_stage_part(config)
     if not isinstance(part, cls):
@@ -201,14 +201,14 @@ def stage_part(cls: type[Part], config: Mapping[str, Any], where: str) -> Part:
 
 
 def _load_state(denoiser: Denoiser, state: dict[str, torch.Tensor], path: Path) -> None:
-    """Load `state`, or say which tensors do not fit."""
+    """Load `state`. Raises UserError with the tensors that do not fit."""
     if misfit := describe_misfit(denoiser.state_dict(), state):
         raise UserError(f"{path}, against the network that {CONFIG} describes: {misfit}; export the stage again")
     denoiser.load_state_dict(state)
 
 
 def describe_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str | None:
-    """How many tensors are missing, too many or of another shape, and the first three; None if all fit."""
+    """The number of tensors that are missing, superfluous or of another shape, and the first three; None if all fit."""
     expected = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
     found = {name: tuple(tensor.shape) for name, tensor in given.items()}
     wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
@@ -219,7 +219,7 @@ def describe_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torc
 
 
 def default_card(description: StageDescription, command: str = "") -> str:
-    """A model card with what is known without evaluating; `command` samples from the stage where it lies."""
+    """A model card with what is known without an evaluation; `command` samples from the stage."""
     task = (
         f"{description.low_resolution} → {description.resolution} super-resolution"
         if description.low_resolution

@@ -1,4 +1,4 @@
-"""What sampling needs of a stage, whether it is being trained or was loaded."""
+"""The part of a stage that samples, whether it is being trained or was loaded."""
 
 from dataclasses import dataclass
 

@@ -11,18 +11,19 @@ from torch.optim import Optimizer
 Matrix = Float[Tensor, "rows columns"]
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
-"""Of Jordan's Newton-Schulz iteration, steepest at 0: five bring all but tiny singular values to 0.7 to 1.2."""
+"""Coefficients of Jordan's Newton-Schulz iteration, steepest at 0: five iterations bring all but tiny singular values
+into [0.7, 1.2]."""
 MATCHED_RMS = 0.2
-"""Root mean square of an update at a learning rate of 1: about Adam's, so that one rate serves both."""
+"""Root mean square of an update at a learning rate of 1: about Adam's, so that both share one rate."""
 
 
 class Muon(Optimizer):
-    """Muon for what multiplies features, Adam for the rest, with one learning rate.
+    """Muon for matrices, Adam for everything else, with one learning rate.
 
     Matrices, and convolutions as matrices of (outputs, inputs × taps), take steps of equal size in all directions of
     their Nesterov momentum (Jordan et al. 2024), scaled to Adam's root mean square (Liu et al. 2025, arXiv 2502.16982).
-    Biases, scales, and matrices with a side below `min_side` (into and out of pixels) are Adam's. `torch.optim.Muon`
-    takes no convolutions, and works in bfloat16, which few CPUs have.
+    Adam trains biases, scales, and matrices with a side below `min_side` (into and out of pixels). `torch.optim.Muon`
+    supports no convolutions, and computes in bfloat16, which few CPUs have.
 
     Args:
         params: what to train.
@@ -68,7 +69,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step for every parameter that has a gradient; what `closure` returns, if there is one."""
+        """One step for every parameter that has a gradient. Returns what `closure` returns, if there is one."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -109,7 +110,7 @@ def as_matrix(parameter: Tensor) -> Tensor:
 
 
 def orthogonal_factor(matrix: Matrix, iterations: int) -> Matrix:
-    """About U V^T of matrix = U S V^T, nearer with each iteration; zeros of zeros.
+    """Approximately U V^T where matrix = U S V^T, closer with each iteration; zero for a zero matrix.
 
     Each iteration is X -> p(X X^T) X, and all p(X X^T) are polynomials of the first X X^T, a square of the shorter
     side. They are multiplied together before X is: half the work for a convolution.

@@ -1,4 +1,4 @@
-"""Training loss by noise level: which noises a stage is still learning from."""
+"""Training loss by noise level: it shows at which levels a stage still learns."""
 
 import torch
 from torch import Tensor, nn
@@ -26,13 +26,13 @@ class BandedMean(nn.Module):
 
     @torch.no_grad()
     def update(self, values: PerImage, log_snr: PerImage) -> None:
-        """Add one value for each image."""
+        """Add the value of each image."""
         band = torch.bucketize(log_snr, self.edges)
         self.total.index_add_(0, band, values.detach().float())
         self.count.index_add_(0, band, torch.ones_like(values, dtype=torch.float32))
 
     def pop(self) -> dict[str, Tensor]:
-        """The mean of every band that saw an image since the last call."""
+        """The mean of each band that has had an image since the last call."""
         means = {
             name: total / count for name, total, count in zip(NAMES, self.total, self.count, strict=True) if count > 0
         }

@@ -9,9 +9,9 @@ import torch
 from imagen.errors import UserError
 from imagen.locks import only_builder
 from imagen.progress import track
-from imagen.text.assets import MissingAssetError
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.encoders import TextEncoder
+from imagen.text.model_files import MissingModelError
 from imagen.text.store import MANIFEST, Manifest, Reader, sweep, write_shard
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class EmbeddingCache:
     def _check(self, made_by: dict[str, str | int]) -> None:
         try:
             wanted = self.encoder.fingerprint
-        except MissingAssetError as absent:
+        except MissingModelError as absent:
             log.warning(
                 "using the embeddings in %s without comparing their encoder, whose files are missing: %s",
                 self.folder,

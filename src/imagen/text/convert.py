@@ -5,8 +5,8 @@ from pathlib import Path
 
 from imagen.errors import UserError
 from imagen.files import publish
-from imagen.text.assets import read_json
 from imagen.text.encoders import encoder_class
+from imagen.text.model_files import read_json
 from imagen.text.pretrained import load_pretrained
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from imagen.errors import UserError
-from imagen.text.assets import hash_files, read_json, resolve_folder, tokenizer_files, weights_files
 from imagen.text.embeddings import TextEmbeddings
+from imagen.text.model_files import hash_files, read_json, resolve_folder, tokenizer_files, weights_files
 from imagen.text.pretrained import load_pretrained
 from imagen.text.tokens import EncodingCounts, tokenise
 
@@ -49,7 +49,7 @@ class TextEncoder(ABC):
         """Everything that decides which vectors come out, and nothing else: no path, no device, no batch size.
 
         Raises:
-            MissingAssetError: if the encoder's files are not on this machine.
+            MissingModelError: if the encoder's files are not on this machine.
         """
 
     @abstractmethod

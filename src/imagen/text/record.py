@@ -11,12 +11,12 @@ from typing import Any
 
 from imagen.checks.names import is_name
 from imagen.errors import UserError
-from imagen.fetching.absent import asset_of, how_to_fetch
+from imagen.fetching.absent import how_to_fetch, published_model
 from imagen.fetching.lock import models_folder
 from imagen.files import user_path
 from imagen.instantiation import instantiate_saved_text
 from imagen.places import ROOT
-from imagen.text.assets import MissingAssetError, is_folder
+from imagen.text.model_files import MissingModelError, is_folder
 from imagen.text.sources import TextSource
 
 WHEN_SAMPLING = {"batch_size": 1, "device": "auto", "local_files_only": True}
@@ -81,7 +81,7 @@ def places_of(path: str) -> list[str]:
     assets/ of the project too. A name on the hub is always among them, whether the model was fetched or not.
 
     Raises:
-        MissingAssetError: if there is none: naming the folder, where it was looked for, and how to get it.
+        MissingModelError: if there is none: naming the folder, where it was looked for, and how to get it.
     """
     recorded = str(ROOT / path) if path.startswith(IN_THE_PROJECT) else path
     name = PurePath(os.path.normpath(recorded)).name
@@ -89,9 +89,9 @@ def places_of(path: str) -> list[str]:
     first = [recorded] if _may_be_on_the_hub(path) or is_folder(recorded) else []
     places = list(dict.fromkeys([*first, *(str(folder) for folder in by_name if is_folder(folder))]))
     if not places:
-        fetch = f"fetch it once with {how_to_fetch(name)}, or " if asset_of(name) else ""
+        fetch = f"fetch it once with {how_to_fetch(name)}, or " if published_model(name) else ""
         looked_for = f", and no {name} in {' or '.join(str(folder.parent) for folder in by_name)}" if by_name else ""
-        raise MissingAssetError(
+        raise MissingModelError(
             f"text encoder {recorded} is not on this machine (no such folder{looked_for}): {fetch}say where it is with "
             "text.encoder.path=FOLDER"
         )
@@ -112,7 +112,9 @@ def differences(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None, 
     """What differs between the fingerprints of two text sources, such as "max_length: 128, here 64"."""
     one, other = one or {}, other or {}
     names = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
-    return "; ".join(f"{name}: {_short(one.get(name))}{between}{_short(other.get(name))}" for name in names)
+    # Encoders of two kinds have other settings too; which models they are says enough.
+    of_both = [name for name in names if name == "model" or (name in one and name in other)]
+    return "; ".join(f"{name}: {_short(one.get(name))}{between}{_short(other.get(name))}" for name in of_both or names)
 
 
 def _short(value: object) -> str:

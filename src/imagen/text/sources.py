@@ -13,10 +13,10 @@ from torch.utils.data import get_worker_info
 
 from imagen.errors import UserError
 from imagen.files import user_path
-from imagen.text.assets import MissingAssetError
 from imagen.text.cache import EmbeddingCache, stored
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.encoders import TextEncoder
+from imagen.text.model_files import MissingModelError
 from imagen.text.store import Reader
 from imagen.text.tokens import check_unicode, is_empty
 
@@ -207,7 +207,7 @@ def make_text_source(mode: str, encoder: TextEncoder, features: int, folder: str
     source = OnlineText(encoder) if folder is None or mode == "online" else CachedText(encoder, folder)
     try:
         width = source.features
-    except MissingAssetError:
+    except MissingModelError:
         return source  # reported, with the way out, when a caption must be encoded
     if width != features:
         raise UserError(

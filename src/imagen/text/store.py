@@ -20,8 +20,8 @@ import torch
 
 from imagen.errors import UserError
 from imagen.files import sha256_of_file, write_atomically
-from imagen.text.assets import read_json
 from imagen.text.embeddings import TextEmbeddings
+from imagen.text.model_files import read_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -159,5 +159,5 @@ def test_pages_that_cannot_be_made_are_refused(make, complaint):
 
 def test_two_evaluations_of_other_prompts_are_refused():
     archives = [archive("secret-model"), archive("other-model", texts=TEXTS[::-1])]
-    with pytest.raises(UserError, match="other prompts"):
+    with pytest.raises(UserError, match="different prompts"):
         exhibits(archives, ["one", "two"], ["dynamic-w2.0"] * 2, None)

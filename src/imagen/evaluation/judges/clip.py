@@ -19,7 +19,7 @@ from imagen.evaluation.judges.names import clip_names
 from imagen.fetching.absent import absent_error
 from imagen.files import user_path
 from imagen.tensors import Features, Pixels
-from imagen.text.assets import hashes_by_name, refuse_redirection, tokenizer_files, weights_files
+from imagen.text.model_files import hashes_by_name, refuse_redirection, tokenizer_files, weights_files
 from imagen.text.pretrained import load_pretrained
 
 PICKLED = "pytorch_model.bin"

@@ -55,7 +55,7 @@ REVISION = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 """Of a model on the hub; neither leads out of the folder of the hub's cache, whoever wrote it."""
 
 
-class MissingAssetError(UserError):
+class MissingModelError(UserError):
     """Files of a pre-trained model are not on this machine."""
 
     def __init__(self, message: str) -> None:
@@ -69,7 +69,7 @@ def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> P
     Opens no connection if `local_files_only`.
 
     Raises:
-        MissingAssetError: naming the model and the way out.
+        MissingModelError: naming the model and the way out.
     """
     folder = user_path(path)
     if is_folder(folder):
@@ -77,7 +77,7 @@ def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> P
     if revision is None and (fetched := fetched_folder(path)):
         return fetched
     if folder.is_absolute() or not HUB_NAME.fullmatch(path):
-        raise MissingAssetError(
+        raise MissingModelError(
             f"text encoder {path}: no such folder; set text.encoder.path to a folder or a hub model"
         )
     if revision is not None and not REVISION.fullmatch(revision):
@@ -92,7 +92,7 @@ def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> P
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         at = f"{path}@{revision}" if revision else path
-        raise MissingAssetError(
+        raise MissingModelError(
             f"text encoder {at} is not on this machine (no folder, not fetched, not in the hub's cache): fetch it once "
             f"with {how_to_fetch(path)}, or set text.encoder.path to a folder of yours"
         ) from error
@@ -111,7 +111,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = foreign.read_json(path, "restore the file")
     except FileNotFoundError:
-        raise MissingAssetError(f"{path} is missing: set text.encoder.path to a complete model") from None
+        raise MissingModelError(f"{path} is missing: set text.encoder.path to a complete model") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; restore the file") from None
     if not isinstance(values, dict):
@@ -124,7 +124,7 @@ def weights_files(folder: Path) -> list[Path]:
     where there is no such file.
 
     Raises:
-        MissingAssetError: if one is missing.
+        MissingModelError: if one is missing.
         UserError: if the folder would make transformers load something else.
     """
     index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
@@ -135,7 +135,7 @@ def weights_files(folder: Path) -> list[Path]:
         if Path(name).name != name:  # transformers would follow the path
             raise UserError(f"{index}: {name!r:.100} is not the name of a file in this folder; restore the index")
         if not (folder / name).exists():
-            raise MissingAssetError(
+            raise MissingModelError(
                 f"{folder / name} is missing: only safetensors weights are read; if the model has only "
                 f"pytorch_model.bin, convert it once with `imagen convert {folder}`, or set "
                 "text.encoder.path to a folder that has them"
@@ -153,7 +153,7 @@ def refuse_redirection(folder: Path) -> None:
             "into the weights, or remove it"
         )
     if not (folder / "config.json").exists():
-        raise MissingAssetError(f"{folder}/config.json is missing: give the folder of a complete model")
+        raise MissingModelError(f"{folder}/config.json is missing: give the folder of a complete model")
     if "transformers_weights" in read_json(folder / "config.json"):
         raise UserError(
             f"{folder}/config.json: transformers_weights names another file of weights; rename that file "
@@ -162,10 +162,10 @@ def refuse_redirection(folder: Path) -> None:
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
-    """The tokenizer's files, ordered by name. Raises MissingAssetError if there are none."""
+    """The tokenizer's files, ordered by name. Raises MissingModelError if there are none."""
     files = sorted({path for name in _TOKENIZER_FILES for path in folder.glob(name)}, key=lambda path: path.name)
     if not files:
-        raise MissingAssetError(f"{folder}: no tokenizer files (tokenizer.json, spiece.model, ...); copy them there")
+        raise MissingModelError(f"{folder}: no tokenizer files (tokenizer.json, spiece.model, ...); copy them there")
     return files
 
 
