@@ -1,6 +1,7 @@
 """Compose the real configuration, small enough for a test."""
 
 import os
+from collections import Counter
 
 import pytest
 import torch
@@ -9,6 +10,29 @@ from omegaconf import DictConfig
 
 from imagen.commandline.command import prepare_environment
 from imagen.places import ROOT
+
+SLOW = 10.0  # seconds of processor time, of the test and the processes that it started
+
+
+def processor_seconds():
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    before = processor_seconds()
+    yield
+    item.user_properties.append(("processor_seconds", processor_seconds() - before))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The slow tests that `make quick` would not leave out."""
+    reports = [report for report in terminalreporter.stats.get("passed", []) if "slow" not in report.keywords]
+    seconds = Counter({report.nodeid: dict(report.user_properties).get("processor_seconds", 0) for report in reports})
+    for name, taken in seconds.most_common():
+        if taken > SLOW:
+            terminalreporter.write_line(f"{taken:.0f} s of processor time, to be marked slow: {name}")
 
 
 @pytest.fixture(scope="session", autouse=True)

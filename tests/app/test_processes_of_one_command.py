@@ -24,6 +24,7 @@ def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for pattern in kept for path in folder.glob(pattern)}
 
 
+@pytest.mark.slow
 def test_two_processes_of_one_command_leave_the_files_of_one(compose_config, tmp_path, monkeypatch):
     monkeypatch.setattr("imagen.evaluation.report.report.plot_pareto", lambda results, path: None)
     monkeypatch.setattr("imagen.evaluation.report.report.plot_metrics", lambda results, path: None)
@@ -37,6 +38,7 @@ def test_two_processes_of_one_command_leave_the_files_of_one(compose_config, tmp
     assert two == one
 
 
+@pytest.mark.slow
 def test_the_report_of_several_processes_is_computed_on_all_threads(compose_config, tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(4)

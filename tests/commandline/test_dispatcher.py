@@ -78,6 +78,7 @@ def test_exit_codes_are_those_of_the_command(tmp_path):
     assert absent.returncode == 3
 
 
+@pytest.mark.slow
 def test_a_training_of_two_processes_starts_the_other_by_the_script(tmp_path):
     from small_configurations import SMALL
 

@@ -44,6 +44,7 @@ def call(entry, *arguments):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_job_of_a_multirun_keeps_its_pictures(stages, tmp_path):
     common = [f"cascade.stages=[{stages[0]}]", "prompt=a red circle", "count=1", f"paths.outputs={tmp_path}"]
     done = call("sample.py", "-m", "seed=1,2", f"out={tmp_path}/mine", *FAST, *common)
