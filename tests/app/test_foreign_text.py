@@ -45,7 +45,7 @@ def test_prompts_of_a_file_are_stored_as_they_stand_there(compose_config, stages
         said = [read_settings(path) for path in sorted((tmp_path / "out" / role).glob("*.png"))]
         assert [settings["prompt"] for settings in said] == PROMPTS
     assert read_settings(tmp_path / "out" / "grid.png")["prompts"] == PROMPTS
-    assert said[0]["sampler"]["_target_"].endswith("DPMSolverPP2M")
+    assert said[0]["stages"][-1]["sampler"]["_target_"].endswith("DPMSolverPP2M")
 
 
 def test_a_prompt_of_the_command_line_is_resolved_once_and_can_be_escaped(compose_config, stages, tmp_path):

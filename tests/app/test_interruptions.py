@@ -241,7 +241,7 @@ def test_a_second_process_in_the_same_run_is_refused_and_a_killed_one_is_no_obst
     process = FORK.Process(target=hold, args=(Path(config.run_dir), ready, done))
     process.start()
     assert ready.wait(60)
-    with pytest.raises(UserError, match=f"in training by process {process.pid} on .* set name to another"):
+    with pytest.raises(UserError, match=f"in training by process {process.pid} on .* or choose another name"):
         train(config)
     process.kill()
     process.join()

@@ -28,6 +28,12 @@ def test_it_warms_up_linearly_then_falls_as_a_cosine_to_the_floor():
     assert seen[110:] == pytest.approx([0.2] * 5)
 
 
-def test_a_warm_up_longer_than_the_run_is_refused():
-    with pytest.raises(UserError, match="warmup_steps=20"):
-        rates(20, 10)
+def test_a_warm_up_longer_than_the_run_is_shortened_to_a_tenth_of_it():
+    assert rates(200, 100) == rates(10, 100)
+    assert rates(100, 100) != rates(10, 100)  # as long as the run: the user's choice
+
+
+@pytest.mark.parametrize(("warmup_steps", "total_steps"), [(-1, 10), (1, -10)])
+def test_a_negative_number_of_steps_is_refused(warmup_steps, total_steps):
+    with pytest.raises(UserError, match=f"warmup_steps={warmup_steps} and total_steps={total_steps} must be 0 or more"):
+        rates(warmup_steps, total_steps)
