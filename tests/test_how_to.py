@@ -34,6 +34,7 @@ def run(command: list[str], folder: Path, cwd: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_of_a_page_runs_and_passes_its_own_tests(page, tmp_path):
     names = written(page, tmp_path)

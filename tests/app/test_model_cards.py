@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from small_configurations import SMALL
 
 from imagen.app.export import export
@@ -24,6 +25,7 @@ def command_of(export_folder: Path) -> str:
     return command
 
 
+@pytest.mark.slow
 def test_the_command_of_a_super_resolution_stage_on_a_text_encoder_of_ones_own_runs(compose_config, tmp_path):
     shutil.copytree(ROOT / "assets" / "shapes_t5", tmp_path / "my t5")
     mine = ["text=minilm", f"text.encoder.path='{tmp_path}/my t5'", "text.features=256", "name=mine"]

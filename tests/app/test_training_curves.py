@@ -83,6 +83,7 @@ DEATHS = [
 ]
 
 
+@pytest.mark.slow
 def test_curves_after_kills_and_a_signal_are_those_of_an_undisturbed_run(run, monkeypatch):
     whole, broken = run("whole"), run("broken")
     train(whole)

@@ -68,6 +68,7 @@ def test_its_commands_are_those_of_the_scripts_from_any_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_exit_codes_are_those_of_the_command(tmp_path):
     assert imagen("fetch", "--list", "--to", str(tmp_path)).returncode == 0
     assert imagen("export", str(tmp_path)).stderr.startswith(f"error: {tmp_path} is not the folder of a run")
