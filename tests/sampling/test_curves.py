@@ -226,7 +226,10 @@ def test_roles_are_part_of_what_a_curve_is_and_a_curve_may_change_them(compose_e
             ["guidance=sweep_steps", "sampling.base.sampler.num_steps=1"],
             "sampling.base.sampler.num_steps overrides guidance.curves.'4 steps'.sampler: leave one of them out",
         ),
-        (["guidance=sweep_steps", "sampling.base.sampler=ddpm"], "sampling.base.sampler overrides guidance.curves.'4 s"),
+        (
+            ["guidance=sweep_steps", "sampling.base.sampler=ddpm"],
+            "sampling.base.sampler overrides guidance.curves.'4 s",
+        ),
         (
             ["guidance=sweep_sr", "sampling.sr1.aug_level=0.2"],
             "sampling.sr1.aug_level overrides guidance.curves.'aug 0'.cascade.aug_level: leave one of them out",

@@ -64,6 +64,13 @@ def test_groups_of_hydra_choose_for_a_role_too(configured):
     [
         (["sampling.sr1.sampler.num_stepz=3"], "sampling.sr1.sampler.num_stepz: no such key; choose one of num_steps"),
         (["sampling.sr1.smapler=3"], "sampling.sr1.smapler: no such key; choose one of sampler, thresholding, "),
+        (["sampling.sr1.samplr=null"], "sampling.sr1.samplr: no such key; choose one of sampler, thresholding, "),
+        (["sampling.sr7.sampler=null"], "sampling.sr7.sampler: no stage 'sr7' here; choose one of base, sr1, sr2"),
+        (["sampling.base.aug_level=null"], "sampling.base.aug_level: no such key; choose one of sampler, "),
+        (
+            ["thresholding=static", "sampling.base.thresholding.percentile=0.9"],
+            "sampling.base.thresholding.percentile: no such key; StaticThresholding has no settings",
+        ),
         (["sampling.sr9.aug_level=0.2"], "sampling.sr9.aug_level: no stage 'sr9' here; choose one of base, sr1, sr2"),
         (["sampling.sr1=3"], "sampling.sr1=3: give one setting, such as sampling.sr1.aug_level=0.2"),
         (["sampling.base.aug_level=0.2"], "sampling.base.aug_level: no such key; choose one of "),
