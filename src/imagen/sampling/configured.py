@@ -76,9 +76,19 @@ def _settings(config: DictConfig, role: str, index: int, weight: float, own: Map
         if not fits(values[key], float):
             raise UserError(f"sampling.{role}.{key}={values[key]!r:.80} must be {described(float)}")
 
-    def built(key: str, **arguments: Any) -> Any:
-        return _built(values[key], key, f"sampling.{role}.{key}" if key in own else places[key], **arguments)
+    def place(key: str) -> str:
+        return f"sampling.{role}.{key}" if key in own else places[key]
 
+    def built(key: str, **arguments: Any) -> Any:
+        return _built(values[key], key, place(key), **arguments)
+
+    rule = values["guidance_rule"]
+    if isinstance(rule, Mapping) and "weight" in rule:
+        everywhere = "guidance_weights" if "guidance_weights" in config else "guidance.weights"
+        raise UserError(
+            f"{place('guidance_rule')}.weight={rule['weight']!r:.80}: the weight is set for each stage; give "
+            f"{everywhere} or sampling.{role}.guidance_weight"
+        )
     return SamplingSettings(
         sampler=built("sampler"),
         guidance=built("guidance_rule", weight=float(values["guidance_weight"])),
