@@ -1,5 +1,6 @@
 """Sampling through stages."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -110,6 +111,12 @@ def test_what_is_given_must_be_one_row_for_each_picture(cascade, text):
         cascade.sample(given_text(text, [0, 1]), 0, [0, 1, 2], [settings()])
     with pytest.raises(UserError, match="corrections: 1 rows for 2 pictures"):
         sample(cascade, text, [0, 1], corrections=[None])
+
+
+@pytest.mark.parametrize("ids", [np.arange(2), torch.arange(2), range(2)], ids=lambda ids: type(ids).__name__)
+def test_a_picture_has_a_number_and_not_a_type_of_number(cascade, text, ids):
+    found = cascade.sample(given_text(text, [0, 1]), 0, ids, [settings()])[0]
+    assert torch.equal(found, sample(cascade, text, [0, 1], [settings()])[0])
 
 
 def test_stages_that_do_not_follow_each_other_are_refused(cascade, tmp_path):
