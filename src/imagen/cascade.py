@@ -76,8 +76,8 @@ class Cascade:
     """Stages in order, smallest first.
 
     Raises:
-        UserError: if the stages do not fit together: the first needs an input image, sizes do not match, or text
-            encoders differ.
+        UserError: if the stages do not fit together: the first needs an input image, sizes do not match, text
+            encoders differ, or two stages have the same name.
     """
 
     stages: Sequence[TrainedStage]
@@ -100,6 +100,10 @@ class Cascade:
                 raise UserError(
                     f"stages {first.name!r} and {this.name!r} were trained on different text encoders "
                     f"({differences(first.text, this.text, ' and ')}): choose stages of one"
+                )
+            if sum(other.description.name == this.name for other in self.stages) > 1:
+                raise UserError(
+                    f"two stages are called {this.name!r}: their pictures would have the same names; leave one out"
                 )
             size_before = this.resolution
 

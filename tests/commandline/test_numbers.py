@@ -21,8 +21,16 @@ REFUSED = [
     ("sample", "cascade.seed=1.5", "cascade.seed=1.5 must be a whole number"),
     ("sample", "cascade.batch_size=true", "cascade.batch_size=True must be a whole number of at least 1"),
     ("sample", "cascade.aug_level=true", "cascade.aug_level=True must be a finite number"),
-    ("sample", "guidance_weights=true", "guidance_weights=True must be a finite number or a list, each a finite number"),
-    ("sample", "guidance_weights=[1,a]", "guidance_weights=[1, 'a'] must be a finite number or a list, each a finite number"),
+    (
+        "sample",
+        "guidance_weights=true",
+        "guidance_weights=True must be a finite number or a list, each a finite number",
+    ),
+    (
+        "sample",
+        "guidance_weights=[1,a]",
+        "guidance_weights=[1, 'a'] must be a finite number or a list, each a finite number",
+    ),
     ("sample", "traceback=yes", "traceback='yes' must be true or false"),
     ("train", "seed=1.5", "seed=1.5 must be a whole number"),
     ("train", "resolutions=[16,64.0]", "resolutions=[16, 64.0] must be a list, each a whole number of at least 1"),
