@@ -101,11 +101,11 @@ class Cascade:
                     f"stages {first.name!r} and {this.name!r} were trained on different text encoders "
                     f"({differences(first.text, this.text, ' and ')}): choose stages of one"
                 )
-            if sum(other.description.name == this.name for other in self.stages) > 1:
-                raise UserError(
-                    f"two stages are called {this.name!r}: their pictures would have the same names; leave one out"
-                )
             size_before = this.resolution
+        names = [stage.description.name for stage in self.stages]
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(f"two stages are called {name!r}, and so would be their pictures; leave one out")
 
     @torch.inference_mode()
     def sample(
