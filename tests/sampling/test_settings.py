@@ -144,6 +144,7 @@ def test_in_python_a_value_is_of_all_stages_and_a_mapping_is_by_role():
         ({"guidance_weight": -1}, "guidance weight is -1"),
         ({"guidance_weight": 2, "guidance": lambda *arguments: None}, "guidance_weight=2: function has no weight"),
         ({"thresholding": "static"}, "thresholding='static' is not an object that can be called"),
+        ({"aug_level": {"base": 0.2}}, "aug_level={'base': ...}: base enlarges nothing and has no aug_level; leave it"),
         ({"aug_level": 2}, "aug_level=2.0 must be in [0, 1]"),
         ({"aug_level": True}, "aug_level=True must be a finite number"),
     ],
