@@ -129,7 +129,7 @@ def test_stages_that_do_not_follow_each_other_are_refused(cascade, tmp_path):
     with pytest.raises(UserError, match=r"different text encoders \(model: small and another\)"):
         Cascade([base, load_stage(tmp_path)])
     export_random_stage(tmp_path / "again", "sr1", 32, 16)
-    with pytest.raises(UserError, match=r"^two stages are called 'sr1': .*; leave one out$"):
+    with pytest.raises(UserError, match=r"^two stages are called 'sr1', .*: leave one out$"):
         Cascade([base, sr1, load_stage(tmp_path / "again")])
     with pytest.raises(UserError, match="at least one stage"):
         Cascade([])

@@ -105,7 +105,7 @@ class Cascade:
         names = [stage.description.name for stage in self.stages]
         for name in names:
             if names.count(name) > 1:
-                raise UserError(f"two stages are called {name!r}, and so would be their pictures; leave one out")
+                raise UserError(f"two stages are called {name!r}, which names their pictures: leave one out")
 
     @torch.inference_mode()
     def sample(
