@@ -1,7 +1,6 @@
 """Which trained stages to sample from (the newest, folders, or a repository of the model hub), and their weights."""
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +14,7 @@ from imagen.runs.find import find_stages
 from imagen.runs.weights import load_weights
 from imagen.sampling.command import ROLES
 from imagen.stages.export import CARD, CONFIG, WEIGHTS, TrainedStage
-
-ON_THE_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-"""OWNER/NAME."""
+from imagen.text.model_files import HUB_NAME, REVISION, is_folder
 
 
 def root() -> Path:
@@ -60,7 +57,7 @@ def stage_folders(place: str | Path, revision: str | None = None, download: bool
     folder = user_path(place)
     if folder.suffix == ".ckpt":
         return [folder]
-    if not folder.is_dir():
+    if not is_folder(folder):
         folder = _from_the_hub(str(place), revision, download)
     elif revision is not None:
         raise UserError(f"revision={revision}: {place} is a folder of this machine, which has none; leave it out")
@@ -74,10 +71,12 @@ def stage_folders(place: str | Path, revision: str | None = None, download: bool
 
 def _from_the_hub(name: str, revision: str | None, download: bool) -> Path:
     """The files of exported stages in a repository of the hub, and nothing else of it."""
-    if not ON_THE_HUB.fullmatch(name):
+    if not HUB_NAME.fullmatch(name):
         raise UserError(
-            f"{printable(name)}: no such folder; give the folder of an exported stage, or OWNER/NAME on the hub"
+            f"{printable(name):.120}: no such folder; give the folder of an exported stage, or OWNER/NAME on the hub"
         )
+    if revision is not None and not (isinstance(revision, str) and REVISION.fullmatch(revision)):
+        raise UserError(f"{name}: revision={revision!r:.60} is no branch, tag or commit; leave it out for the newest")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
