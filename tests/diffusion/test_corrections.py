@@ -1,8 +1,9 @@
+import jaxtyping
 import pytest
 import torch
 from exact_denoisers import GAUSSIAN
 
-from imagen.diffusion.corrections import Correction, KnownPixels, correct
+from imagen.diffusion.corrections import Correction, KnownPixels, check_corrections, correct
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.samplers import DDIMSampler, DDPMSampler, DPMSolverPP2M, HeunSampler
 from imagen.diffusion.schedules import CosineSchedule
@@ -72,3 +73,19 @@ def test_a_mask_of_another_size_or_a_picture_that_is_not_square_is_refused():
         KnownPixels(PICTURE, LEFT[:4])
     with pytest.raises(UserError, match="square"):
         KnownPixels(PICTURE[:, :4], LEFT[:4])
+
+
+def test_a_mask_of_numbers_and_what_is_no_correction_are_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for a user, whose types nobody checks
+    with pytest.raises(UserError, match=r"^the mask of known pixels is of torch\.float32; give a tensor"):
+        KnownPixels(PICTURE, LEFT.float())
+    one = KnownPixels(PICTURE, LEFT)
+    check_corrections([one, None], 2)
+    for corrections, line in (
+        (iter([one]), "is not a list; give one for each picture, or None"),
+        ([one], "corrections: 1 for 2 pictures"),
+        ([None, object()], r"corrections\[1\]=<object object at .* is no Correction"),
+        ([KnownPixels, None], r"corrections\[0\]=<class"),
+    ):
+        with pytest.raises(UserError, match=line):
+            check_corrections(corrections, 2)

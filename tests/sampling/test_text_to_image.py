@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -120,6 +121,9 @@ def no_encoder():
     [
         ({}, 'give either prompts, such as ["a red circle"], or embeddings'),
         ({"prompts": []}, "prompts=[]: there are none"),
+        ({"prompts": 5}, 'prompts=5: give texts, such as ["a red circle"]'),
+        ({"prompts": ["a"], "corrections": iter([None])}, "corrections=<list_iterator object at"),
+        ({"prompts": ["a"], "corrections": [object()]}, "corrections[0]=<object object at"),
         ({"prompts": [" "]}, "prompt 1: a prompt must be a text that is not empty, found ' '"),
         ({"prompts": ["a\0b"]}, "prompt 1: the caption holds the control character U+0000"),
         ({"prompts": ["a"], "count": 0}, "count=0 must be a whole number of at least 1"),
@@ -133,7 +137,8 @@ def no_encoder():
         ({"prompts": ["a"], "embeddings": TextEmbeddings(torch.zeros(2, 256), (2,))}, "give either prompts"),
     ],
 )
-def test_a_wrong_call_is_refused_in_one_line(model, call, line):
+def test_a_wrong_call_is_refused_in_one_line(model, call, line, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for a user, whose types nobody checks
     with pytest.raises(UserError) as caught:
         model.images(**call)
     assert str(caught.value).startswith(line)
@@ -168,6 +173,9 @@ def test_newest_stages_below_runs_are_taken_and_else_those_that_are_shipped(stag
             "somebody/nothing: no such folder, and not in the cache of the model hub; download=True",
         ),
         (["somebody/nothing"], {"revision": "v2"}, "somebody/nothing@v2: no such folder"),
+        (["somebody/nothing"], {"revision": "../x"}, "somebody/nothing: revision='../x' is no branch, tag or commit"),
+        (["x" * 5000], {}, "x" * 120 + ": no such folder; give the folder of an exported stage, or OWNER/NAME on the"),
+        (["a\0b"], {}, "a\\x00b: no such folder"),
         (["src"], {}, "src: no exported stage (config.json is missing, and so is base/config.json)"),
         (["assets/cascade"], {"revision": "v2"}, "revision=v2: assets/cascade is a folder of this machine"),
         (["assets/cascade"], {"stop_at": "sr9"}, "stop_at=sr9: no such stage here; choose one of base, sr1"),

@@ -35,13 +35,16 @@ class KnownPixels:
             pixels that it is averaged from are.
 
     Raises:
-        UserError: if they have different sizes or are not square.
+        UserError: if they have different sizes or are not square, and for a mask that is not boolean.
     """
 
     picture: Float[Tensor, "3 height width"]
     known: Bool[Tensor, "known_height known_width"]
 
     def __post_init__(self) -> None:
+        kind = getattr(self.known, "dtype", type(self.known).__name__)
+        if kind != torch.bool:
+            raise UserError(f"the mask of known pixels is of {kind}; give a tensor of torch.bool, such as mask > 0.5")
         height, width = self.picture.shape[-2:]
         mask_height, mask_width = self.known.shape
         if (mask_height, mask_width) != (height, width) or height != width:
@@ -55,6 +58,17 @@ class KnownPixels:
         picture = resize(self.picture[None].to(x0), side)
         unknown = resize((~self.known)[None, None].to(x0), side)
         return torch.where(unknown > 0, x0, picture)
+
+
+def check_corrections(corrections: Sequence[Correction | None], pictures: int) -> None:
+    """Raises UserError unless `corrections` is a sequence of one for each picture."""
+    if not isinstance(corrections, Sequence):
+        raise UserError(f"corrections={corrections!r:.80} is not a list; give one for each picture, or None")
+    if len(corrections) != pictures:
+        raise UserError(f"corrections: {len(corrections)} for {pictures} pictures; give one for each, or None")
+    for i, one in enumerate(corrections):
+        if one is not None and (isinstance(one, type) or not callable(one)):
+            raise UserError(f"corrections[{i}]={one!r:.80} is no Correction; give one such as KnownPixels, or None")
 
 
 def correct(corrections: Sequence[Correction | None], x0: Images, z: Images, level: NoiseLevel) -> Images:

@@ -1,6 +1,6 @@
 """What a cascade is sampled from: prompts, embedded captions, or no text at all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from imagen.checks.arguments import Count, described, fits
@@ -48,7 +48,9 @@ def one_for_each_picture(
     if embeddings is not None:
         _check(embeddings, stage, name)
         return embeddings.select([row for row in range(len(embeddings)) for _ in range(count)])
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts or ())
+    if not isinstance(prompts, Iterable):
+        raise UserError(f'prompts={prompts!r:.80}: give texts, such as ["a red circle"]')
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not prompts:
         raise UserError("prompts=[]: there are none; give at least one")
     texts = [checked_prompt(prompt, f"prompt {i}") for i, prompt in enumerate(prompts, start=1)]

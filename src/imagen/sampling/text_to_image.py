@@ -15,7 +15,7 @@ from imagen.checks.arguments import Count, described, fits
 from imagen.data.pixels import to_uint8
 from imagen.devices import choose_device, uses_autocast
 from imagen.diffusion.conditioning import Conditioning, ImageSignal, OtherSizeImages, TextSignal
-from imagen.diffusion.corrections import Correction
+from imagen.diffusion.corrections import Correction, check_corrections
 from imagen.diffusion.recording import counted
 from imagen.errors import UserError
 from imagen.files import fingerprint, user_path
@@ -223,8 +223,8 @@ class TextToImage:
             first: number of the first stage to run.
             corrections: one for each picture, or none at all.
         """
-        if corrections is not None and len(corrections) != len(text):
-            raise UserError(f"corrections: {len(corrections)} for {len(text)} pictures; give one for each, or None")
+        if corrections is not None:
+            check_corrections(corrections, len(text))
         batches, ids = [], list(picture_ids)
         for start in range(0, len(text), self.batch_size):
             part = slice(start, start + self.batch_size)
