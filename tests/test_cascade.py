@@ -1,5 +1,6 @@
 """Sampling through stages."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -112,6 +113,12 @@ def test_what_is_given_must_be_one_row_for_each_picture(cascade, text):
         sample(cascade, text, [0, 1], corrections=[None])
 
 
+@pytest.mark.parametrize("ids", [np.arange(2), torch.arange(2), range(2)], ids=lambda ids: type(ids).__name__)
+def test_a_picture_has_a_number_and_not_a_type_of_number(cascade, text, ids):
+    found = cascade.sample(given_text(text, [0, 1]), 0, ids, [settings()])[0]
+    assert torch.equal(found, sample(cascade, text, [0, 1], [settings()])[0])
+
+
 def test_stages_that_do_not_follow_each_other_are_refused(cascade, tmp_path):
     base, sr1 = cascade.stages
     with pytest.raises(UserError, match="'sr1' expects input images of 8 × 8 but follows no stage"):
@@ -121,6 +128,9 @@ def test_stages_that_do_not_follow_each_other_are_refused(cascade, tmp_path):
     export_random_stage(tmp_path, "sr1", 16, 8, text={"model": "another", "max_length": 16})
     with pytest.raises(UserError, match=r"different text encoders \(model: small and another\)"):
         Cascade([base, load_stage(tmp_path)])
+    export_random_stage(tmp_path / "again", "sr1", 32, 16)
+    with pytest.raises(UserError, match=r"^two stages are called 'sr1', .*: leave one out$"):
+        Cascade([base, sr1, load_stage(tmp_path / "again")])
     with pytest.raises(UserError, match="at least one stage"):
         Cascade([])
 

@@ -43,6 +43,14 @@ def test_pictures_are_not_written_through_a_link(tmp_path, victim):
     assert victim.read_text() == "mine"
 
 
+def test_a_picture_carries_no_number_that_json_does_not_have(tmp_path):
+    from numpy import zeros
+
+    with pytest.raises(ValueError, match="JSON"):
+        save_png(zeros((2, 2, 3), "uint8"), tmp_path / "0.png", {"weight": float("inf")})
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("lock", [lambda folder: hold(folder / "lock", wait=True), only_builder, only_trainer])
 def test_locks_do_not_empty_the_file_that_a_link_names(lock, tmp_path, victim):
     folder = tmp_path / "folder"

@@ -136,7 +136,7 @@ def test_a_configuration_is_resolved_once(monkeypatch):
         ({"num_steps": 3, "spacing": 3}, r"config\.spacing=3 must be"),
         (
             {"num_steps": 3, "spacing": {"_target_": "imagen.diffusion.spacing.RhoSpacing", "rho": "7"}},
-            r"config\.spacing\.rho='7' must be a number",
+            r"config\.spacing\.rho='7' must be a finite number",
         ),
     ],
 )

@@ -96,7 +96,7 @@ def test_the_pages_have_commands():
 @pytest.mark.parametrize(("page", "call"), CALLS, ids=[f"{named(page)}: {call}" for page, call in CALLS])
 def test_the_configuration_of_every_command_composes(page, call):
     _, entry, *arguments = shlex.split(call)
-    overrides = as_hydra_reads_them(arguments)
+    overrides = as_hydra_reads_them(arguments, Path(entry).stem)
     if overrides[:1] == ["-m"]:  # the first job of a multirun
         overrides = [override.split(",")[0] for override in overrides[1:]]
     overrides = [override for override in overrides if not override.startswith("--")]

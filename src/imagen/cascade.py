@@ -1,8 +1,9 @@
 """Sampling from trained stages: text → small image → larger image → …"""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from operator import index
+from typing import Any, SupportsIndex
 
 import torch
 
@@ -75,8 +76,8 @@ class Cascade:
     """Stages in order, smallest first.
 
     Raises:
-        UserError: if the stages do not fit together: the first needs an input image, sizes do not match, or text
-            encoders differ.
+        UserError: if the stages do not fit together: the first needs an input image, sizes do not match, text
+            encoders differ, or two stages have the same name.
     """
 
     stages: Sequence[TrainedStage]
@@ -101,13 +102,17 @@ class Cascade:
                     f"({differences(first.text, this.text, ' and ')}): choose stages of one"
                 )
             size_before = this.resolution
+        names = [stage.description.name for stage in self.stages]
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(f"two stages are called {name!r}, which names their pictures: leave one out")
 
     @torch.inference_mode()
     def sample(
         self,
         given: Conditioning,
         seed: int,
-        picture_ids: Sequence[int],
+        picture_ids: Collection[SupportsIndex],
         settings: Sequence[SamplingSettings],
         first: int = 0,
         corrections: Sequence[Correction | None] | None = None,
@@ -137,7 +142,8 @@ class Cascade:
             given = Conditioning(given, text=given["text"].padded(TEXT_MULTIPLE))
         pictures: list[Images] = []
         for stage, one in zip(self.stages[first : len(settings)], settings[first:], strict=True):
-            generators = [make_generator(seed, "picture", i, stage.model.name) for i in picture_ids]
+            # A NumPy integer would be another key than the same int.
+            generators = [make_generator(seed, "picture", index(i), stage.model.name) for i in picture_ids]
             pictures.append(sample_images(stage.model, given, one, generators, corrections))
             given = Conditioning(given, smaller=ImageSignal(pictures[-1]))
         return pictures

@@ -16,10 +16,13 @@ INK, PAPER = (32, 32, 32), (255, 255, 255)
 
 
 def save_png(picture: np.ndarray | Image.Image, path: Path, settings: Mapping[str, Any]) -> None:
-    """Write a picture (uint8, height × width × 3) as PNG, atomically, with `settings` as JSON in its metadata."""
+    """Write a picture (uint8, height × width × 3) as PNG, atomically, with `settings` as JSON in its metadata.
+
+    Raises ValueError for NaN and infinity in `settings`, which are not JSON.
+    """
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     info = PngImagePlugin.PngInfo()
-    info.add_itxt("imagen", json.dumps(settings, ensure_ascii=False))
+    info.add_itxt("imagen", json.dumps(settings, ensure_ascii=False, allow_nan=False))
     with replacing(path) as stream:
         image.save(stream, format="PNG", pnginfo=info)
 

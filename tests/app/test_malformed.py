@@ -90,7 +90,7 @@ ALIAS_BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n
 
 REFUSED = {
     "config: unknown key": (training("stage.optimizer.lrr=1"), r"lrr; did you mean .*\.lr\?"),
-    "config: lr=abc": (training("stage.optimizer.lr=abc"), r"stage\.optimizer\.lr='abc' must be a number"),
+    "config: lr=abc": (training("stage.optimizer.lr=abc"), r"stage\.optimizer\.lr='abc' must be a finite number"),
     "config: seed 1.5": (training("seed=1.5"), r"seed=1\.5 must be a whole number"),
     "config: sizes no whole numbers": (training("resolutions=[8,16.0]"), r"resolutions=\[8, 16\.0\] must be a list"),
     "config: true for a number": (training("trainer.max_steps=true"), r"trainer\.max_steps=True must be a whole"),

@@ -24,6 +24,7 @@ MISFITS = [
     (Sequence[int], 3), (Sequence[str], "abc"), (Sequence[Count], [16, 64.0]), (tuple[float, float], [0.9]),
     (float | Sequence[float], [1, "a"]), (Literal["a", 1], True), (torch.nn.Module, 3), (torch.nn.Module, "x"),
     (float | torch.Tensor, "abc"), (Mapping[str, int], 3), (Path, 3),
+    (float, float("inf")), (float, float("nan")), (float, 10**400), (Sequence[float], [float("-inf")]),
 ]  # fmt: skip
 
 
@@ -41,10 +42,10 @@ def test_what_python_would_take_for_something_else_does_not_fit(hint, value):
     ("hint", "text"),
     [
         (Count | None, "a whole number of at least 1 or null"),
-        (float | Sequence[float], "a number or a list, each a number"),
+        (float | Sequence[float], "a finite number or a list, each a finite number"),
         (Literal["a", "b"], "a or b"),
         (torch.nn.Module, "Module"),
-        (float | torch.Tensor, "a number"),
+        (float | torch.Tensor, "a finite number"),
     ],
 )
 def test_an_annotation_is_said_in_words(hint, text):

@@ -20,9 +20,17 @@ REFUSED = [
     ("sample", "count=0", "count=0 must be a whole number of at least 1 or null"),
     ("sample", "cascade.seed=1.5", "cascade.seed=1.5 must be a whole number"),
     ("sample", "cascade.batch_size=true", "cascade.batch_size=True must be a whole number of at least 1"),
-    ("sample", "cascade.aug_level=true", "cascade.aug_level=True must be a number"),
-    ("sample", "guidance_weights=true", "guidance_weights=True must be a number or a list, each a number"),
-    ("sample", "guidance_weights=[1,a]", "guidance_weights=[1, 'a'] must be a number or a list, each a number"),
+    ("sample", "cascade.aug_level=true", "cascade.aug_level=True must be a finite number"),
+    (
+        "sample",
+        "guidance_weights=true",
+        "guidance_weights=True must be a finite number or a list, each a finite number",
+    ),
+    (
+        "sample",
+        "guidance_weights=[1,a]",
+        "guidance_weights=[1, 'a'] must be a finite number or a list, each a finite number",
+    ),
     ("sample", "traceback=yes", "traceback='yes' must be true or false"),
     ("train", "seed=1.5", "seed=1.5 must be a whole number"),
     ("train", "resolutions=[16,64.0]", "resolutions=[16, 64.0] must be a list, each a whole number of at least 1"),
@@ -38,8 +46,8 @@ REFUSED = [
     ("evaluate", "processes=null", "processes=None must be a whole number of at least 1"),
     ("evaluate", "strips.prompts=true", "strips.prompts=True must be a whole number of at least 0"),
     ("evaluate", "strips.moments=0", "strips.moments=0 must be a whole number of at least 1"),
-    ("evaluate", "base_guidance=true", "base_guidance=True must be a number"),
-    ("evaluate", "sr_guidance=x", "sr_guidance='x' must be a number"),
+    ("evaluate", "base_guidance=true", "base_guidance=True must be a finite number"),
+    ("evaluate", "sr_guidance=x", "sr_guidance='x' must be a finite number"),
 ]
 BUILT = [
     ("train", "data", "data.batch_size=true"),

@@ -90,8 +90,8 @@ def test_a_sweep_of_the_base_stage_shares_nothing_and_leaves_no_pictures_of_it(c
         (["+guidance.curves.second.sampler.num_steps=0"], "num_steps"),
         (["+guidance.curves.second.base_guidance=2"], "the sweep moves this weight"),
         (["+guidance.curves.second.sr_guidance=-2"], "guidance weight is -2"),
-        (["+guidance.curves.second.sr_guidance=much"], "sr_guidance='much' must be a number"),
-        (["+guidance.curves.second.cascade.aug_level=none"], "aug_level='none' must be a number"),
+        (["+guidance.curves.second.sr_guidance=much"], "sr_guidance='much' must be a finite number"),
+        (["+guidance.curves.second.cascade.aug_level=none"], "aug_level='none' must be a finite number"),
         (["+guidance.curves.second.cascade.aug_level=2"], "aug_level"),
         (["+guidance.curves.second.guidance_rule.rescale=2"], "guidance rescale is 2"),
         (["guidance.weights=[1,1e39]"], "guidance weight 1e+39 is not"),
@@ -217,6 +217,55 @@ def test_roles_are_part_of_what_a_curve_is_and_a_curve_may_change_them(compose_e
     ]  # fmt: skip
     assert (plain[1]["sampler"]["num_steps"], more[1]["sampler"]["num_steps"]) == (2, 5)
     assert not np.array_equal(pictures(plan, "plain", 2), pictures(plan, "more", 2))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (
+            ["guidance=sweep_steps", "sampling.base.sampler.num_steps=1"],
+            "sampling.base.sampler.num_steps overrides guidance.curves.'4 steps'.sampler: leave one of them out",
+        ),
+        (
+            ["guidance=sweep_steps", "sampling.base.sampler=ddpm"],
+            "sampling.base.sampler overrides guidance.curves.'4 s",
+        ),
+        (
+            ["guidance=sweep_sr", "sampling.sr1.aug_level=0.2"],
+            "sampling.sr1.aug_level overrides guidance.curves.'aug 0'.cascade.aug_level: leave one of them out",
+        ),
+        (
+            ["guidance=sweep_thresholding", "sampling.sr1.thresholding=static"],
+            "sampling.sr1.thresholding overrides guidance.curves.'none'.thresholding: leave one of them out",
+        ),
+        (
+            ["sampling.base.thresholding.percentile=0.9"],
+            "sampling.base.thresholding.percentile overrides guidance.curves.'dynamic'.thresholding: leave one of them",
+        ),
+        (
+            ["+guidance.curves.more.sr_guidance=3", "sampling.sr1.guidance_weight=2"],
+            "sampling.sr1.guidance_weight overrides guidance.curves.'more'.sr_guidance: leave one of them out",
+        ),
+    ],
+)
+def test_a_setting_of_one_stage_that_would_undo_what_a_curve_changes_is_refused(compose_evaluation, overrides, line):
+    with pytest.raises(UserError) as caught:
+        make_plan(compose_evaluation(*map(of_one_role, overrides)))
+    assert str(caught.value).startswith(line)
+
+
+def test_a_setting_of_one_stage_that_a_curve_leaves_alone_or_sets_again_is_of_that_stage(compose_evaluation):
+    role = [of_one_role("sampling.sr1.sampler.num_steps=1"), of_one_role("sampling.base.sampler=ddpm")]
+    steps = make_plan(compose_evaluation("guidance=sweep_steps", role[0]))
+    assert {identity["stages"][1]["sampler"]["num_steps"] for identity in steps.identities.values()} == {1}
+    again = "+guidance.curves={a: {sampler: {num_steps: 3}, sampling: {base: {sampler: {num_steps: 4}}}}}"
+    plan = make_plan(compose_evaluation("guidance=curves", again, role[1]))
+    assert plan.identities["a"]["stages"][0]["sampler"]["num_steps"] == 4
+
+
+def test_two_curves_of_the_same_pictures_are_refused(compose_evaluation):
+    with pytest.raises(UserError, match=r"^guidance\.curves: 'dynamic' and 'again' are sampled in the same way; "):
+        make_plan(compose_evaluation("+guidance.curves.again={}"))
 
 
 def test_a_sweep_moves_the_weights_that_no_role_fixes(compose_evaluation):

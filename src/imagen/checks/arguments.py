@@ -4,6 +4,7 @@ A configuration may hold values of any type, and Python silently accepts many wr
 string as a sequence. Types are checked here once, so that no class has to check its own arguments.
 """
 
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,10 @@ Count = Annotated[int, AtLeast(1)]
 Natural = Annotated[int, AtLeast(0)]
 """A whole number of at least 0."""
 
-NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", types.NoneType: "null"}
+LARGEST = sys.float_info.max
+"""A number beyond it is infinite as a float; NaN is not comparable to it."""
+
+NAMES = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", types.NoneType: "null"}
 
 
 def check_arguments(target: Callable[..., Any], values: Mapping[str, Any], where: str) -> None:
@@ -54,7 +58,10 @@ def _without_targets(value: Any) -> Any:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value has an annotated type. A bool is not an int; an int is a float; a list is any sequence."""
+    """Whether a plain value has an annotated type. A bool is not an int; an int is a float; a list is any sequence.
+
+    NaN and infinity are no float: JSON, which settings are written to, has neither.
+    """
     origin, inner = get_origin(hint), get_args(hint)
     if value is _BUILT:
         return True
@@ -67,7 +74,7 @@ def fits(value: Any, hint: Any) -> bool:
     if origin in (list, tuple, Sequence):
         return isinstance(value, list | tuple) and _all_fit(value, inner, origin)
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
     if hint in NAMES:
         return type(value) is hint
     if origin in (dict, Mapping):

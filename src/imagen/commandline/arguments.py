@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from imagen.checks.names import printable
-from imagen.commandline.roles import of_one_role
+from imagen.commandline.roles import COMMANDS, of_one_role
 from imagen.files import user_path
 
 HOME = re.compile(r"(?<=[=\[,])~(?=/|$|[\],])")
@@ -14,16 +14,19 @@ RENAMED = {"stage/unet": "stage/network"}
 """Configuration groups by their former names, which the command line still takes."""
 
 
-def as_hydra_reads_them(arguments: Sequence[str]) -> list[str]:
-    """`arguments` with home folders, flags, former names and settings of one stage written as Hydra takes them.
+def as_hydra_reads_them(arguments: Sequence[str], config_name: str) -> list[str]:
+    """`arguments`, of a command that composes conf/<config_name>.yaml, with home folders, flags, former names and
+    settings of one stage written as Hydra takes them.
 
     For every former name there is a line on standard error that gives the present one.
     """
     # Hydra's grammar reads `true` as a boolean, which cannot be the choice of a group.
     written = [
-        "traceback=true" if argument.lower() == "debug=true" else of_one_role(_under_present_name(at_home(argument)))
+        "traceback=true" if argument.lower() == "debug=true" else _under_present_name(at_home(argument))
         for argument in arguments
     ]
+    if config_name in COMMANDS:
+        written = [of_one_role(argument) for argument in written]
     # Hydra's parser takes a flag behind an override for the end of the overrides.
     return sorted(written, key=lambda argument: argument not in ("-m", "--multi", "--multirun"))
 

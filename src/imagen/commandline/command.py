@@ -35,7 +35,7 @@ def command(
         def main() -> None:
             offline_by_default = "HF_HUB_OFFLINE" not in os.environ
             prepare_environment()
-            sys.argv[1:] = as_hydra_reads_them(sys.argv[1:])
+            sys.argv[1:] = as_hydra_reads_them(sys.argv[1:], config_name)
             started = partial(_run_hydra, config_name, run, offline_by_default)
             if help_text and {"--help", "-h"} & set(sys.argv[1:]):
                 started = partial(print, help_text.strip())

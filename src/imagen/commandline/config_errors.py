@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from imagen.commandline.arguments import RENAMED
 from imagen.commandline.numbers import check_numbers
+from imagen.commandline.roles import as_the_user_writes
 from imagen.errors import UserError
 from imagen.instantiation import LEFT_OVER, as_dict, refuse_interpolations
 
@@ -28,7 +29,7 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
     if match := re.search(r"UserError raised while resolving interpolation: (.*?)(?: full_key:|$)", text):
         return match.group(1)
     if match := re.search(r"Could not override '([^']+)'", text):
-        key = match.group(1)
+        key = as_the_user_writes(match.group(1))
         if key in RENAMED:  # in a file of the user's; on the command line it is read under its present name
             return f"{key} is called {RENAMED[key]} now: change that where the file names it"
         return f"no such key: {key}{_nearest_key(key, conf, config_name)}"

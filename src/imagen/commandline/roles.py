@@ -3,11 +3,17 @@ stage, `sr_sampler=...` of the super-resolution stages."""
 
 import re
 
+COMMANDS = ("sample", "evaluate")
+"""Whose configuration has the group `sampling`."""
+
 GROUPS = ("sampler", "thresholding", "guidance_rule")
 """Settings that are chosen from a group of conf/."""
 
 CHOICE_OF_SR = re.compile(r"sr_sampler=(?!null$)([^{}\[\]=]+)")
 CHOICE = re.compile(rf"sampling\.([^.=@]+)\.({'|'.join(GROUPS)})=(?!null$)([^{{}}\[\]=]+)")
+
+REWRITTEN = re.compile(rf"(?:{'|'.join(GROUPS)})@(sr_sampler|sampling\..*)")
+"""A choice in Hydra's own words; the group is what the user writes."""
 
 
 def of_one_role(argument: str) -> str:
@@ -29,3 +35,13 @@ def of_one_role(argument: str) -> str:
     if choice := CHOICE_OF_SR.fullmatch(argument):
         return f"sampler@sr_sampler={choice[1]}"
     return f"++{argument}" if argument.startswith("sampling.") else argument
+
+
+def as_the_user_writes(key: str) -> str:
+    """The key of an override, without what `of_one_role` put before it.
+
+    >>> as_the_user_writes("sampler@sampling.sr1.sampler")
+    'sampling.sr1.sampler'
+    """
+    choice = REWRITTEN.fullmatch(key)
+    return choice[1] if choice else key

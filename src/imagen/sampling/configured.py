@@ -11,6 +11,9 @@ from imagen.errors import UserError
 from imagen.instantiation import instantiate, resolved
 from imagen.sampling.command import ROLES
 
+SETTINGS = ("sampler", "thresholding", "guidance_rule", "guidance_weight", "aug_level")
+"""What can be set for one stage alone; a base stage has no aug_level."""
+
 
 def configured_settings(
     config: DictConfig, roles: Sequence[str], weights: Sequence[float], stopped: bool = False
@@ -27,11 +30,7 @@ def configured_settings(
         UserError: for a role that no stage has, a setting that does not exist, and a value out of range.
     """
     own = own_settings(config)
-    for role in own:
-        if own[role] and role not in (*roles, *(ROLES if stopped else ())):
-            raise UserError(
-                f"sampling.{role}.{next(iter(own[role]))}: no stage {role!r} here; choose one of {', '.join(roles)}"
-            )
+    _check_roles(config, roles, stopped)
     return [_settings(config, role, i, float(weights[i]), own.get(role, {})) for i, role in enumerate(roles)]
 
 
@@ -48,6 +47,21 @@ def own_settings(config: DictConfig) -> dict[str, dict[str, Any]]:
     }
 
 
+def _check_roles(config: DictConfig, roles: Sequence[str], stopped: bool) -> None:
+    """Check `config.sampling` for roles and keys that do not exist, also those that are null: a misspelt one would be
+    taken in silence. The configuration lists every role of `ROLES`, all null, whether or not there is such a stage."""
+    for role, settings in resolved(config.sampling).items():
+        given = [key for key, value in settings.items() if value is not None]
+        listed_anyway = role in ROLES and (stopped or not given)
+        if role not in roles and not listed_anyway:
+            key = next(iter([*given, *settings]), "")
+            raise UserError(f"sampling.{role}.{key}: no stage {role!r} here; choose one of {', '.join(roles)}")
+        known = [key for key in SETTINGS if key != "aug_level" or role != ROLES[0]]
+        for key in settings:
+            if key not in known:
+                raise UserError(f"sampling.{role}.{key}: no such key; choose one of {', '.join(known)}")
+
+
 def _settings(config: DictConfig, role: str, index: int, weight: float, own: Mapping[str, Any]) -> SamplingSettings:
     """The settings of stage number `index`: what the configuration says for all stages, with its `own`."""
     places = {
@@ -62,9 +76,19 @@ def _settings(config: DictConfig, role: str, index: int, weight: float, own: Map
         if not fits(values[key], float):
             raise UserError(f"sampling.{role}.{key}={values[key]!r:.80} must be {described(float)}")
 
-    def built(key: str, **arguments: Any) -> Any:
-        return _built(values[key], key, f"sampling.{role}.{key}" if key in own else places[key], **arguments)
+    def place(key: str) -> str:
+        return f"sampling.{role}.{key}" if key in own else places[key]
 
+    def built(key: str, **arguments: Any) -> Any:
+        return _built(values[key], key, place(key), **arguments)
+
+    rule = values["guidance_rule"]
+    if isinstance(rule, Mapping) and "weight" in rule:
+        everywhere = "guidance_weights" if "guidance_weights" in config else "guidance.weights"
+        raise UserError(
+            f"{place('guidance_rule')}.weight={rule['weight']!r:.80}: the weight is set for each stage; give "
+            f"{everywhere} or sampling.{role}.guidance_weight"
+        )
     return SamplingSettings(
         sampler=built("sampler"),
         guidance=built("guidance_rule", weight=float(values["guidance_weight"])),
@@ -95,10 +119,16 @@ def merged(plain: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> 
     for key, value in changes.items():
         if key not in plain:
             known = ", ".join(name for name in plain if name != "_target_")
-            raise UserError(f"{where}.{key}: no such key; choose one of {known}")
+            there = f"choose one of {known}" if known else f"{_name(plain)} has no settings"
+            raise UserError(f"{where}.{key}: no such key; {there}")
         deeper = isinstance(value, Mapping) and isinstance(plain[key], Mapping) and "_target_" not in value
         result[key] = merged(plain[key], value, f"{where}.{key}") if deeper else value
     return result
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    """Of what `node` describes."""
+    return str(node.get("_target_", "this mapping")).rpartition(".")[2]
 
 
 def listed(config: DictConfig, name: str, key: str) -> list[Any]:

@@ -27,6 +27,15 @@ SAMPLING = (
 )  # fmt: skip
 """What a curve may change."""
 
+ON_ALL_STAGES = {
+    "sampler": ("sampler", "sr_sampler"),
+    "thresholding": ("thresholding", "thresholding"),
+    "guidance_rule": ("guidance_rule", "guidance_rule"),
+    "guidance_weight": ("base_guidance", "sr_guidance"),
+    "aug_level": ("cascade.aug_level", "cascade.aug_level"),
+}
+"""For each setting of `sampling.<role>`, the key that sets it for the base stage, and for the others."""
+
 WEIGHT_OF = {"base_guidance": "base stage", "sr_guidance": "super-resolution stages"}
 """Which guidance weight a sweep may move, and what its plots call it."""
 
@@ -52,6 +61,7 @@ def make_curves(config: DictConfig) -> "dict[str, CascadeCurve]":
         curves[label] = CascadeCurve(_model(settings, models), settings, guidance.weight_of)
         for weight in weights:
             curves[label].settings(weight)  # refused now, not after earlier curves were sampled
+        _refuse_overridden(own_settings(config), resolved(changes or {}), label, curves[label].model.roles)
     return curves
 
 
@@ -65,7 +75,9 @@ def make_plan(config: DictConfig, curves: "Mapping[str, CascadeCurve] | None" = 
     cells = [curve.stages(weight) for curve in curves.values() for weight in weights]
     shared = SharedStages(user_path(config.out) / "stages", cells)
     planned = {label: Curve(partial(curve.sample, shared), curve.identity) for label, curve in curves.items()}
-    return Plan(planned, weights, WEIGHT_OF[config.guidance.weight_of])
+    plan = Plan(planned, weights, WEIGHT_OF[config.guidance.weight_of])
+    _refuse_equal(plan.identities)
+    return plan
 
 
 @dataclass(frozen=True)
@@ -144,6 +156,48 @@ def changed(config: DictConfig, changes: Mapping[str, Any] | None, where: str) -
     settings = OmegaConf.create(merged(plain, wanted, where))
     check_numbers(settings)
     return settings
+
+
+def _refuse_overridden(
+    by_role: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Any], label: str, roles: Sequence[str]
+) -> None:
+    """Raises UserError if the evaluation sets for one stage (`by_role`) what the curve `label` changes for all stages:
+    the change would have no effect on that stage."""
+    for number, role in enumerate(roles):
+        for key, value in by_role.get(role, {}).items():
+            place = ON_ALL_STAGES[key][min(number, 1)]
+            change, again = _at(changes, place), _at(changes, f"sampling.{role}.{key}")
+            if change is None or again is not None:  # said again by the curve, whose word it is then
+                continue
+            if where := _first_common(change, value, f"sampling.{role}.{key}"):
+                raise UserError(f"{where} overrides guidance.curves.{label!r}.{place}: leave one of them out")
+
+
+def _at(node: Any, place: str) -> Any:
+    """The value at a dotted `place` in plain mappings, None where there is none."""
+    for part in place.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def _first_common(change: Any, own: Any, place: str) -> str | None:
+    """The place of the first value that both set, None if there is none. `own` stands at `place`; one with a `_target_`
+    replaces the whole object."""
+    if not isinstance(change, Mapping) or not isinstance(own, Mapping) or "_target_" in own:
+        return place
+    places = (_first_common(change[key], own[key], f"{place}.{key}") for key in own if key in change)
+    return next(filter(None, places), None)
+
+
+def _refuse_equal(identities: Mapping[str, Any]) -> None:
+    """Raises UserError for two curves of the same pictures."""
+    labels: dict[str, str] = {}
+    for label, identity in identities.items():
+        first = labels.setdefault(json.dumps(identity, sort_keys=True), label)
+        if first != label:
+            raise UserError(
+                f"guidance.curves: {first!r} and {label!r} are sampled in the same way; change or leave out one of them"
+            )
 
 
 def _model(config: DictConfig, models: dict[str, TextToImage]) -> TextToImage:

@@ -50,7 +50,11 @@ def settings_by_role(
     rules = _each(guidance, roles, None, "guidance")
     weights = _each(_by_position(guidance_weight, roles), roles, None, "guidance_weight")
     thresholdings = _each(thresholding, roles, THRESHOLDING, "thresholding")
-    aug_levels = [0.0, *_each(aug_level, roles[1:], AUG_LEVEL, "aug_level")]  # the base stage enlarges nothing
+    if isinstance(aug_level, Mapping) and roles[0] in aug_level:
+        raise UserError(
+            f"aug_level={{{roles[0]!r}: ...}}: {roles[0]} enlarges nothing and has no aug_level; leave it out"
+        )
+    aug_levels = [0.0, *_each(aug_level, roles[1:], AUG_LEVEL, "aug_level")]
     return [
         SamplingSettings(
             sampler=_sampler(samplers[i], steps_of[i]),

@@ -1,11 +1,11 @@
 """The library's front door: trained stages and the text encoder they read, in one object that makes pictures."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from PIL import Image
@@ -205,7 +205,7 @@ class TextToImage:
     def sample(
         self,
         text: PromptsOrEmbeddings,
-        picture_ids: Sequence[int],
+        picture_ids: Collection[SupportsIndex],
         settings: Sequence[SamplingSettings],
         seed: int,
         smaller: OtherSizeImages | None = None,
@@ -225,7 +225,7 @@ class TextToImage:
         """
         if corrections is not None and len(corrections) != len(text):
             raise UserError(f"corrections: {len(corrections)} for {len(text)} pictures; give one for each, or None")
-        batches = []
+        batches, ids = [], list(picture_ids)
         for start in range(0, len(text), self.batch_size):
             part = slice(start, start + self.batch_size)
             given = Conditioning(text=TextSignal(*self._embedded(text, part).pad()))
@@ -233,7 +233,7 @@ class TextToImage:
                 given = Conditioning(given, smaller=ImageSignal(smaller[part]))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
                 own = None if corrections is None else corrections[part]
-                batches.append(self.cascade.sample(given, seed, list(picture_ids[part]), settings, first, own))
+                batches.append(self.cascade.sample(given, seed, ids[part], settings, first, own))
         return [torch.cat(stage) for stage in zip(*batches, strict=True)]
 
     def _embedded(self, text: PromptsOrEmbeddings, part: slice) -> TextEmbeddings:
