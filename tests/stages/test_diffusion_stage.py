@@ -1,6 +1,7 @@
 """A stage built from objects and fitted by Lightning's own Trainer: no Hydra, no DataModule, no callback of ours."""
 
 from functools import partial
+from itertools import islice
 
 import pytest
 import torch
@@ -30,14 +31,17 @@ def make_stage(conditioner: Conditioner | None = None, **changes: object) -> Dif
     )
 
 
-def fit(stage: DiffusionStage, folder, steps: int = 3, resume: str | None = None, **options: object) -> DiffusionStage:
+def fit(
+    stage: DiffusionStage, folder, steps: int = 3, resume: str | None = None, start: int = 0, **options: object
+) -> DiffusionStage:
     trainer = Trainer(
         max_steps=steps, default_root_dir=folder, logger=False, accelerator="cpu", enable_progress_bar=False,
         enable_checkpointing=False, val_check_interval=2, check_val_every_n_epoch=None, **options,
     )  # fmt: skip
     batch = Batch(IMAGES, TEXT.values, TEXT.mask, torch.arange(6), ("",) * 6, 0)
     validation = DataLoader([batch], batch_size=None)
-    trainer.fit(stage, TensorBatches(IMAGES, TEXT, batch_size=4), validation, ckpt_path=resume, weights_only=True)
+    batches = TensorBatches(IMAGES, TEXT, batch_size=4, start=start)
+    trainer.fit(stage, batches, validation, ckpt_path=resume, weights_only=True)
     trainer.save_checkpoint(folder / "last.ckpt")
     return stage
 
@@ -60,6 +64,25 @@ def test_a_stage_of_objects_saves_and_loads_its_checkpoint(tmp_path):
     stage = fit(make_stage(), tmp_path)
     loaded = fit(make_stage(), tmp_path, resume=str(tmp_path / "last.ckpt"))  # three steps are all there are
     assert same(stage, loaded)
+
+
+def test_a_resumed_run_on_tensors_repeats_an_uninterrupted_one(tmp_path):
+    whole = fit(make_stage(), tmp_path, steps=4)
+    fit(make_stage(), tmp_path, steps=2)
+    step = torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"]
+    assert same(whole, fit(make_stage(), tmp_path, steps=4, resume=str(tmp_path / "last.ckpt"), start=step))
+    fit(make_stage(), tmp_path, steps=2)
+    assert not same(whole, fit(make_stage(), tmp_path, steps=4, resume=str(tmp_path / "last.ckpt")))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_loader_workers_give_each_batch_once_and_in_order(workers):
+    alone = islice(TensorBatches(IMAGES, TEXT, batch_size=4), 2, 9)
+    loader = DataLoader(TensorBatches(IMAGES, TEXT, batch_size=4, start=2), batch_size=None, num_workers=workers)
+    for expected, batch in zip(alone, loader, strict=False):
+        assert batch.position == expected.position
+        assert torch.equal(batch.ids, expected.ids)
+        assert torch.equal(batch.images, expected.images)
 
 
 def test_a_loss_that_is_no_number_stops_a_stage_of_objects_too(tmp_path, monkeypatch):
@@ -115,3 +138,5 @@ def test_captions_and_images_in_memory_must_be_as_many():
         TensorBatches(IMAGES[:5], TEXT)
     with pytest.raises(UserError, match="the training set is empty"):
         TensorBatches(IMAGES[:0])
+    with pytest.raises(UserError, match="start=-1 must be a whole number of at least 0"):
+        TensorBatches(IMAGES, TEXT, start=-1)

@@ -32,8 +32,10 @@ LOGGED = ("val/loss", "train/loss", "train/gradient_norm")
 class DiffusionStage(LightningModule):
     """Trains a denoiser; base and super-resolution stages differ only in their `conditioner` and their configuration.
 
-    Every random number of batch k on rank r is a function of (seed, k, r): a resumed run repeats an uninterrupted one.
-    Any Lightning Trainer fits it on any DataLoader of `Batch`. `imagen.callbacks.curves.Curves` writes its curves.
+    Any Lightning Trainer fits it on any DataLoader of `Batch`. Every random number of a batch is a function of (seed,
+    `batch.position`, rank). So a resumed run repeats an uninterrupted one if its loader goes on with the batch after
+    the last one: `ImagenDataModule` does, and `TensorBatches` with its `start`. A DataLoader that begins again repeats
+    its first batches. `imagen.callbacks.curves.Curves` writes the curves.
 
     Args:
         name: role in the cascade: base, sr1, sr2.
