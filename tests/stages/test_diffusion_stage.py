@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from small_stages import denoiser_config
 from torch.utils.data import DataLoader
 
@@ -17,6 +17,7 @@ from imagen.errors import UserError
 from imagen.instantiation import instantiate_stage_part
 from imagen.stages.conditioners import Conditioner, LowResConditioner, TextConditioner
 from imagen.stages.diffusion_stage import DiffusionStage
+from imagen.stages.lr import warmup_then_cosine
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 TEXT = TextSignal(torch.randn(6, 2, 8, generator=torch.Generator().manual_seed(1)), torch.ones(6, 2) > 0)
@@ -73,6 +74,49 @@ def test_a_resumed_run_on_tensors_repeats_an_uninterrupted_one(tmp_path):
     assert same(whole, fit(make_stage(), tmp_path, steps=4, resume=str(tmp_path / "last.ckpt"), start=step))
     fit(make_stage(), tmp_path, steps=2)
     assert not same(whole, fit(make_stage(), tmp_path, steps=4, resume=str(tmp_path / "last.ckpt")))
+
+
+class Rates(Callback):
+    """The learning rate of each step."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+        self.seen.append(optimizer.param_groups[0]["lr"])
+
+
+def rates(folder, total_steps: int, **options: object) -> list[float]:
+    schedule = partial(warmup_then_cosine, warmup_steps=0, total_steps=total_steps)
+    callback = Rates()
+    fit(make_stage(lr_schedule=schedule), folder, callbacks=[callback], **options)
+    return callback.seen
+
+
+def test_a_longer_run_follows_the_new_schedule_from_its_first_step(tmp_path):
+    whole = rates(tmp_path, total_steps=8, steps=4)
+    rates(tmp_path, total_steps=2, steps=2)  # it ends at a rate of 0
+    resumed = {"steps": 4, "start": 2, "resume": str(tmp_path / "last.ckpt")}
+    assert rates(tmp_path, total_steps=8, **resumed) == whole[2:]
+    rates(tmp_path, total_steps=8, steps=2)
+    assert rates(tmp_path, total_steps=8, **resumed) == whole[2:]
+
+
+def test_a_schedule_of_another_kind_keeps_its_rate(tmp_path):
+    def stage(lr: float) -> DiffusionStage:
+        stage = make_stage(lr_schedule=partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5))
+        stage.make_optimizer = partial(torch.optim.AdamW, lr=lr)
+        return stage
+
+    whole, resumed = Rates(), Rates()
+    fit(stage(1e-3), tmp_path, steps=4, callbacks=[whole])
+    fit(stage(1e-3), tmp_path, steps=2)
+    resume = {"steps": 4, "start": 2, "resume": str(tmp_path / "last.ckpt")}
+    fit(stage(1e-3), tmp_path, callbacks=[resumed], **resume)
+    assert resumed.seen == whole.seen[2:]
+    fit(stage(1e-3), tmp_path, steps=2)
+    with pytest.raises(UserError, match=r"rate 0\.001 and cannot resume with 0\.002 under ExponentialLR"):
+        fit(stage(2e-3), tmp_path, **resume)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
