@@ -153,14 +153,22 @@ def test_text_is_dropped_for_its_share_of_the_images_and_never_in_validation(tmp
     assert all(shares["validate"])
 
 
+class Nothing(Conditioner):
+    def for_training(self, batch, generator):
+        return Conditioning()
+
+    def for_sampling(self, given, resolution, aug_level, generators):
+        return Conditioning()
+
+
+def test_text_that_is_not_there_cannot_be_dropped(tmp_path):
+    stage = make_stage()
+    stage.conditioner = Nothing()
+    with pytest.raises(UserError, match=r"text_dropout=0\.1: Nothing gives no signal 'text' .* stage\.text_dropout=0$"):
+        fit(stage, tmp_path, num_sanity_val_steps=0)
+
+
 def test_a_stage_that_knows_no_text_needs_none(tmp_path):
-    class Nothing(Conditioner):
-        def for_training(self, batch, generator):
-            return Conditioning()
-
-        def for_sampling(self, given, resolution, aug_level, generators):
-            return Conditioning()
-
     class Blind(torch.nn.Module):
         def __init__(self):
             super().__init__()
