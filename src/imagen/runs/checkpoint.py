@@ -13,11 +13,11 @@ from imagen.data.module import ImagenDataModule, pictures_seen_at
 from imagen.diffusion.denoiser import Denoiser
 from imagen.errors import UserError
 from imagen.files import sha256_of_file
-from imagen.instantiation import as_dict, instantiate_stage_part
+from imagen.instantiation import as_dict
 from imagen.runs.description import describe
 from imagen.runs.saved_config import saved_sections
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
-from imagen.stages.export import CONFIG, StageDescription, describe_misfit, read_description
+from imagen.stages.export import CONFIG, StageDescription, check_text, load_denoiser, read_description
 from imagen.text.model_files import MissingModelError
 from imagen.text.record import build_source, name_of
 
@@ -43,12 +43,9 @@ def read_checkpoint(checkpoint: Path, averaged: bool) -> tuple[StageDescription,
     content = AtomicCheckpointIO().load_checkpoint(checkpoint)
     state = _weights_in(content, AVERAGE if averaged else MOVED, checkpoint)
     description = _describe(config, content, run / "config.yaml")
-    denoiser: Denoiser = instantiate_stage_part(description.denoiser)
-    if misfit := describe_misfit(denoiser.state_dict(), state):
-        raise UserError(
-            f"{checkpoint}, against the network of {run / 'config.yaml'}: {misfit}; restore the one that belongs there"
-        )
-    denoiser.load_state_dict(state)
+    check_text(description, str(checkpoint), "restore the checkpoint")
+    where = f"{checkpoint}, against the network of {run / 'config.yaml'}"
+    denoiser = load_denoiser(description.denoiser, state, where, "restore the one that belongs there")
     return replace(description, weights_sha256=sha256_of_file(checkpoint)), denoiser
 
 
