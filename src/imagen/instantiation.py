@@ -71,10 +71,11 @@ def instantiate_stage_part(config: Any, **kwargs: Any) -> Any:
     """Like `instantiate`, for configuration that came with somebody's weights: mathematics and networks only.
 
     Raises:
-        UserError: also for an interpolation, which could read this machine's environment.
+        UserError: also for an interpolation, which could read this machine's environment, and for arguments without
+            names, of which nothing else could tell what they are.
     """
     refuse_interpolations(config, "config")
-    return _checked_instantiate(config, STAGE_PART_PACKAGES, frozenset(), kwargs)
+    return _checked_instantiate(config, STAGE_PART_PACKAGES, frozenset(), kwargs, all_named=True)
 
 
 def instantiate_saved_text(config: Any, where: str = "text") -> Any:
@@ -156,15 +157,24 @@ def _place(config: Any) -> str:
 def _offline(node: Any, where: str) -> Any:
     """A copy in which nothing may open a connection: training has fetched the files if there are any."""
     if isinstance(node, Mapping):
-        if "_args_" in node:
-            raise UserError(f"{where}._args_: what comes with weights must name its arguments")
+        _refuse_positions(node, where)
         deeper = {key: _offline(value, f"{where}.{key}") for key, value in node.items()}
         return deeper | ({"local_files_only": True} if "local_files_only" in node else {})
     return [_offline(value, f"{where}.{i}") for i, value in enumerate(node)] if isinstance(node, list) else node
 
 
+def _refuse_positions(node: Mapping, where: str) -> None:
+    if "_args_" in node:
+        raise UserError(f"{where}._args_: what comes with weights must name its arguments")
+
+
 def _checked_instantiate(
-    config: Any, packages: tuple[str, ...], names: frozenset[str], kwargs: dict, where: str | None = None
+    config: Any,
+    packages: tuple[str, ...],
+    names: frozenset[str],
+    kwargs: dict,
+    where: str | None = None,
+    all_named: bool = False,
 ) -> Any:
     import hydra.utils
     from hydra.errors import InstantiationException
@@ -173,13 +183,15 @@ def _checked_instantiate(
     refuse_interpolations([value for value in kwargs.values() if isinstance(value, str)], "arguments")
     for place, node in _targets(plain, where or _place(config)):
         check_arguments(_checked_target(node["_target_"], place, packages, names), node, place)
+        if all_named:
+            _refuse_positions(node, place)
     try:
         return hydra.utils.instantiate(plain, _convert_="all", **kwargs)  # plain lists and dicts, not OmegaConf's
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
-        if isinstance(cause, TypeError | ValueError):
+        if isinstance(cause, TypeError | ValueError | RuntimeError):  # RuntimeError: of torch, as for absurd sizes
             raise UserError(f"{' '.join(str(cause).split())} (while building {_first_target(plain)})") from error
         raise
 

@@ -148,6 +148,10 @@ def test_the_fingerprint_is_of_the_files_that_are_loaded(t5_folder, tmp_path):
         index.write_text(json.dumps({"weight_map": {"shared.weight": name}}))
         with pytest.raises(UserError, match="is not the name of a file in this folder"):
             _ = HuggingFaceEncoder(folder).fingerprint
+    for strange in ([], "x", None, {"a": 5}, {"a": ["x"]}):
+        index.write_text(json.dumps({"weight_map": strange}))
+        with pytest.raises(UserError, match="weight_map must name a file for each tensor; restore the index"):
+            _ = HuggingFaceEncoder(folder).fingerprint
 
 
 def test_every_file_of_a_tokenizer_that_transformers_knows_is_in_the_fingerprint(t5_folder, tmp_path):

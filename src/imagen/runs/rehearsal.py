@@ -23,7 +23,7 @@ def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) 
     On the meta device, which knows shapes and computes nothing.
 
     Raises:
-        UserError: for an optimizer or schedule that cannot be built, an export that could not be read back, a network
+        UserError: for an optimizer or schedule that cannot be built, a `text_dropout` without text, an export that could not be read back, a network
             that does not fit the size of the pictures or of the stage, a checkpoint that monitors what nobody logs.
     """
     stage.configure_optimizers()
@@ -57,6 +57,8 @@ def _ask(denoiser: Denoiser, stage: DiffusionStage, side: int, features: int) ->
     generator = torch.Generator()
     level = stage.schedule.sample(1, generator, x0.device)
     conditioning = stage.conditioner.for_training(Batch(x0, text, mask, ids, ("",), 0), generator)
+    if stage.text_dropout > 0:
+        conditioning = stage.drop_text(conditioning, torch.zeros(1, dtype=torch.bool, device="meta"))
     denoiser(level.add_noise(x0, x0), level, conditioning)
 
 
