@@ -145,8 +145,8 @@ def _is_unused_addition(field: Field, thing: Any) -> bool:
 def refuse_interpolations(
     config: Any, where: str, reason: str = "is an interpolation: what comes with weights must hold plain values"
 ) -> None:
-    """Raises UserError, which gives the `reason`, if a string in `config` contains an interpolation; `where` prefixes its
-    key in the message."""
+    """Raises UserError, which gives the `reason`, if a string in `config` contains an interpolation; `where` prefixes
+    its key in the message."""
     for place, text in _texts(config, where):
         if "${" in text:
             raise UserError(f"{place}={text!r:.120} {reason}")
