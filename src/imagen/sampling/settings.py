@@ -55,7 +55,7 @@ def settings_by_role(
         SamplingSettings(
             sampler=_sampler(samplers[i], steps_of[i]),
             guidance=_guidance(rules[i], weights[i], GUIDANCE_WEIGHTS[min(i, 1)]),
-            thresholding=_called(thresholdings[i], "thresholding"),
+            thresholding=_checked_callable(thresholdings[i], "thresholding"),
             aug_level=_number(aug_levels[i], "aug_level"),
         )
         for i in range(len(roles))
@@ -94,7 +94,7 @@ def _sampler(sampler: Any, steps: Any) -> Sampler:
 def _guidance(rule: Any, weight: Any, default: float) -> Guidance:
     """`rule` with `weight`; without a rule classifier-free guidance, whose weight is `default` unless given."""
     if weight is None:
-        return replace(GUIDANCE, weight=default) if rule is None else _called(rule, "guidance")
+        return replace(GUIDANCE, weight=default) if rule is None else _checked_callable(rule, "guidance")
     weight = _number(weight, "guidance_weight")
     if rule is None:
         return replace(GUIDANCE, weight=weight)
@@ -110,7 +110,7 @@ def _number(value: Any, name: str) -> float:
     return float(value)
 
 
-def _called(value: Any, name: str) -> Any:
+def _checked_callable(value: Any, name: str) -> Any:
     if not callable(value) or isinstance(value, type):
         raise UserError(f"{name}={value!r:.80} is not an object that can be called; see imagen.diffusion.{name}")
     return value
