@@ -11,12 +11,12 @@ from imagen.diffusion.samplers import DPMSolverPP2M, Sampler
 from imagen.diffusion.thresholding import DynamicThresholding
 from imagen.errors import UserError
 
+# Defaults, equal to conf/sample.yaml.
 SAMPLER = DPMSolverPP2M(num_steps=16)
 THRESHOLDING = DynamicThresholding()
 GUIDANCE = ClassifierFreeGuidance(weight=1)
 GUIDANCE_WEIGHTS = (3.0, 1.5)
 AUG_LEVEL = 0.1
-"""What is used where nothing is said: that of conf/sample.yaml."""
 
 
 def settings_by_role(
