@@ -7,6 +7,10 @@ exported stage passes the narrower gates `instantiate_stage_part` and `instantia
 the classes of the user's own packages (`imagen.plugins`). Hydra resolves interpolations in what it is given, so none
 may be left in it: what is resolved once (`resolved`) is not resolved again. Values are held to the types that the
 target's signature asks for.
+
+The section `hydra` is outside these gates: Hydra builds its own callbacks, launcher and sweeper from it before this
+package sees the configuration. It does not come with weights; it is read only from config files that the user names
+with `--config-dir` or `experiment=`, and from the command line.
 """
 
 import importlib
@@ -142,8 +146,8 @@ def _is_unused_addition(field: Field, thing: Any) -> bool:
 def refuse_interpolations(
     config: Any, where: str, reason: str = "is an interpolation: what comes with weights must hold plain values"
 ) -> None:
-    """Raises UserError, which gives the `reason`, if a text in plain `config`, which stands at `where`, would be
-    resolved."""
+    """Raises UserError, which gives the `reason`, if a string in `config` contains an interpolation; `where` prefixes
+    its key in the message."""
     for place, text in _texts(config, where):
         if "${" in text:
             raise UserError(f"{place}={text!r:.120} {reason}")
@@ -261,14 +265,14 @@ def _resolve(target: str, where: str) -> Any:
     parts = target.split(".")
     for end in range(len(parts) - 1, 0, -1):
         try:
-            found: Any = importlib.import_module(".".join(parts[:end]))
+            thing: Any = importlib.import_module(".".join(parts[:end]))
         except ModuleNotFoundError as error:
             if error.name and not target.startswith(error.name):
                 raise UserError(f"{where}._target_={target!r} needs the package {error.name!r}: install it") from error
             continue
         for part in parts[end:]:
-            if part.startswith("_") or not hasattr(found, part):
-                raise UserError(f"{where}._target_={target!r}: {found.__name__!r} has no public {part!r}")
-            found = getattr(found, part)
-        return found
+            if part.startswith("_") or not hasattr(thing, part):
+                raise UserError(f"{where}._target_={target!r}: {thing.__name__!r} has no public {part!r}")
+            thing = getattr(thing, part)
+        return thing
     raise UserError(f"{where}._target_={target!r} does not exist")

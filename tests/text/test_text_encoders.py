@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import shutil
 import socket
@@ -13,10 +14,37 @@ from tiny_models import WORDS, save_bert, save_clip, save_t5, save_tokenizer
 from imagen.errors import UserError
 from imagen.text.encoders import HuggingFaceEncoder
 from imagen.text.model_files import MissingModelError, hash_files
+from imagen.text.tokens import tokenise
 
 ROOT = Path(__file__).parents[2]
 INDEX = "model.safetensors.index.json"
 CAPTIONS = ["a red circle", "a blue square left of a green circle", "the circle"]
+
+
+def test_encoding_leaves_the_settings_of_the_process_as_they_were(t5_folder, monkeypatch):
+    from huggingface_hub.utils import are_progress_bars_disabled
+    from transformers.utils import logging
+
+    def settings():
+        bars = (logging.is_progress_bar_enabled(), not are_progress_bars_disabled())
+        return os.environ.get("TOKENIZERS_PARALLELISM"), logging.get_verbosity(), *bars
+
+    def observed(*arguments):
+        during.append(settings())
+        return tokenise(*arguments)
+
+    during = []
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    monkeypatch.setattr("imagen.text.encoders.tokenise", observed)
+    level = logging.get_verbosity()
+    logging.enable_progress_bar()
+    logging.set_verbosity_info()
+    try:
+        HuggingFaceEncoder(t5_folder)(CAPTIONS)
+        assert during == [("false", logging.ERROR, False, False)]
+        assert settings() == (None, logging.INFO, True, True)
+    finally:
+        logging.set_verbosity(level)
 
 
 def test_vectors_are_those_of_transformers_for_each_caption_alone(t5_folder):

@@ -21,8 +21,8 @@ from imagen.stages.export import CONFIG, StageDescription, check_text, load_deno
 from imagen.text.model_files import MissingModelError
 from imagen.text.record import build_source, name_of
 
-AVERAGE, MOVED = "ema.module.", "denoiser."
-"""How the names of the averaged and of the raw weights begin in a checkpoint."""
+AVERAGED, RAW = "ema.module.", "denoiser."
+"""Prefixes of the names of the averaged and of the raw weights in a checkpoint."""
 
 
 def read_checkpoint(checkpoint: Path, averaged: bool) -> tuple[StageDescription, Denoiser]:
@@ -41,7 +41,7 @@ def read_checkpoint(checkpoint: Path, averaged: bool) -> tuple[StageDescription,
         raise UserError(f"{run} is not the folder of a run: config.yaml is missing; give one such as runs/base/default")
     config = saved_sections(run / "config.yaml")
     content = AtomicCheckpointIO().load_checkpoint(checkpoint)
-    state = _weights_in(content, AVERAGE if averaged else MOVED, checkpoint)
+    state = _weights_in(content, AVERAGED if averaged else RAW, checkpoint)
     description = _describe(config, content, run / "config.yaml")
     check_text(description, str(checkpoint), "restore the checkpoint")
     where = f"{checkpoint}, against the network of {run / 'config.yaml'}"

@@ -42,7 +42,7 @@ def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) 
             f"data.crop_size={side} of a stage that enlarges {stage.conditioner.factor} times must be a multiple of it"
         )
     try:
-        _ask(denoiser, stage, side, config.text.features)
+        _denoise_one(denoiser, stage, side, config.text.features)
     except RuntimeError as error:
         raise UserError(
             f"stage.denoiser does not take pictures of {side} x {side} with text of {config.text.features} features: "
@@ -50,8 +50,8 @@ def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) 
         ) from None
 
 
-def _ask(denoiser: Denoiser, stage: DiffusionStage, side: int, features: int) -> None:
-    """For one picture with a caption of one token, on the meta device."""
+def _denoise_one(denoiser: Denoiser, stage: DiffusionStage, side: int, features: int) -> None:
+    """Denoise one picture with a caption of one token, on the meta device."""
     x0, text = torch.zeros(1, 3, side, side, device="meta"), torch.zeros(1, 1, features, device="meta")
     mask, ids = torch.ones(1, 1, dtype=torch.bool, device="meta"), torch.zeros(1, dtype=torch.int64, device="meta")
     generator = torch.Generator()

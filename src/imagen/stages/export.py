@@ -36,9 +36,8 @@ ORIGIN = ("step", "images_seen", "init_from", "format_version")
 """The fields of a description that tell how it was trained. All others, also future ones, decide the pictures."""
 
 OUTSIDE_IDENTITY = (*ORIGIN, "text_source")
-"""`text_source` says where the text encoder is; which one it is, its fingerprint in `text` decides. As a part of the
-identity it would make another stage of one whose encoder was moved, and of every stage exported before the field
-existed, and evaluations of them would be measured again."""
+"""`text_source` says where the text encoder is; which one it is, its fingerprint in `text` decides. Including
+it would change the identity when an encoder is moved, and evaluations would be repeated."""
 
 Part = TypeVar("Part")
 
@@ -157,9 +156,9 @@ def load_stage(folder: Path, device: torch.device | str = "cpu") -> TrainedStage
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise UserError(f"{weights} is missing or no regular file; export the stage again")
-    if (found := sha256_of_file(weights)) != description.weights_sha256:
+    if (digest := sha256_of_file(weights)) != description.weights_sha256:
         raise UserError(
-            f"{weights}: sha256 {found[:12]}…, expected {description.weights_sha256[:12]}…: the file was changed or "
+            f"{weights}: sha256 {digest[:12]}…, expected {description.weights_sha256[:12]}…: the file was changed or "
             "damaged; export the stage again"
         )
     try:
@@ -234,11 +233,11 @@ def load_denoiser(config: Mapping[str, Any], state: Mapping[str, torch.Tensor], 
 def describe_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str | None:
     """The number of tensors that are missing, superfluous or of another shape, and the first three; None if all fit."""
     expected = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
-    found = {name: tuple(tensor.shape) for name, tensor in given.items()}
-    wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
+    shapes = {name: tuple(tensor.shape) for name, tensor in given.items()}
+    wrong = [name for name in expected | shapes if expected.get(name) != shapes.get(name)]
     if not wrong:
         return None
-    listed = ", ".join(f"{name}: expected {expected.get(name)}, found {found.get(name)}" for name in wrong[:3])
+    listed = ", ".join(f"{name}: expected {expected.get(name)}, found {shapes.get(name)}" for name in wrong[:3])
     return f"{len(wrong)} tensors do not fit ({listed})"
 
 
