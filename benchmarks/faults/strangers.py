@@ -28,7 +28,7 @@ PAYLOADS = [
     ("hydra.utils.instantiate", [{"_target_": "os.mkdir", "path": "ran"}]),
     ("imagen.pictures.Path.touch", [Path("ran")]),
     ("imagen.instantiation.importlib.import_module", ["antigravity"]),
-    ("imagen.text.files.write_atomically", [Path("ran"), b"x"]),
+    ("imagen.files.write_atomically", [Path("ran"), b"x"]),
 ]
 
 

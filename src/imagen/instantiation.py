@@ -7,6 +7,10 @@ exported stage passes the narrower gates `instantiate_stage_part` and `instantia
 the classes of the user's own packages (`imagen.plugins`). Hydra resolves interpolations in what it is given, so none
 may be left in it: what is resolved once (`resolved`) is not resolved again. Values are held to the types that the
 target's signature asks for.
+
+The section `hydra` is outside these gates: Hydra builds its own callbacks, launcher and sweeper from it before this
+package sees the configuration. It does not come with weights; it is read only from config files that the user names
+with `--config-dir` or `experiment=`, and from the command line.
 """
 
 import importlib
@@ -71,10 +75,11 @@ def instantiate_stage_part(config: Any, **kwargs: Any) -> Any:
     """Like `instantiate`, for configuration that came with somebody's weights: mathematics and networks only.
 
     Raises:
-        UserError: also for an interpolation, which could read this machine's environment.
+        UserError: also for an interpolation, which could read this machine's environment, and for arguments without
+            names, of which nothing else could tell what they are.
     """
     refuse_interpolations(config, "config")
-    return _checked_instantiate(config, STAGE_PART_PACKAGES, frozenset(), kwargs)
+    return _checked_instantiate(config, STAGE_PART_PACKAGES, frozenset(), kwargs, all_named=True)
 
 
 def instantiate_saved_text(config: Any, where: str = "text") -> Any:
@@ -141,8 +146,8 @@ def _is_unused_addition(field: Field, thing: Any) -> bool:
 def refuse_interpolations(
     config: Any, where: str, reason: str = "is an interpolation: what comes with weights must hold plain values"
 ) -> None:
-    """Raises UserError, which gives the `reason`, if a text in plain `config`, which stands at `where`, would be
-    resolved."""
+    """Raises UserError, which gives the `reason`, if a string in `config` contains an interpolation; `where` prefixes
+    its key in the message."""
     for place, text in _texts(config, where):
         if "${" in text:
             raise UserError(f"{place}={text!r:.120} {reason}")
@@ -156,15 +161,24 @@ def _place(config: Any) -> str:
 def _offline(node: Any, where: str) -> Any:
     """A copy in which nothing may open a connection: training has fetched the files if there are any."""
     if isinstance(node, Mapping):
-        if "_args_" in node:
-            raise UserError(f"{where}._args_: what comes with weights must name its arguments")
+        _refuse_positions(node, where)
         deeper = {key: _offline(value, f"{where}.{key}") for key, value in node.items()}
         return deeper | ({"local_files_only": True} if "local_files_only" in node else {})
     return [_offline(value, f"{where}.{i}") for i, value in enumerate(node)] if isinstance(node, list) else node
 
 
+def _refuse_positions(node: Mapping, where: str) -> None:
+    if "_args_" in node:
+        raise UserError(f"{where}._args_: what comes with weights must name its arguments")
+
+
 def _checked_instantiate(
-    config: Any, packages: tuple[str, ...], names: frozenset[str], kwargs: dict, where: str | None = None
+    config: Any,
+    packages: tuple[str, ...],
+    names: frozenset[str],
+    kwargs: dict,
+    where: str | None = None,
+    all_named: bool = False,
 ) -> Any:
     import hydra.utils
     from hydra.errors import InstantiationException
@@ -173,13 +187,15 @@ def _checked_instantiate(
     refuse_interpolations([value for value in kwargs.values() if isinstance(value, str)], "arguments")
     for place, node in _targets(plain, where or _place(config)):
         check_arguments(_checked_target(node["_target_"], place, packages, names), node, place)
+        if all_named:
+            _refuse_positions(node, place)
     try:
         return hydra.utils.instantiate(plain, _convert_="all", **kwargs)  # plain lists and dicts, not OmegaConf's
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
-        if isinstance(cause, TypeError | ValueError):
+        if isinstance(cause, TypeError | ValueError | RuntimeError):  # RuntimeError: of torch, as for absurd sizes
             raise UserError(f"{' '.join(str(cause).split())} (while building {_first_target(plain)})") from error
         raise
 
@@ -249,14 +265,14 @@ def _resolve(target: str, where: str) -> Any:
     parts = target.split(".")
     for end in range(len(parts) - 1, 0, -1):
         try:
-            found: Any = importlib.import_module(".".join(parts[:end]))
+            thing: Any = importlib.import_module(".".join(parts[:end]))
         except ModuleNotFoundError as error:
             if error.name and not target.startswith(error.name):
                 raise UserError(f"{where}._target_={target!r} needs the package {error.name!r}: install it") from error
             continue
         for part in parts[end:]:
-            if part.startswith("_") or not hasattr(found, part):
-                raise UserError(f"{where}._target_={target!r}: {found.__name__!r} has no public {part!r}")
-            found = getattr(found, part)
-        return found
+            if part.startswith("_") or not hasattr(thing, part):
+                raise UserError(f"{where}._target_={target!r}: {thing.__name__!r} has no public {part!r}")
+            thing = getattr(thing, part)
+        return thing
     raise UserError(f"{where}._target_={target!r} does not exist")

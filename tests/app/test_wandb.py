@@ -14,10 +14,18 @@ import pytest
 from small_configurations import SMALL
 
 from imagen.app.train import train
+from imagen.callbacks.wandb_curves import WandbCurves
 from imagen.errors import UserError
 from imagen.stages.diffusion_stage import DiffusionStage
 
 wandb = pytest.importorskip("wandb")
+
+
+def test_an_unknown_mode_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "bogus")
+    with pytest.raises(UserError, match=r"^logger=wandb: WANDB_MODE='bogus' must be one of online, offline, disabled$"):
+        WandbCurves(str(tmp_path), "imagen")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

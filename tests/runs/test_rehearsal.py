@@ -9,11 +9,13 @@ from small_configurations import SMALL, options
 
 from imagen.app.train import train
 from imagen.data.module import ImagenDataModule
+from imagen.diffusion.conditioning import Conditioning
 from imagen.errors import UserError
 from imagen.instantiation import instantiate
 from imagen.places import ROOT
 from imagen.runs.folder import RunFolder
 from imagen.runs.rehearsal import rehearse_stage
+from imagen.stages.conditioners import TextConditioner
 
 QUIET = [*SMALL, "callbacks=minimal", "logger=none", "trainer.limit_val_batches=0"]
 
@@ -51,6 +53,16 @@ def test_it_is_refused_before_the_long_work(overrides, message, compose_config, 
     with pytest.raises(UserError, match=message):
         train(config)
     assert not Path(config.run_dir, "config.yaml").exists()
+
+
+def test_dropping_text_that_the_conditioner_does_not_give_is_refused_before_the_long_work(
+    compose_config, nothing_long, monkeypatch
+):
+    # A network that reads no text takes what such a conditioner gives.
+    monkeypatch.setattr(TextConditioner, "for_training", lambda *args: Conditioning())
+    monkeypatch.setattr("imagen.diffusion.denoiser.Denoiser.forward", lambda *args: None)
+    with pytest.raises(UserError, match=r"text_dropout=0\.1: TextConditioner gives no signal 'text' to drop"):
+        train(compose_config("train", *QUIET))
 
 
 def test_an_encoder_without_its_weights_is_refused_before_the_pictures_are_checked(

@@ -116,7 +116,7 @@ def test_every_key_of_the_trainer_is_decided_on(compose_config):
     assert set(config.trainer) - decided == numbers
 
 
-def test_what_auto_came_to_is_compared_and_not_the_word(compose_config, tmp_path):
+def test_what_auto_resolved_to_is_compared_and_not_the_word(compose_config, tmp_path):
     config = compose_config("train", *SMALL)
     run = begun(compose_config, tmp_path)
     on_this_machine = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "precision": "32-true"}

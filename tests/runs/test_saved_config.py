@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from imagen.app.ablation import _is_trained
 from imagen.app.demo import begun_steps
 from imagen.errors import UserError
-from imagen.runs.saved_config import MAX_BYTES, max_steps, read_saved
+from imagen.runs.saved_config import MAX_BYTES, max_steps, read_saved, saved_sections
 
 STRANGE = {
     "20,000 lists": ("a: " + "[" * 20_000 + "]" * 20_000, "levels"),
@@ -41,6 +41,13 @@ def test_what_no_run_writes_is_refused_in_one_line_and_quickly(strange, tmp_path
     with pytest.raises(UserError, match=f"config\\.yaml: .*({said})"):
         read_saved(path)
     assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize("text", ["{1: a, b: c}", "{encoder: [{1: a}]}", "{true: a}"])
+def test_keys_of_the_text_section_are_names(text, tmp_path):
+    (tmp_path / "config.yaml").write_text(f"stage: {{a: 1}}\ntext: {text}")
+    with pytest.raises(UserError, match=r"config\.yaml: text has the key (1|True), which is no name"):
+        saved_sections(tmp_path / "config.yaml")
 
 
 def test_a_pipe_in_its_place_is_not_waited_for(tmp_path):

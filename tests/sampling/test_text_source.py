@@ -239,8 +239,18 @@ def test_a_checkpoint_is_sampled_after_its_encoder_moved(compose_config, t5, tmp
     sample(compose_config("sample", *FAST, *chosen))
     assert (tmp_path / "out" / "base" / "00000.png").is_file()
     shutil.rmtree(checkpoint.parents[1] / "export")
-    with pytest.raises(UserError, match=f"text encoder {folder}: no such folder"):
-        sample(compose_config("sample", *FAST, *chosen))
+    sample(compose_config("sample", *FAST, *chosen, "overwrite=true"))
+    forget_the_text(checkpoint)
+    with pytest.raises(UserError, match=f"config.yaml: text encoder {folder} is not there, .*: put its files there"):
+        sample(compose_config("sample", *FAST, *chosen, "overwrite=true"))
+
+
+def forget_the_text(checkpoint: Path) -> None:
+    """As checkpoints were before they recorded the fingerprint of their text source."""
+    content = torch.load(checkpoint, weights_only=True)
+    del content["ImagenDataModule"]["text"]
+    torch.save(content, checkpoint)
+    checkpoint.with_name("last.ckpt.sha256").unlink()
 
 
 def test_where_an_encoder_lies_is_no_part_of_what_a_stage_is(t5):

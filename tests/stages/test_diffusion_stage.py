@@ -1,10 +1,11 @@
 """A stage built from objects and fitted by Lightning's own Trainer: no Hydra, no DataModule, no callback of ours."""
 
 from functools import partial
+from itertools import islice
 
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from small_stages import denoiser_config
 from torch.utils.data import DataLoader
 
@@ -16,6 +17,7 @@ from imagen.errors import UserError
 from imagen.instantiation import instantiate_stage_part
 from imagen.stages.conditioners import Conditioner, LowResConditioner, TextConditioner
 from imagen.stages.diffusion_stage import DiffusionStage
+from imagen.stages.lr import warmup_then_cosine
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 TEXT = TextSignal(torch.randn(6, 2, 8, generator=torch.Generator().manual_seed(1)), torch.ones(6, 2) > 0)
@@ -30,14 +32,17 @@ def make_stage(conditioner: Conditioner | None = None, **changes: object) -> Dif
     )
 
 
-def fit(stage: DiffusionStage, folder, steps: int = 3, resume: str | None = None, **options: object) -> DiffusionStage:
+def fit(
+    stage: DiffusionStage, folder, steps: int = 3, resume: str | None = None, start: int = 0, **options: object
+) -> DiffusionStage:
     trainer = Trainer(
         max_steps=steps, default_root_dir=folder, logger=False, accelerator="cpu", enable_progress_bar=False,
         enable_checkpointing=False, val_check_interval=2, check_val_every_n_epoch=None, **options,
     )  # fmt: skip
     batch = Batch(IMAGES, TEXT.values, TEXT.mask, torch.arange(6), ("",) * 6, 0)
     validation = DataLoader([batch], batch_size=None)
-    trainer.fit(stage, TensorBatches(IMAGES, TEXT, batch_size=4), validation, ckpt_path=resume, weights_only=True)
+    batches = TensorBatches(IMAGES, TEXT, batch_size=4, start=start)
+    trainer.fit(stage, batches, validation, ckpt_path=resume, weights_only=True)
     trainer.save_checkpoint(folder / "last.ckpt")
     return stage
 
@@ -60,6 +65,68 @@ def test_a_stage_of_objects_saves_and_loads_its_checkpoint(tmp_path):
     stage = fit(make_stage(), tmp_path)
     loaded = fit(make_stage(), tmp_path, resume=str(tmp_path / "last.ckpt"))  # three steps are all there are
     assert same(stage, loaded)
+
+
+def test_a_resumed_run_on_tensors_repeats_an_uninterrupted_one(tmp_path):
+    whole = fit(make_stage(), tmp_path, steps=4)
+    fit(make_stage(), tmp_path, steps=2)
+    step = torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"]
+    assert same(whole, fit(make_stage(), tmp_path, steps=4, resume=str(tmp_path / "last.ckpt"), start=step))
+    fit(make_stage(), tmp_path, steps=2)
+    assert not same(whole, fit(make_stage(), tmp_path, steps=4, resume=str(tmp_path / "last.ckpt")))
+
+
+class Rates(Callback):
+    """The learning rate of each step."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+        self.seen.append(optimizer.param_groups[0]["lr"])
+
+
+def rates(folder, total_steps: int, **options: object) -> list[float]:
+    schedule = partial(warmup_then_cosine, warmup_steps=0, total_steps=total_steps)
+    callback = Rates()
+    fit(make_stage(lr_schedule=schedule), folder, callbacks=[callback], **options)
+    return callback.seen
+
+
+def test_a_longer_run_follows_the_new_schedule_from_its_first_step(tmp_path):
+    whole = rates(tmp_path, total_steps=8, steps=4)
+    rates(tmp_path, total_steps=2, steps=2)  # it ends at a rate of 0
+    resumed = {"steps": 4, "start": 2, "resume": str(tmp_path / "last.ckpt")}
+    assert rates(tmp_path, total_steps=8, **resumed) == whole[2:]
+    rates(tmp_path, total_steps=8, steps=2)
+    assert rates(tmp_path, total_steps=8, **resumed) == whole[2:]
+
+
+def test_a_schedule_of_another_kind_keeps_its_rate(tmp_path):
+    def stage(lr: float) -> DiffusionStage:
+        stage = make_stage(lr_schedule=partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5))
+        stage.make_optimizer = partial(torch.optim.AdamW, lr=lr)
+        return stage
+
+    whole, resumed = Rates(), Rates()
+    fit(stage(1e-3), tmp_path, steps=4, callbacks=[whole])
+    fit(stage(1e-3), tmp_path, steps=2)
+    resume = {"steps": 4, "start": 2, "resume": str(tmp_path / "last.ckpt")}
+    fit(stage(1e-3), tmp_path, callbacks=[resumed], **resume)
+    assert resumed.seen == whole.seen[2:]
+    fit(stage(1e-3), tmp_path, steps=2)
+    with pytest.raises(UserError, match=r"rate 0\.001 and cannot resume with 0\.002 under ExponentialLR"):
+        fit(stage(2e-3), tmp_path, **resume)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_loader_workers_give_each_batch_once_and_in_order(workers):
+    alone = islice(TensorBatches(IMAGES, TEXT, batch_size=4), 2, 9)
+    loader = DataLoader(TensorBatches(IMAGES, TEXT, batch_size=4, start=2), batch_size=None, num_workers=workers)
+    for expected, batch in zip(alone, loader, strict=False):
+        assert batch.position == expected.position
+        assert torch.equal(batch.ids, expected.ids)
+        assert torch.equal(batch.images, expected.images)
 
 
 def test_a_loss_that_is_no_number_stops_a_stage_of_objects_too(tmp_path, monkeypatch):
@@ -86,14 +153,22 @@ def test_text_is_dropped_for_its_share_of_the_images_and_never_in_validation(tmp
     assert all(shares["validate"])
 
 
+class Nothing(Conditioner):
+    def for_training(self, batch, generator):
+        return Conditioning()
+
+    def for_sampling(self, given, resolution, aug_level, generators):
+        return Conditioning()
+
+
+def test_text_that_is_not_there_cannot_be_dropped(tmp_path):
+    stage = make_stage()
+    stage.conditioner = Nothing()
+    with pytest.raises(UserError, match=r"text_dropout=0\.1: Nothing gives no signal 'text' .* stage\.text_dropout=0$"):
+        fit(stage, tmp_path, num_sanity_val_steps=0)
+
+
 def test_a_stage_that_knows_no_text_needs_none(tmp_path):
-    class Nothing(Conditioner):
-        def for_training(self, batch, generator):
-            return Conditioning()
-
-        def for_sampling(self, given, resolution, aug_level, generators):
-            return Conditioning()
-
     class Blind(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -115,3 +190,5 @@ def test_captions_and_images_in_memory_must_be_as_many():
         TensorBatches(IMAGES[:5], TEXT)
     with pytest.raises(UserError, match="the training set is empty"):
         TensorBatches(IMAGES[:0])
+    with pytest.raises(UserError, match="start=-1 must be a whole number of at least 0"):
+        TensorBatches(IMAGES, TEXT, start=-1)

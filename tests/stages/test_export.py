@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_stages import COSINE, export_random_stage, small_cascade
+from small_stages import COSINE, denoiser_config, export_random_stage, small_cascade
 
 from imagen.errors import UserError
 from imagen.files import sha256_of_file
@@ -112,6 +112,12 @@ def test_an_empty_folder_says_what_is_missing(tmp_path):
         load_stage(tmp_path)
 
 
+BY_POSITION = {
+    "_target_": "imagen.diffusion.denoiser.Denoiser",
+    "_args_": [value for name, value in denoiser_config(False).items() if name != "_target_"],
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -124,6 +130,10 @@ def test_an_empty_folder_says_what_is_missing(tmp_path):
         ({"low_resolution": 1 << 40}, "low_resolution is 1099511627776, expected 1 to"),
         ({"weights_sha256": 5}, "weights_sha256 is int 5, expected text"),
         ({"more": 1}, "unknown field 'more'"),
+        ({"text": {"model": "none"}}, "text.features is None, expected 1 to 65536"),
+        ({"text": {"model": "none", "features": "abc"}}, "text.features is 'abc', expected 1 to 65536"),
+        ({"text": {"model": "none", "features": 10**13}}, "text.features is 10000000000000, expected 1 to 65536"),
+        ({"denoiser": BY_POSITION}, "config._args_: what comes with weights must name its arguments"),
         ({"schedule": {"_target_": "imagen.diffusion.parameterisations.VPrediction"}}, "no NoiseSchedule"),
     ],
 )
@@ -134,6 +144,16 @@ def test_a_description_of_a_stranger_is_checked_field_by_field(changes, said, tm
         load_stage(tmp_path)
     assert said in str(error.value)
     assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(("features", "said"), [(1 << 20, "tensors do not fit"), (1 << 40, "overflow")])
+def test_a_network_larger_than_its_weights_is_refused_before_it_is_allocated(features, said, tmp_path):
+    export_random_stage(tmp_path, "base", 8, None)
+    asked = denoiser_config(False)
+    asked["network"]["embedding_features"] = features  # its square is the number of weights: 4 TiB and more
+    edit(tmp_path, denoiser=asked)
+    with pytest.raises(UserError, match=said):
+        load_stage(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"step": ' + "1" * 10_000 + "}"])

@@ -179,6 +179,12 @@ def damage_manifest(folder: Path, **changes: object) -> None:
         (lambda folder: os.truncate(folder / "shard-00002.safetensors", 100), "shard-00002.* 100 found"),
         (lambda folder: damage_manifest(folder, format=99), "manifest.json: format 99, this version reads 1"),
         (lambda folder: damage_manifest(folder, shards=[{"name": "x"}]), "manifest.json: damaged"),
+        (
+            lambda folder: damage_manifest(
+                folder, shards=[{"name": "../x", "sha256": "", "bytes": 1, "captions": 1, "tokens": 1}]
+            ),
+            "manifest.json: damaged .*is not the name of a file in this folder",
+        ),
         (lambda folder: damage_manifest(folder, fingerprint=[]), "manifest.json: "),
         (lambda folder: (folder / store.MANIFEST).write_text("{"), "manifest.json: not JSON"),
     ],

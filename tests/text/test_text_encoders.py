@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import shutil
 import socket
@@ -13,10 +14,37 @@ from tiny_models import WORDS, save_bert, save_clip, save_t5, save_tokenizer
 from imagen.errors import UserError
 from imagen.text.encoders import HuggingFaceEncoder
 from imagen.text.model_files import MissingModelError, hash_files
+from imagen.text.tokens import tokenise
 
 ROOT = Path(__file__).parents[2]
 INDEX = "model.safetensors.index.json"
 CAPTIONS = ["a red circle", "a blue square left of a green circle", "the circle"]
+
+
+def test_encoding_leaves_the_settings_of_the_process_as_they_were(t5_folder, monkeypatch):
+    from huggingface_hub.utils import are_progress_bars_disabled
+    from transformers.utils import logging
+
+    def settings():
+        bars = (logging.is_progress_bar_enabled(), not are_progress_bars_disabled())
+        return os.environ.get("TOKENIZERS_PARALLELISM"), logging.get_verbosity(), *bars
+
+    def observed(*arguments):
+        during.append(settings())
+        return tokenise(*arguments)
+
+    during = []
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    monkeypatch.setattr("imagen.text.encoders.tokenise", observed)
+    level = logging.get_verbosity()
+    logging.enable_progress_bar()
+    logging.set_verbosity_info()
+    try:
+        HuggingFaceEncoder(t5_folder)(CAPTIONS)
+        assert during == [("false", logging.ERROR, False, False)]
+        assert settings() == (None, logging.INFO, True, True)
+    finally:
+        logging.set_verbosity(level)
 
 
 def test_vectors_are_those_of_transformers_for_each_caption_alone(t5_folder):
@@ -147,6 +175,10 @@ def test_the_fingerprint_is_of_the_files_that_are_loaded(t5_folder, tmp_path):
     for name in ("../a.safetensors", str(shard)):
         index.write_text(json.dumps({"weight_map": {"shared.weight": name}}))
         with pytest.raises(UserError, match="is not the name of a file in this folder"):
+            _ = HuggingFaceEncoder(folder).fingerprint
+    for strange in ([], "x", None, {"a": 5}, {"a": ["x"]}):
+        index.write_text(json.dumps({"weight_map": strange}))
+        with pytest.raises(UserError, match="weight_map must name a file for each tensor; restore the index"):
             _ = HuggingFaceEncoder(folder).fingerprint
 
 

@@ -203,18 +203,18 @@ def draw_ablation(name: str, ablation: Ablation, evaluations: Path, out: Path) -
     from imagen.files import write_text
 
     names = list(dict.fromkeys(name for arm in ablation.arms for name in ablation.evaluations(arm)))
-    found = {name: read_results(evaluations / name) for name in names}
-    insist_on_agreement(list(found.values()), names)
+    results_by_name = {name: read_results(evaluations / name) for name in names}
+    insist_on_agreement(list(results_by_name.values()), names)
     curves = []
     for arm in ablation.arms:
-        results = {value: found[name] for name, (value, _) in ablation.evaluations(arm).items()}
+        results = {value: results_by_name[name] for name, (value, _) in ablation.evaluations(arm).items()}
         if ablation.across is None:
             curves.append(curve_of_weights(arm.label, results[None], arm.curve))
         else:
             across = {value: result for value, result in results.items() if value is not None}
             curves.append(curve_across(arm.label, across, arm.curve))
     varied = (ablation.across or "w").removeprefix("cascade.")
-    comparison = compare_curves(ablation.title, varied, curves, found[names[0]])
+    comparison = compare_curves(ablation.title, varied, curves, results_by_name[names[0]])
     if ablation.across is None:
         published = read_published(PUBLISHED, ablation.paper) if ablation.paper else {}
         plot_guidance_ablation(comparison, published, out / f"{name}.png")

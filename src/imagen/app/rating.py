@@ -85,8 +85,8 @@ def _refuse_other_page(path: Path, page: str) -> None:
     from imagen.checks.foreign import read_json
     from imagen.errors import UserError
 
-    found = read_json(path, "choose another --out") if path.is_file() else {"page": page}
-    if not isinstance(found, dict) or found.get("page") != page:
+    earlier = read_json(path, "choose another --out") if path.is_file() else {"page": page}
+    if not isinstance(earlier, dict) or earlier.get("page") != page:
         raise UserError(f"{path} is of another page; choose another --out")
 
 
@@ -111,8 +111,8 @@ def _cells(chosen: Sequence[str] | None, known: Sequence[Sequence[str]], folders
     for cell, have, folder in zip(wanted, known, folders, strict=True):
         cell = have[0] if cell is None and len(have) == 1 else cell
         if cell not in have:
-            found = f"{len(have)} cells" if cell is None else f"no cell {cell}"
-            raise UserError(f"{folder} has {found}; choose with --cell: {', '.join(have)}")
+            cause = f"{len(have)} cells" if cell is None else f"no cell {cell}"
+            raise UserError(f"{folder} has {cause}; choose with --cell: {', '.join(have)}")
         cells.append(cell)
     return cells
 

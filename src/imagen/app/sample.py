@@ -130,8 +130,8 @@ def _weights(config: DictConfig, stages: int) -> list[float]:
     """The guidance weight of each stage that is sampled; the last one given serves all stages after it.
 
     Raises:
-        UserError: for none, and for more than there are stages. The base stage's and one for the others is never too
-            much, and neither is what belongs to stages that `stop_at` leaves out.
+        UserError: for none, and for more than there are stages. Two weights are always accepted; with `stop_at`, any
+            number.
     """
     given = config.guidance_weights
     values = [float(value) for value in given] if isinstance(given, ListConfig) else [float(given)]

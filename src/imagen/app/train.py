@@ -27,7 +27,7 @@ from imagen.runs.description import describe
 from imagen.runs.fine_tuning import begin_with
 from imagen.runs.folder import RunFolder
 from imagen.runs.rehearsal import rehearse_data, rehearse_resumption, rehearse_stage
-from imagen.runs.trainer import came_to, quieten_libraries
+from imagen.runs.trainer import quieten_libraries, resolved_auto
 from imagen.sampling.command import sampling_command
 from imagen.stages.diffusion_stage import DiffusionStage
 from imagen.stages.export import default_card, export_stage
@@ -48,7 +48,9 @@ def train(config: DictConfig) -> None:
     curves, stopper = Curves(), StopOnSignal(str(run.last_checkpoint))
     # After all that can be refused: config.yaml holds what a run was trained with, not what was asked for.
     keeper = LambdaCallback(
-        on_train_start=lambda trainer, stage: run.keep_configuration(config, trainer.is_global_zero, came_to(trainer))
+        on_train_start=lambda trainer, stage: run.keep_configuration(
+            config, trainer.is_global_zero, resolved_auto(trainer)
+        )
     )
     trainer: Trainer = instantiate(
         config.trainer,
@@ -72,7 +74,7 @@ def train(config: DictConfig) -> None:
 
 
 def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves, stopper: StopOnSignal) -> None:
-    run.keep_configuration(config, write=False, auto=came_to(trainer))
+    run.keep_configuration(config, write=False, auto=resolved_auto(trainer))
     torch.manual_seed(derive_seed(config.seed, "initial weights", config.stage.name))
     stage: DiffusionStage = instantiate(config.stage)
     rehearse_stage(config, stage, trainer)

@@ -21,10 +21,10 @@ BEGINNING = -1
 """Nothing was written at so low a step."""
 
 CHARTS = {"train/loss": "loss/train", "val/loss": "loss/validation"}
-"""What TensorBoard calls some metrics: it sorts its charts by name, and the losses are to be seen first."""
+"""Names of some metrics in TensorBoard, which sorts its charts by name: the losses come first."""
 
 FORMER_CHART = "final/val_loss"
-"""Had one value in earlier versions, and came before all others."""
+"""A chart of earlier versions, with one value; dropped on resume."""
 
 
 class RunLogger(Logger):

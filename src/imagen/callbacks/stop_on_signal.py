@@ -47,7 +47,7 @@ class StopOnSignal(SaveWhenStepIsOver):
 
     def _any_received(self, trainer: Trainer) -> bool:
         # All processes save together or none does: one alone would wait for the others, which have gone on. A signal
-        # that comes while they agree is this one's alone, so what they agreed on is asked, not `received`.
+        # arriving during the vote reached this process only, so use the result of the vote.
         mine = self.received is not None
         if trainer.world_size == 1:
             return mine

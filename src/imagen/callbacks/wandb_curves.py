@@ -13,13 +13,15 @@ from imagen.callbacks.loggers import RunLogger
 from imagen.errors import UserError
 from imagen.files import open_regular, user_path, write_text
 
+MODES = ("online", "offline", "disabled")
+"""Values of WANDB_MODE."""
+
 
 class WandbCurves(RunLogger):
     """A run of Weights & Biases, with its files in `<folder>/wandb`; a resumed training continues the same run.
 
-    The step of wandb is the number of optimizer steps. wandb takes back nothing: of steps that were logged between the
-    checkpoint and the end of the interrupted training it keeps the first values, and those that the resumed training
-    logs again, which are the same, are left out. What else a kill kept from being sent is missing.
+    The step of wandb is the number of optimizer steps. wandb cannot delete logged steps. Steps repeated after a resume
+    are skipped; values unsent at a kill are lost.
 
     The environment variable WANDB_MODE decides whether anything is sent: `online` (its default), `offline`, `disabled`.
     Sources, the state of git and what is printed are not recorded.
@@ -31,13 +33,13 @@ class WandbCurves(RunLogger):
         name: of the run in wandb's tables.
 
     Raises:
-        UserError: if the package is not installed.
+        UserError: if the package is not installed, or WANDB_MODE has another value.
     """
 
     def __init__(self, folder: str, project: str, entity: str | None = None, name: str | None = None) -> None:
         super().__init__()
         self.folder, self.project, self.entity, self.title = user_path(folder), project, entity, name
-        self._wandb = _package()
+        self._wandb, self._mode = _package(), _mode()
         self._run: Any = None
 
     @property
@@ -68,14 +70,13 @@ class WandbCurves(RunLogger):
         known = step >= 0 and id_file.is_file()
         identity = _read_id(id_file) if known else uuid.uuid4().hex[:8]
         write_text(identity, id_file)
-        mode = os.environ.get("WANDB_MODE", "online")
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         settings = self._wandb.Settings(console="off", disable_code=True, disable_git=True, quiet=True)
         try:
             self._run = self._wandb.init(
                 id=identity, project=self.project, entity=self.entity, name=self.title, dir=str(self.folder),
                 settings=settings, reinit="create_new",
-                mode=mode, resume="allow" if known and mode == "online" else None,
+                mode=self._mode, resume="allow" if known and self._mode == "online" else None,
             )  # fmt: skip
         except self._wandb.Error as error:
             reason = " ".join(str(error).split())
@@ -110,6 +111,13 @@ class WandbCurves(RunLogger):
 def _read_id(path: Path) -> str:
     with open_regular(path) as file:  # may be a stranger's
         return file.read(100).decode(errors="replace").strip()
+
+
+def _mode() -> str:
+    mode = os.environ.get("WANDB_MODE", "online")
+    if mode not in MODES:
+        raise UserError(f"logger=wandb: WANDB_MODE={mode!r:.80} must be one of {', '.join(MODES)}")
+    return mode
 
 
 def _package() -> ModuleType:

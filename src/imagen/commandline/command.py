@@ -65,6 +65,7 @@ def prepare_environment() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # For folders in conf/, some of which Hydra makes before this package sees the configuration.
     OmegaConf.register_new_resolver("user_path", lambda value: str(user_path(value)), replace=True)

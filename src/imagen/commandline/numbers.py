@@ -55,7 +55,7 @@ def check_numbers(config: DictConfig) -> None:
         UserError: naming the key, its value and what it must be.
     """
     for key, hint in NUMBERS.items():
-        found = OmegaConf.select(config, key, default=_ABSENT)
-        value = OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+        node = OmegaConf.select(config, key, default=_ABSENT)
+        value = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
         if value is not _ABSENT and not fits(value, hint):
             raise UserError(f"{key}={value!r:.120} must be {described(hint)}")

@@ -112,10 +112,10 @@ class Claim:
 def claimed(
     folder: Path, made_by: str, overwrite: bool, elsewhere: str, instead: str = "remove them"
 ) -> Iterator[Claim]:
-    """The right to write into `folder`, which is made where it is missing, and goes again when the body fails early.
+    """Claims `folder`, creating it if needed. If the body fails before writing, the claim is removed.
 
     Args:
-        made_by: what an earlier list may say too, without being overwritten by something else.
+        made_by: identifies the command; a folder with the same `made_by` may be reused.
         overwrite: whether the files of another run that left its list there may be replaced.
         elsewhere: end of the error: how to write into another folder.
         instead: end of the error: how to replace the files of another run.

@@ -1,5 +1,5 @@
-"""Settings of some stages on the command line, as Hydra has to be told them: `sampling.<role>.<setting>=...` of one
-stage, `sr_sampler=...` of the super-resolution stages."""
+"""Rewrites per-stage settings of the command line into Hydra overrides: `sampling.<role>.<setting>=...` of one stage,
+`sr_sampler=...` of the super-resolution stages."""
 
 import re
 
@@ -17,10 +17,10 @@ REWRITTEN = re.compile(rf"(?:{'|'.join(GROUPS)})@(sr_sampler|sampling\..*)")
 
 
 def of_one_role(argument: str) -> str:
-    """`argument`, an override of the command line, in Hydra's own words if it is of the settings of some stages.
+    """The override that Hydra understands for `argument`; an argument that sets nothing per stage stays as it is.
 
-    A choice is one of its group, composed before single values are set. A single value, whose object is chosen
-    elsewhere for all stages, is added: what no object has is refused when the two are put together.
+    `sampling.<role>.sampler=ddpm` selects from the group. `sampling.<role>.sampler.num_steps=64` is added with `++`;
+    unknown keys are refused later, by `merged`.
 
     >>> of_one_role("sampling.sr1.sampler=ddpm")
     'sampler@sampling.sr1.sampler=ddpm'

@@ -156,12 +156,14 @@ class ImagenDataModule(LightningDataModule):
         """Number of pictures that all processes have trained on since the run began, repeats included."""
         return self.next_position * self._global_batch_size()
 
-    def state_dict(self) -> dict[str, int]:
-        """The position of the next training batch, the global batch size and the number of training rows."""
+    def state_dict(self) -> dict[str, Any]:
+        """The position of the next training batch, the global batch size, the number of training rows, and the
+        fingerprint of the text source."""
         return {
             "next_position": self.next_position,
             "global_batch_size": self._global_batch_size(),
             "train_size": len(self.train),
+            "text": dict(self.text.fingerprint),
         }
 
     def load_state_dict(self, state_dict: Any) -> None:

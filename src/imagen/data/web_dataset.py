@@ -150,10 +150,10 @@ class WebDatasetSource(Source):
 
 def _archives(path: Path) -> list[Path]:
     if path.is_dir():
-        found = sorted(path.glob("*.tar"))
-        if not found:
+        archives = sorted(path.glob("*.tar"))
+        if not archives:
             raise UserError(f"{path} holds no .tar archives; a folder with metadata.jsonl is read by data=image_folder")
-        return found
+        return archives
     if not path.is_file():
         raise UserError(f"there is no {path}; give a folder of tar archives, or one archive, with data.path=...")
     return [path]

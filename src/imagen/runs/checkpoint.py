@@ -8,20 +8,21 @@ import torch
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from imagen.checks.arguments import fits
 from imagen.data.module import ImagenDataModule, pictures_seen_at
 from imagen.diffusion.denoiser import Denoiser
 from imagen.errors import UserError
 from imagen.files import sha256_of_file
-from imagen.instantiation import as_dict, instantiate_stage_part
+from imagen.instantiation import as_dict
 from imagen.runs.description import describe
 from imagen.runs.saved_config import saved_sections
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
-from imagen.stages.export import CONFIG, StageDescription, describe_misfit, read_description
+from imagen.stages.export import CONFIG, StageDescription, check_text, load_denoiser, read_description
 from imagen.text.model_files import MissingModelError
-from imagen.text.record import build_source
+from imagen.text.record import build_source, name_of
 
-AVERAGE, MOVED = "ema.module.", "denoiser."
-"""How the names of the averaged and of the raw weights begin in a checkpoint."""
+AVERAGED, RAW = "ema.module.", "denoiser."
+"""Prefixes of the names of the averaged and of the raw weights in a checkpoint."""
 
 
 def read_checkpoint(checkpoint: Path, averaged: bool) -> tuple[StageDescription, Denoiser]:
@@ -40,14 +41,11 @@ def read_checkpoint(checkpoint: Path, averaged: bool) -> tuple[StageDescription,
         raise UserError(f"{run} is not the folder of a run: config.yaml is missing; give one such as runs/base/default")
     config = saved_sections(run / "config.yaml")
     content = AtomicCheckpointIO().load_checkpoint(checkpoint)
-    state = _weights_in(content, AVERAGE if averaged else MOVED, checkpoint)
+    state = _weights_in(content, AVERAGED if averaged else RAW, checkpoint)
     description = _describe(config, content, run / "config.yaml")
-    denoiser: Denoiser = instantiate_stage_part(description.denoiser)
-    if misfit := describe_misfit(denoiser.state_dict(), state):
-        raise UserError(
-            f"{checkpoint}, against the network of {run / 'config.yaml'}: {misfit}; restore the one that belongs there"
-        )
-    denoiser.load_state_dict(state)
+    check_text(description, str(checkpoint), "restore the checkpoint")
+    where = f"{checkpoint}, against the network of {run / 'config.yaml'}"
+    denoiser = load_denoiser(description.denoiser, state, where, "restore the one that belongs there")
     return replace(description, weights_sha256=sha256_of_file(checkpoint)), denoiser
 
 
@@ -66,8 +64,11 @@ def _weights_in(content: Any, prefix: str, checkpoint: Path) -> dict[str, torch.
 def _describe(config: DictConfig, content: dict[str, Any], path: Path) -> StageDescription:
     """The description of the stage that was trained under `config`, from `path`, for as long as the `content` of its
     checkpoint says."""
-    seen = pictures_seen_at(content.get(ImagenDataModule.__qualname__))
-    text = _text_of(config, path)
+    place = content.get(ImagenDataModule.__qualname__)
+    seen = pictures_seen_at(place)
+    text = place.get("text")
+    if not fits(text, dict[str, str | int]):  # a checkpoint of before, or a stranger's
+        text = _text_of(config, path)
     try:
         return describe(config, content["global_step"], seen, text, content.get("init_from"))
     except (AttributeError, KeyError, TypeError, OmegaConfBaseException) as error:
@@ -76,12 +77,16 @@ def _describe(config: DictConfig, content: dict[str, Any], path: Path) -> StageD
 
 
 def _text_of(config: DictConfig, path: Path) -> dict[str, Any] | None:
-    """The fingerprint of the text source that `config`, from `path`, describes. If the encoder's files have moved, that
-    of the run's last export: within a run the encoder cannot change."""
+    """The fingerprint of the text source that `config`, from `path`, describes, for checkpoints that do not record it.
+    If the encoder's files have moved, that of the run's last export: within a run the encoder cannot change."""
+    section = as_dict(config.text, resolve=False)
     try:
-        return build_source(as_dict(config.text, resolve=False), f"{path}: text").fingerprint
+        return build_source(section, f"{path}: text").fingerprint
     except MissingModelError:
         export = path.with_name("export")
-        if not (export / CONFIG).is_file():
-            raise
-        return read_description(export).text
+        if (export / CONFIG).is_file():
+            return read_description(export).text
+        raise MissingModelError(
+            f"{path}: text encoder {name_of(section)} is not there, and neither this checkpoint nor an export of the "
+            "run records which one it was: put its files there again"
+        ) from None

@@ -23,7 +23,7 @@ def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) 
     On the meta device, which knows shapes and computes nothing.
 
     Raises:
-        UserError: for an optimizer or schedule that cannot be built, an export that could not be read back, a network
+        UserError: for an optimizer or schedule that cannot be built, a `text_dropout` without text, an export that could not be read back, a network
             that does not fit the size of the pictures or of the stage, a checkpoint that monitors what nobody logs.
     """
     stage.configure_optimizers()
@@ -42,7 +42,7 @@ def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) 
             f"data.crop_size={side} of a stage that enlarges {stage.conditioner.factor} times must be a multiple of it"
         )
     try:
-        _ask(denoiser, stage, side, config.text.features)
+        _denoise_one(denoiser, stage, side, config.text.features)
     except RuntimeError as error:
         raise UserError(
             f"stage.denoiser does not take pictures of {side} x {side} with text of {config.text.features} features: "
@@ -50,13 +50,15 @@ def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) 
         ) from None
 
 
-def _ask(denoiser: Denoiser, stage: DiffusionStage, side: int, features: int) -> None:
-    """For one picture with a caption of one token, on the meta device."""
+def _denoise_one(denoiser: Denoiser, stage: DiffusionStage, side: int, features: int) -> None:
+    """Denoise one picture with a caption of one token, on the meta device."""
     x0, text = torch.zeros(1, 3, side, side, device="meta"), torch.zeros(1, 1, features, device="meta")
     mask, ids = torch.ones(1, 1, dtype=torch.bool, device="meta"), torch.zeros(1, dtype=torch.int64, device="meta")
     generator = torch.Generator()
     level = stage.schedule.sample(1, generator, x0.device)
     conditioning = stage.conditioner.for_training(Batch(x0, text, mask, ids, ("",), 0), generator)
+    if stage.text_dropout > 0:
+        conditioning = stage.drop_text(conditioning, torch.zeros(1, dtype=torch.bool, device="meta"))
     denoiser(level.add_noise(x0, x0), level, conditioning)
 
 

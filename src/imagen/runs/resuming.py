@@ -15,7 +15,7 @@ FREE_WITHIN_KEPT = (
     "data.num_workers",
     "data.bad_pictures.lists",
     "data.bad_pictures.check_first",
-    "data.bad_pictures.max_share",  # a run that none of them stopped has the same numbers
+    "data.bad_pictures.max_share",  # affects only whether the run stops, not its numbers
     "data.train.index",
     "data.train.source.index",
     "data.train.source.download",

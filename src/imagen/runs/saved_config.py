@@ -60,7 +60,8 @@ def saved_sections(path: Path) -> DictConfig:
     """The sections of a run's configuration that sampling needs: `stage` and `text`.
 
     Raises:
-        UserError: as `read_saved`; if a section is missing, or holds an interpolation, since a run saves them resolved.
+        UserError: as `read_saved`; if a section is missing, or holds an interpolation, since a run saves them resolved;
+            if a key of `text` is no string.
         OSError: if the file cannot be opened.
     """
     config = read_saved(path)
@@ -69,6 +70,9 @@ def saved_sections(path: Path) -> DictConfig:
         if not isinstance(section, dict):
             raise UserError(f"{path}: not the configuration of a run ({name} is missing); restore it")
         refuse_interpolations(section, f"{path}: {name}")
+    for key in _keys(sections["text"]):
+        if not isinstance(key, str):
+            raise UserError(f"{path}: text has the key {key!r:.60}, which is no name; {WAY_OUT}")
     return OmegaConf.create(sections)
 
 
@@ -93,6 +97,13 @@ def _look_through(text: str, path: Path) -> None:
             raise UserError(
                 f"{path}: more than {MAX_DEPTH} levels or {MAX_NODES} values, which no run writes; {WAY_OUT}"
             )
+
+
+def _keys(node: Any) -> Iterator[Any]:
+    """Every key below `node`."""
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _keys(child)
+    yield from node if isinstance(node, dict) else ()
 
 
 def _values(node: Any) -> Iterator[Any]:

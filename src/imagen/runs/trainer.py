@@ -17,7 +17,7 @@ from imagen.errors import UserError
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
 
 
-def came_to(trainer: Trainer) -> dict[str, Any]:
+def resolved_auto(trainer: Trainer) -> dict[str, Any]:
     """What `auto` in conf/trainer resolved to on this machine."""
     device = trainer.strategy.root_device.type
     return {

@@ -11,12 +11,12 @@ from imagen.diffusion.samplers import DPMSolverPP2M, Sampler
 from imagen.diffusion.thresholding import DynamicThresholding
 from imagen.errors import UserError
 
+# Defaults, equal to conf/sample.yaml.
 SAMPLER = DPMSolverPP2M(num_steps=16)
 THRESHOLDING = DynamicThresholding()
 GUIDANCE = ClassifierFreeGuidance(weight=1)
 GUIDANCE_WEIGHTS = (3.0, 1.5)
 AUG_LEVEL = 0.1
-"""What is used where nothing is said: that of conf/sample.yaml."""
 
 
 def settings_by_role(
@@ -59,7 +59,7 @@ def settings_by_role(
         SamplingSettings(
             sampler=_sampler(samplers[i], steps_of[i]),
             guidance=_guidance(rules[i], weights[i], GUIDANCE_WEIGHTS[min(i, 1)]),
-            thresholding=_called(thresholdings[i], "thresholding"),
+            thresholding=_checked_callable(thresholdings[i], "thresholding"),
             aug_level=_number(aug_levels[i], "aug_level"),
         )
         for i in range(len(roles))
@@ -98,7 +98,7 @@ def _sampler(sampler: Any, steps: Any) -> Sampler:
 def _guidance(rule: Any, weight: Any, default: float) -> Guidance:
     """`rule` with `weight`; without a rule classifier-free guidance, whose weight is `default` unless given."""
     if weight is None:
-        return replace(GUIDANCE, weight=default) if rule is None else _called(rule, "guidance")
+        return replace(GUIDANCE, weight=default) if rule is None else _checked_callable(rule, "guidance")
     weight = _number(weight, "guidance_weight")
     if rule is None:
         return replace(GUIDANCE, weight=weight)
@@ -114,7 +114,7 @@ def _number(value: Any, name: str) -> float:
     return float(value)
 
 
-def _called(value: Any, name: str) -> Any:
+def _checked_callable(value: Any, name: str) -> Any:
     if not callable(value) or isinstance(value, type):
         raise UserError(f"{name}={value!r:.80} is not an object that can be called; see imagen.diffusion.{name}")
     return value

@@ -107,8 +107,8 @@ def _of_runs(folders: Sequence[Path]) -> Iterator[Record]:
 
 
 def _choices(stage: StageDescription, any_width: bool) -> Iterator[Record]:
-    """The choices of conf/text that may be what the stage was trained on, with the settings in its fingerprint: those
-    of its network's width unless it may be `any_width`."""
+    """Candidates from conf/text, with settings from the fingerprint. Only those of the network's text width, unless
+    `any_width`."""
     if not (ROOT / "conf" / "text").is_dir():  # the package was installed without a checkout
         return
     paths = OmegaConf.load(ROOT / "conf" / "paths" / "default.yaml")

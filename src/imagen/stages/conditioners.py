@@ -27,7 +27,7 @@ class Conditioner(ABC):
         """The signals of a training batch. `generator` is on the CPU."""
 
     def given(self, batch: Batch) -> Conditioning:
-        """What `for_sampling` needs to be given to sample pictures like those of `batch`: for grids during training."""
+        """The inputs of `for_sampling`, taken from a batch; used for sample grids."""
         return Conditioning(text=TextSignal(batch.text, batch.text_mask))
 
     @abstractmethod

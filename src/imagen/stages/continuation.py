@@ -7,6 +7,8 @@ from lightning import Trainer
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from imagen.errors import UserError
+
 
 def settings_of(optimizer: Optimizer) -> list[dict[str, Any]]:
     """The settings of each parameter group but the current learning rate, as the configuration asks for them."""
@@ -15,16 +17,24 @@ def settings_of(optimizer: Optimizer) -> list[dict[str, Any]]:
 
 
 def apply_settings(asked: Sequence[Mapping[str, Any]], optimizer: Optimizer, scheduler: LRScheduler) -> None:
-    """Give each parameter group the settings `asked` for, and the learning rate that follows from them now.
+    """Give each parameter group the settings `asked` for, and the learning rate of its schedule for the next step.
 
-    Nothing moves where they are those of the checkpoint.
+    The schedule may be another than before (`total_steps` follows `max_steps`). Where nothing changed, the rate is the
+    one in the checkpoint, to the bit.
+
+    Raises:
+        UserError: for another learning rate than in the checkpoint under a schedule that is no `LambdaLR`.
     """
     for i, (group, settings) in enumerate(zip(optimizer.param_groups, asked, strict=True)):
         group.update(settings)
-        if scheduler.base_lrs[i] != settings["initial_lr"]:
+        if isinstance(scheduler, LambdaLR):
             scheduler.base_lrs[i] = settings["initial_lr"]
-            assert isinstance(scheduler, LambdaLR), "what a conf/stage/.../lr_schedule makes"
             group["lr"] = settings["initial_lr"] * scheduler.lr_lambdas[i](scheduler.last_epoch)
+        elif scheduler.base_lrs[i] != settings["initial_lr"]:
+            raise UserError(
+                f"the run has the learning rate {scheduler.base_lrs[i]} and cannot resume with "
+                f"{settings['initial_lr']} under {type(scheduler).__name__}: only a LambdaLR can change it"
+            )
 
 
 def round_up_batches(trainer: Trainer) -> None:

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Bool
 from lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from imagen.data.batch import Batch
+from imagen.diffusion.conditioning import Conditioning
 from imagen.diffusion.denoiser import Denoiser
 from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
@@ -32,8 +34,10 @@ LOGGED = ("val/loss", "train/loss", "train/gradient_norm")
 class DiffusionStage(LightningModule):
     """Trains a denoiser; base and super-resolution stages differ only in their `conditioner` and their configuration.
 
-    Every random number of batch k on rank r is a function of (seed, k, r): a resumed run repeats an uninterrupted one.
-    Any Lightning Trainer fits it on any DataLoader of `Batch`. `imagen.callbacks.curves.Curves` writes its curves.
+    Any Lightning Trainer fits it on any DataLoader of `Batch`. Every random number of a batch is a function of (seed,
+    `batch.position`, rank). So a resumed run repeats an uninterrupted one if its loader goes on with the batch after
+    the last one: `ImagenDataModule` does, and `TensorBatches` with its `start`. A DataLoader that begins again repeats
+    its first batches. `imagen.callbacks.curves.Curves` writes the curves.
 
     Args:
         name: role in the cascade: base, sr1, sr2.
@@ -104,8 +108,17 @@ class DiffusionStage(LightningModule):
         drop = (torch.rand(len(x0), generator=generator) < text_dropout).to(x0.device)
         conditioning = self.conditioner.for_training(batch, generator)
         if text_dropout > 0:
-            conditioning = conditioning.drop("text", drop)
+            conditioning = self.drop_text(conditioning, drop)
         return denoiser.loss(x0, eps, level, conditioning), level.log_snr
+
+    def drop_text(self, conditioning: Conditioning, images: Bool[Tensor, "batch"]) -> Conditioning:
+        """The captions dropped for the images where `images` is True. Raises UserError if there is no text to drop."""
+        if "text" not in conditioning:
+            raise UserError(
+                f"stage.text_dropout={self.text_dropout}: {type(self.conditioner).__name__} gives no signal 'text' to "
+                "drop; set stage.text_dropout=0"
+            )
+        return conditioning.drop("text", images)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from imagen.checks.arguments import Count, fits
 from imagen.checks.foreign import checked_record, read_json
 from imagen.checks.names import checked_name
 from imagen.diffusion.denoiser import Denoiser
@@ -30,14 +31,13 @@ FORMAT_VERSION = 2
 READABLE_VERSIONS = (1, 2)
 """Version 1 had no `text_source`."""
 
-MAX_RESOLUTION = 1 << 14
+MAX_RESOLUTION, MAX_TEXT_FEATURES = 1 << 14, 1 << 16
 ORIGIN = ("step", "images_seen", "init_from", "format_version")
 """The fields of a description that tell how it was trained. All others, also future ones, decide the pictures."""
 
 OUTSIDE_IDENTITY = (*ORIGIN, "text_source")
-"""`text_source` says where the text encoder is; which one it is, its fingerprint in `text` decides. As a part of the
-identity it would make another stage of one whose encoder was moved, and of every stage exported before the field
-existed, and evaluations of them would be measured again."""
+"""`text_source` says where the text encoder is; which one it is, its fingerprint in `text` decides. Including
+it would change the identity when an encoder is moved, and evaluations would be repeated."""
 
 Part = TypeVar("Part")
 
@@ -131,7 +131,19 @@ def read_description(folder: Path) -> StageDescription:
         size = getattr(description, name)
         if size is not None and not 1 <= size <= MAX_RESOLUTION:
             raise UserError(f"{path}: {name} is {size}, expected 1 to {MAX_RESOLUTION}; {way_out}")
+    check_text(description, str(path), way_out)
     return description
+
+
+def check_text(description: StageDescription, where: str, way_out: str) -> None:
+    """Raises UserError if an unconditional stage does not say how wide the null text is. `where` begins the message,
+    `way_out` ends it."""
+    text = description.text or {}
+    if text.get("model") != "none":  # `NoText.fingerprint`
+        return
+    features = text.get("features")
+    if not fits(features, Count) or features > MAX_TEXT_FEATURES:
+        raise UserError(f"{where}: text.features is {features!r:.60}, expected 1 to {MAX_TEXT_FEATURES}; {way_out}")
 
 
 def load_stage(folder: Path, device: torch.device | str = "cpu") -> TrainedStage:
@@ -144,17 +156,17 @@ def load_stage(folder: Path, device: torch.device | str = "cpu") -> TrainedStage
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise UserError(f"{weights} is missing or no regular file; export the stage again")
-    if (found := sha256_of_file(weights)) != description.weights_sha256:
+    if (digest := sha256_of_file(weights)) != description.weights_sha256:
         raise UserError(
-            f"{weights}: sha256 {found[:12]}…, expected {description.weights_sha256[:12]}…: the file was changed or "
+            f"{weights}: sha256 {digest[:12]}…, expected {description.weights_sha256[:12]}…: the file was changed or "
             "damaged; export the stage again"
         )
-    denoiser = stage_part(Denoiser, description.denoiser, "denoiser")
     try:
         state = load_file(weights)
     except SafetensorError as error:
         raise UserError(f"{weights}: {error}; export the stage again") from None
-    _load_state(denoiser, state, weights)
+    where = f"{weights}, against the network that {CONFIG} describes"
+    denoiser = load_denoiser(description.denoiser, state, where, "export the stage again")
     return ready_to_sample(description, denoiser, device)
 
 
@@ -200,21 +212,32 @@ def stage_part(cls: type[Part], config: Mapping[str, Any], where: str) -> Part:
     return part
 
 
-def _load_state(denoiser: Denoiser, state: dict[str, torch.Tensor], path: Path) -> None:
-    """Load `state`. Raises UserError with the tensors that do not fit."""
-    if misfit := describe_misfit(denoiser.state_dict(), state):
-        raise UserError(f"{path}, against the network that {CONFIG} describes: {misfit}; export the stage again")
+def load_denoiser(config: Mapping[str, Any], state: Mapping[str, torch.Tensor], where: str, way_out: str) -> Denoiser:
+    """The denoiser that `config`, which came with the weights `state`, describes.
+
+    Its shapes are compared on the meta device, which allocates nothing: a configuration may ask for more memory than
+    there is.
+
+    Raises:
+        UserError: with the tensors that do not fit; `where` begins the message, `way_out` ends it.
+    """
+    with torch.device("meta"):
+        wanted = stage_part(Denoiser, config, "denoiser").state_dict()
+    if misfit := describe_misfit(wanted, state):
+        raise UserError(f"{where}: {misfit}; {way_out}")
+    denoiser = stage_part(Denoiser, config, "denoiser")
     denoiser.load_state_dict(state)
+    return denoiser
 
 
 def describe_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str | None:
     """The number of tensors that are missing, superfluous or of another shape, and the first three; None if all fit."""
     expected = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
-    found = {name: tuple(tensor.shape) for name, tensor in given.items()}
-    wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
+    shapes = {name: tuple(tensor.shape) for name, tensor in given.items()}
+    wrong = [name for name in expected | shapes if expected.get(name) != shapes.get(name)]
     if not wrong:
         return None
-    listed = ", ".join(f"{name}: expected {expected.get(name)}, found {found.get(name)}" for name in wrong[:3])
+    listed = ", ".join(f"{name}: expected {expected.get(name)}, found {shapes.get(name)}" for name in wrong[:3])
     return f"{len(wrong)} tensors do not fit ({listed})"
 
 

@@ -23,6 +23,8 @@ def warmup_then_cosine(optimizer: Optimizer, warmup_steps: int, total_steps: int
 
     A warm-up longer than `total_steps` is shortened to a tenth of them, with a line in the log. The rate of a step
     depends on the arguments alone, so a resumed run has those of an uninterrupted one of the same `total_steps`.
+    One resumed with other `total_steps` follows the new schedule from its first step on: its rate may jump, and if the
+    warm-up had been shortened, be that of a longer warm-up.
 
     Raises:
         UserError: for a negative number of either.

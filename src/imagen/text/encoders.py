@@ -1,6 +1,5 @@
 """Frozen text encoders, from captions to token vectors."""
 
-import os
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor
 from imagen.errors import UserError
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.model_files import hash_files, read_json, resolve_folder, tokenizer_files, weights_files
-from imagen.text.pretrained import load_pretrained
+from imagen.text.pretrained import load_pretrained, quiet_transformers
 from imagen.text.tokens import EncodingCounts, tokenise
 
 if TYPE_CHECKING:
@@ -148,6 +147,10 @@ class HuggingFaceEncoder(TextEncoder):
         Raises:
             UserError: for captions that are not Unicode text, missing or damaged files, vectors that are not finite.
         """
+        with quiet_transformers():
+            return self._embeddings(captions)
+
+    def _embeddings(self, captions: list[str]) -> TextEmbeddings:
         tokens = tokenise(self._tokenizer, captions, self.max_length, self.counts)
         order = sorted((row for row, ids in enumerate(tokens) if ids), key=lambda row: len(tokens[row]))
         nothing = torch.zeros(0, self.features, dtype=DTYPES[self.dtype])
@@ -198,8 +201,6 @@ class HuggingFaceEncoder(TextEncoder):
     def _tokenizer(self) -> "PreTrainedTokenizerFast":
         from transformers import AutoTokenizer
 
-        # Loader workers may be forked after encoding, which the tokenizer's threads would not survive.
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         tokenizer_files(self.folder)
         longest = self._config.get("max_position_embeddings")
         if isinstance(longest, int) and self.max_length > longest:

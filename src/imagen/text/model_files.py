@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imagen.checks import foreign
+from imagen.checks.arguments import fits
 from imagen.errors import UserError
 from imagen.fetching.absent import fetched_folder, how_to_fetch
 from imagen.files import sha256_of_file, user_path
@@ -130,7 +131,10 @@ def weights_files(folder: Path) -> list[Path]:
     index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
     names = [whole.name]
     if index.exists() and not whole.exists():
-        names = sorted(set(read_json(index).get("weight_map", {}).values()))
+        weight_map = read_json(index).get("weight_map")
+        if not fits(weight_map, dict[str, str]):
+            raise UserError(f"{index}: weight_map must name a file for each tensor; restore the index")
+        names = sorted(set(weight_map.values()))
     for name in names:
         if Path(name).name != name:  # transformers would follow the path
             raise UserError(f"{index}: {name!r:.100} is not the name of a file in this folder; restore the index")

@@ -24,7 +24,7 @@ WHEN_SAMPLING = {"batch_size": 1, "device": "auto", "local_files_only": True}
 picture would depend on its neighbours."""
 
 IN_THE_PROJECT = "./"
-"""How the path of a folder below the project's own begins in a record; no name on the model hub begins like it."""
+"""Prefix of recorded paths relative to the project folder; no hub name starts with it."""
 
 
 def for_sampling(section: Mapping[str, Any]) -> dict[str, Any]:

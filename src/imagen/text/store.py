@@ -72,9 +72,11 @@ class Manifest:
             )
         try:
             shards = tuple(ShardRecord(**record) for record in values["shards"])
-            assert all(Path(record.name).name == record.name for record in shards)
+            for record in shards:
+                if Path(record.name).name != record.name:
+                    raise ValueError(f"{record.name!r:.100} is not the name of a file in this folder")
             return cls(dict(values["fingerprint"]), int(values["features"]), shards)
-        except (KeyError, TypeError, ValueError, AssertionError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: damaged ({error!r}); restore it, or delete {folder} to encode again") from None
 
     def write(self, folder: Path) -> None:

@@ -56,15 +56,15 @@ def read_raters(paths: Sequence[Path], key: Mapping[str, Any]) -> list[Rater]:
     Raises UserError that names the file, for answers to another or an edited page, invalid choices, and a rater who
     appears twice.
     """
-    raters: dict[str, Path] = {}
-    found = []
+    files: dict[str, Path] = {}
+    raters = []
     for path in paths:
         rater = _rater(path, key)
-        if rater.name in raters:
-            raise UserError(f"rater '{rater.name}' is in {raters[rater.name]} and in {path}; keep the file that counts")
-        raters[rater.name] = path
-        found.append(rater)
-    return found
+        if rater.name in files:
+            raise UserError(f"rater '{rater.name}' is in {files[rater.name]} and in {path}; keep the file that counts")
+        files[rater.name] = path
+        raters.append(rater)
+    return raters
 
 
 def _rater(path: Path, key: Mapping[str, Any]) -> Rater:

@@ -44,8 +44,8 @@ def best_table(results: Results) -> Rows:
     """The best cell by each metric."""
     rows = [["best by", "value", "w", "curve"]]
     for metric in table_metrics(results):
-        if found := best(results, metric):
-            rows.append([metric, f"{found[2]:.4g}", f"{found[1]:g}", found[0]])
+        if cell := best(results, metric):
+            rows.append([metric, f"{cell[2]:.4g}", f"{cell[1]:g}", cell[0]])
     return rows
 
 
