@@ -23,8 +23,9 @@ def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) 
     On the meta device, which knows shapes and computes nothing.
 
     Raises:
-        UserError: for an optimizer or schedule that cannot be built, a `text_dropout` without text, an export that could not be read back, a network
-            that does not fit the size of the pictures or of the stage, a checkpoint that monitors what nobody logs.
+        UserError: for an optimizer or schedule that cannot be built, a `text_dropout` without text, an export that
+            could not be read back, a network that does not fit the size of the pictures or of the stage, a checkpoint
+            that monitors what nobody logs.
     """
     stage.configure_optimizers()
     described = describe(config, step=0, images_seen=0, text=None, init_from=None)
