@@ -66,7 +66,7 @@ def _describe(config: DictConfig, content: dict[str, Any], path: Path) -> StageD
     checkpoint says."""
     place = content.get(ImagenDataModule.__qualname__)
     seen = pictures_seen_at(place)
-    text = place.get("text")
+    text = place.get("text") if isinstance(place, dict) else None
     if not fits(text, dict[str, str | int]):  # a checkpoint of before, or a stranger's
         text = _text_of(config, path)
     try:

@@ -142,7 +142,7 @@ def check_text(description: StageDescription, where: str, way_out: str) -> None:
     if text.get("model") != "none":  # `NoText.fingerprint`
         return
     features = text.get("features")
-    if not fits(features, Count) or features > MAX_TEXT_FEATURES:
+    if not isinstance(features, int) or not fits(features, Count) or features > MAX_TEXT_FEATURES:
         raise UserError(f"{where}: text.features is {features!r:.60}, expected 1 to {MAX_TEXT_FEATURES}; {way_out}")
 
 

@@ -132,7 +132,7 @@ def weights_files(folder: Path) -> list[Path]:
     names = [whole.name]
     if index.exists() and not whole.exists():
         weight_map = read_json(index).get("weight_map")
-        if not fits(weight_map, dict[str, str]):
+        if not isinstance(weight_map, dict) or not fits(weight_map, dict[str, str]):
             raise UserError(f"{index}: weight_map must name a file for each tensor; restore the index")
         names = sorted(set(weight_map.values()))
     for name in names:
