@@ -176,6 +176,7 @@ def test_newest_stages_below_runs_are_taken_and_else_those_that_are_shipped(stag
         (["somebody/nothing"], {"revision": "../x"}, "somebody/nothing: revision='../x' is no branch, tag or commit"),
         (["x" * 5000], {}, "x" * 120 + ": no such folder; give the folder of an exported stage, or OWNER/NAME on the"),
         (["a\0b"], {}, "a\\x00b: no such folder"),
+        (["last.ckpt"], {}, f"{ROOT.parent} is not the folder of a run: config.yaml is missing"),
         (["src"], {}, "src: no exported stage (config.json is missing, and so is base/config.json)"),
         (["assets/cascade"], {"revision": "v2"}, "revision=v2: assets/cascade is a folder of this machine"),
         (["assets/cascade"], {"stop_at": "sr9"}, "stop_at=sr9: no such stage here; choose one of base, sr1"),

@@ -36,7 +36,7 @@ def read_checkpoint(checkpoint: Path, averaged: bool) -> tuple[StageDescription,
         UserError: if the checkpoint or its run's configuration is missing or damaged, names code, or describes another
             network than the other.
     """
-    run = checkpoint.parents[1]
+    run = checkpoint.absolute().parent.parent
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run} is not the folder of a run: config.yaml is missing; give one such as runs/base/default")
     config = saved_sections(run / "config.yaml")
