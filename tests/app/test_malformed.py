@@ -123,7 +123,7 @@ REFUSED = {
     "sample: stages no list": (sampling("cascade.stages=runs/base/demo/export"), r"must be a list: cascade\.stages=\["),
     "evaluate: weights no list": (evaluating("guidance.weights=3"), r"must be a list: guidance\.weights=\[3\]"),
     "evaluate: strips no list": (evaluating("strips.weights=3"), r"must be a list: strips\.weights=\[3\]"),
-    "sample: guidance NaN": (sampling("guidance_weights=nan"), r"guidance weight is nan"),
+    "sample: guidance NaN": (sampling("guidance_weights=nan"), r"guidance_weights=nan must be a finite number"),
     "sample: guidance -1": (sampling("guidance_weights=-1"), r"guidance weight is -1"),
     "sample: guidance for no stage": (sampling("guidance_weights=[1,2,3]"), r"3 weights for 2 stages"),
     "sample: count true": (sampling("count=true"), r"count=True must be a whole number of at least 1"),

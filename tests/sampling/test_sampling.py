@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_pictures_in_any_batch(compose_sample, tmp_
     [
         ([], "give either prompt"),
         ([f"prompt={CAPTION}", "count=0"], "count=0"),
-        ([f"prompt={CAPTION}", "guidance_weights=nan"], "guidance weight is nan"),
+        ([f"prompt={CAPTION}", "guidance_weights=nan"], "guidance_weights=nan must be a finite number"),
         ([f"prompt={CAPTION}", "guidance_weights=-1"], "guidance weight is -1"),
         ([f"prompt={CAPTION}", "guidance_weights=[]"], "give a number"),
         ([f"prompt={CAPTION}", "sampler.num_steps=0"], "num_steps"),
