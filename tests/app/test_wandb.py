@@ -38,7 +38,7 @@ def watched(monkeypatch, tmp_path):
             paths.append(self.path)
             self.send_error(503)
 
-        do_GET = do_POST = do_CONNECT = answer  # noqa: N815
+        do_GET = do_POST = do_CONNECT = answer  # noqa: N815 - the names that http.server calls
 
         def log_message(self, *arguments: object) -> None:
             pass
