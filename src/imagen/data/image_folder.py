@@ -4,12 +4,13 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from imagen.checks.worlds import World
 from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes
 from imagen.data.reading.metadata import Columns, read_metadata
 from imagen.data.reading.problems import Problem
 from imagen.data.source import BadExampleError, Example, Source
 from imagen.data.transforms import header_problem
-from imagen.files import user_path
+from imagen.files import fingerprint, user_path
 from imagen.progress import track
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,12 @@ class ImageFolderSource(Source):
     @property
     def name(self) -> str:
         return str(self.path)
+
+    @property
+    def world(self) -> World:
+        """Known by its file names and captions, wherever the folder lies."""
+        rows = [[row.file_name, *row.captions] for row in self.rows]
+        return World(f"the pictures in {self.path.absolute().name}", type(self).__name__, fingerprint(rows))
 
     def __len__(self) -> int:
         return len(self.rows)

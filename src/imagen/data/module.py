@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from lightning import LightningDataModule
 from omegaconf import DictConfig, open_dict
 from torch.utils.data import DataLoader, Sampler
 
+from imagen.checks.worlds import World
 from imagen.data.batch import Batch
 from imagen.data.loading import Assembler, BatchLoader, Sizes
 from imagen.data.reading.problems import MAX_SHARE, Fault, Problem, refusal, summary, write_list
@@ -156,14 +158,20 @@ class ImagenDataModule(LightningDataModule):
         """Number of pictures that all processes have trained on since the run began, repeats included."""
         return self.next_position * self._global_batch_size()
 
+    @cached_property
+    def world(self) -> World:
+        """The set of the training pictures."""
+        return self._all_rows["training"].world
+
     def state_dict(self) -> dict[str, Any]:
-        """The position of the next training batch, the global batch size, the number of training rows, and the
-        fingerprint of the text source."""
+        """The position of the next training batch, the global batch size, the number of training rows, the fingerprint
+        of the text source, and the record of the training pictures."""
         return {
             "next_position": self.next_position,
             "global_batch_size": self._global_batch_size(),
             "train_size": len(self.train),
             "text": dict(self.text.fingerprint),
+            "trained_on": self.world.as_record(),
         }
 
     def load_state_dict(self, state_dict: Any) -> None:

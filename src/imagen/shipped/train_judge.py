@@ -1,4 +1,4 @@
-"""Train a judge of the shapes world: `imagen train-judge --name a --out assets/judge_a`.
+"""Train a judge of the shapes world: `python -m imagen.shipped.train_judge --name a --out assets/judge_a`.
 
 Writes a folder that transformers (and `imagen.evaluation.judges.clip.ClipJudge`) load as a CLIPModel, with a
 model card.
@@ -23,11 +23,12 @@ def train_judge(arguments: Sequence[str] | None = None) -> None:
     """Train the judge that the command line asks for, measure it, and write its folder and model card."""
     from imagen.evaluation.judges.clip import ClipJudge
     from imagen.files import write_text
+    from imagen.judging.model import load, save
     from imagen.shipped.judge_card import measure, model_card
-    from imagen.shipped.judge_model import RECIPES, load, make_tokenizer, save
+    from imagen.shipped.judge_model import RECIPES, make_tokenizer
     from imagen.shipped.judge_training import train
 
-    parser = argparse.ArgumentParser(prog="imagen train-judge", description=first_line(__doc__))
+    parser = argparse.ArgumentParser(prog="python -m imagen.shipped.train_judge", description=first_line(__doc__))
     parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="name of the recipe")
     parser.add_argument("--out", type=user_path, required=True, help="folder to write")
     parser.add_argument("--first-phase", type=user_path, help="folder of a judge after the first phase")
