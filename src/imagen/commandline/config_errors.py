@@ -47,7 +47,16 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
     return f"{line}; for the signs themselves write \\${{" + (", or use prompts_file=FILE" if key == "prompt" else "")
 
 
+FORMER_CHOICES = {
+    "metrics=own_pictures": "its judges knew the shapes world alone; train judges of your pictures with imagen "
+    "train-judge, and take metrics=own",
+}
+"""Choices that are gone, and what to do instead."""
+
+
 def _no_such_choice(wanted: str, group: str, options: list[str]) -> str:
+    if instead := FORMER_CHOICES.get(f"{group}={wanted}"):
+        return f"{group}={wanted} is no choice any more: {instead}"
     near = difflib.get_close_matches(wanted, options, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"{group}={wanted}: no such choice; {hint}choices: {', '.join(options)}"

@@ -145,7 +145,9 @@ def grid_positions(side: int, width: int) -> Float[Tensor, "positions width"]:
 def save(model: "CLIPModel", tokenizer: Any, folder: Path) -> None:
     """Write the folder that `ClipJudge` and transformers load: weights, configuration, tokenizer, image processor."""
     from transformers import CLIPImageProcessor
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # of the one file that is written
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

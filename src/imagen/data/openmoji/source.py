@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from imagen.checks.worlds import World
 from imagen.data.openmoji.names import Emoji, all_emoji, openmoji_version
 from imagen.data.openmoji.rendering import rendered
 from imagen.data.openmoji.splits import as_split, split_of
@@ -42,6 +43,10 @@ class OpenMojiSource(Source):
     @property
     def name(self) -> str:
         return f"OpenMoji {openmoji_version()} ({self.split})"
+
+    @property
+    def world(self) -> World:
+        return World("OpenMoji", type(self).__name__, "")  # whichever release: a later one adds pictures
 
     @property
     def identity(self) -> dict[str, Any]:
