@@ -38,6 +38,8 @@ class World:
             return True
         if self.kind != other.kind:
             return False
+        if "" in (self.fingerprint, other.fingerprint):
+            return True
         if self.fingerprint is None or other.fingerprint is None:
             return None
         return self.fingerprint == other.fingerprint

@@ -42,7 +42,7 @@ def _compare(judge: str, known: World, stage: str, world: World, insist: bool) -
         return
     if not insist:
         raise UserError(
-            f"{line}: its numbers would mean nothing; take metrics=own (a judge of your pictures, from imagen "
+            f"{line}: its numbers would mean nothing; take metrics=own with judges of those pictures (imagen "
             "train-judge) or metrics=published, or insist with across_worlds=true"
         )
     log.warning("%s: its numbers mean nothing (across_worlds=true)", line)

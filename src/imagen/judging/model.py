@@ -151,7 +151,8 @@ def save(model: "CLIPModel", tokenizer: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    side = model.config.vision_config.image_size
+    config: Any = model.config
+    side = config.vision_config.image_size
     size = {"height": side, "width": side}
     CLIPImageProcessor(size={"shortest_edge": side}, crop_size=size).save_pretrained(folder)
 

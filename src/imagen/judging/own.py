@@ -120,7 +120,8 @@ def _train_judge(
     folder, full_name = user_path(config.out) / name, f"{config.name}-{name}"
     tokenizer = make_tokenizer([text for texts in pictures.train.captions for text in texts], config.vocabulary)
     lessons = OwnLessons(pictures.train, network, tokenizer, course, f"judge {full_name}")
-    model = make_model(network, tokenizer, course.seed).to(device)
+    model: Any = make_model(network, tokenizer, course.seed)
+    model.to(device)
 
     def report(model: "CLIPModel", step: int) -> None:
         if (step + 1) % -(-course.steps // REPORTS) == 0 and step + 1 < course.steps:

@@ -7,7 +7,7 @@ model card.
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from imagen.commandline.command import first_line, prepare_environment, run_reporting_errors
 from imagen.files import user_path
@@ -21,8 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train_judge(arguments: Sequence[str] | None = None) -> None:
     """Train the judge that the command line asks for, measure it, and write its folder and model card."""
+    from imagen.data.shapes_source import SHAPES
     from imagen.evaluation.judges.clip import ClipJudge
-    from imagen.files import write_text
+    from imagen.evaluation.judges.record import JudgeRecord
+    from imagen.files import sha256_of_file, write_text
     from imagen.judging.model import load, save
     from imagen.shipped.judge_card import measure, model_card
     from imagen.shipped.judge_model import RECIPES, make_tokenizer
@@ -47,6 +49,10 @@ def train_judge(arguments: Sequence[str] | None = None) -> None:
     judge = ClipJudge(chosen.out, f"shapes-judge-{chosen.name}", device="cpu")
     card = model_card(chosen.name, recipe, measure(judge), judge, seconds)
     write_text(card, chosen.out / "MODEL_CARD.md")
+    weights = sha256_of_file(chosen.out / "model.safetensors")
+    JudgeRecord(judge.name, SHAPES.as_record(), weights, minutes=round(seconds / 60, 2), settings=asdict(recipe)).write(
+        chosen.out
+    )
     print(card)
 
 

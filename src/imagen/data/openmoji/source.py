@@ -14,6 +14,9 @@ from imagen.data.source import Example, Source
 from imagen.errors import UserError
 from imagen.files import user_path
 
+OPENMOJI = World("OpenMoji", "OpenMojiSource", "")
+"""Whichever release: a later one adds pictures."""
+
 
 class OpenMojiSource(Source):
     """OpenMoji's coloured pictures (CC BY-SA 4.0), captioned with their Unicode names.
@@ -46,7 +49,7 @@ class OpenMojiSource(Source):
 
     @property
     def world(self) -> World:
-        return World("OpenMoji", type(self).__name__, "")  # whichever release: a later one adds pictures
+        return OPENMOJI
 
     @property
     def identity(self) -> dict[str, Any]:
