@@ -17,18 +17,6 @@ from imagen.errors import UserError
 SPLITS = tuple(Split)
 
 
-@pytest.fixture
-def few(monkeypatch):
-    """The first pictures of each split alone, so that drawing takes no time."""
-    kept = {split: [emoji for emoji in all_emoji() if split_of(emoji) is split][:5] for split in SPLITS}
-    chosen = tuple(sorted((emoji for group in kept.values() for emoji in group), key=lambda emoji: emoji.stem))
-    for module in ("rendering", "source"):
-        monkeypatch.setattr(f"imagen.data.openmoji.{module}.all_emoji", lambda: chosen)
-    rendering.rendered.cache_clear()
-    yield chosen
-    rendering.rendered.cache_clear()
-
-
 def name_of(stem: str) -> str:
     return next(emoji.name for emoji in all_emoji() if emoji.stem == stem)
 
