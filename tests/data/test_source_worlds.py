@@ -82,7 +82,7 @@ def test_all_splits_of_a_data_set_on_this_disk_are_one_world(tmp_path):
         datasets.DatasetDict(splits).save_to_disk(str(tmp_path / name))
     train, validation = (HuggingFaceSource(str(tmp_path / "one"), split) for split in ("train", "validation"))
     assert train.world == validation.world
-    moved = HuggingFaceSource(shutil.copytree(tmp_path / "one", tmp_path / "copy"), "train")
+    moved = HuggingFaceSource(str(shutil.copytree(tmp_path / "one", tmp_path / "copy")), "train")
     assert moved.world.is_same(train.world) is True
     assert HuggingFaceSource(str(tmp_path / "other"), "train").world.is_same(train.world) is False
 

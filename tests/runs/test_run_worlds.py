@@ -57,7 +57,7 @@ def test_a_run_records_its_pictures_in_its_checkpoint_and_its_export(compose_con
     run = tmp_path / "runs" / "base" / "a"
     checkpoint = run / "checkpoints" / "last.ckpt"
     assert read_description(run / "export").world == SHAPES
-    assert "- Trained on: the shapes world" in (run / "export" / "README.md").read_text()
+    assert "- Pictures: the shapes world" in (run / "export" / "README.md").read_text()
     assert world_in(checkpoint) == SHAPES
     # As they were before there was a record: the configuration beside them knows.
     content = AtomicCheckpointIO().load_checkpoint(checkpoint)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from lightning import LightningDataModule
 from omegaconf import DictConfig, open_dict
 from torch.utils.data import DataLoader, Sampler
 
-from imagen.checks.worlds import World
 from imagen.data.batch import Batch
 from imagen.data.loading import Assembler, BatchLoader, Sizes
 from imagen.data.reading.problems import MAX_SHARE, Fault, Problem, refusal, summary, write_list
@@ -120,6 +118,7 @@ class ImagenDataModule(LightningDataModule):
             if not len(source):
                 raise UserError(f"{source.name}: no picture for {use}")
         self.next_position = 0
+        self.world = train.world
         self._all_rows = {"training": self.train, "validation": self.validation}
         self._problems: dict[str, list[Problem]] = {}
 
@@ -157,11 +156,6 @@ class ImagenDataModule(LightningDataModule):
     def pictures_seen(self) -> int:
         """Number of pictures that all processes have trained on since the run began, repeats included."""
         return self.next_position * self._global_batch_size()
-
-    @cached_property
-    def world(self) -> World:
-        """The set of the training pictures."""
-        return self._all_rows["training"].world
 
     def state_dict(self) -> dict[str, Any]:
         """The position of the next training batch, the global batch size, the number of training rows, the fingerprint

@@ -262,7 +262,7 @@ def default_card(description: StageDescription, command: str = "") -> str:
     encoder = f"`{fingerprint}`"
     if description.text_source is not None:
         encoder = f"`{name_of(description.text_source)}`, fingerprint {encoder}"
-    pictures = f"- Trained on: {description.world}\n" if description.world else ""
+    pictures = f"- Pictures: {description.world}\n" if description.world else ""
     start = f" after the stage with weights `{description.init_from[:12]}…`" if description.init_from else ""
     return (
         f"# Imagen stage `{description.name}`\n\n"
