@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from imagen.checks.names import as_name
 from imagen.checks.worlds import World
 from imagen.data.module import BadPictures
+from imagen.data.sampler import check_batch_size
 from imagen.data.source import Source
 from imagen.data.transforms import Geometry
 from imagen.devices import choose_device, uses_autocast
@@ -54,6 +55,7 @@ def train_judges(config: DictConfig) -> None:
         UserError: for data that no judge can learn from, and for a folder with another judge.
     """
     names, out = _names(config), user_path(config.out)
+    check_batch_size(config.data.batch_size)
     device = choose_device(config.device)
     autocast = uses_autocast(config.precision, device)
     network: JudgeNetwork = instantiate(config.network)

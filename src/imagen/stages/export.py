@@ -131,7 +131,7 @@ def read_description(folder: Path) -> StageDescription:
         raise UserError(f"{folder}: no exported stage ({CONFIG} is missing); train one with python train.py") from None
     version = fields.get("format_version") if isinstance(fields, dict) else FORMAT_VERSION
     if version not in READABLE_VERSIONS:
-        readable = f"this version reads {' and '.join(map(str, READABLE_VERSIONS))}: update the project"
+        readable = f"this version reads {READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}: update the project"
         raise UserError(f"{path}: format_version {version!r:.60}, {readable}")
     description = checked_record(StageDescription, fields, str(path), way_out)
     checked_name(description.name, f"{path}: name")
