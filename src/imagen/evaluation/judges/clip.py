@@ -104,7 +104,8 @@ def pooled(output: Any) -> Tensor:
 def _files_of(folder: Path) -> list[Path]:
     """Every file from which transformers builds the model and its tokenizer. The preprocessing is read here."""
     if not folder.is_dir():
-        raise absent_error("judge folder", folder, "clip-vit-large-patch14")
+        kind = "judge folder (train your own: imagen train-judge)"
+        raise absent_error(kind, folder, "clip-vit-large-patch14")
     safe = any(folder.glob("model.safetensors*"))
     if not safe and not (folder / PICKLED).is_file():
         raise UserError(f"judge folder {folder} holds none of model.safetensors, {PICKLED}")
