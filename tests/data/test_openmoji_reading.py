@@ -131,8 +131,21 @@ def test_the_colour_of_a_caption(caption, colour):
     assert asked_colour(caption) == colour
 
 
-def test_nothing_has_no_colour():
+def test_nothing_and_noise_have_no_colour_and_no_tone():
+    noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     assert read_colour(np.full((SIDE, SIDE, 3), 255, np.uint8)) is None
+    assert read_colour(noise) is None
+    assert read_tones(noise, emoji_named("woman dark skin tone")) == (None,)
+
+
+def test_slightly_wrong_colours_and_noise_change_no_colour():
+    generator = np.random.default_rng(0)
+    right = 0
+    for emoji in THINGS:
+        picture = draw(emoji.stem, SIDE) + generator.normal(0, 6, (1, 1, 3)) + generator.normal(0, 10, (SIDE, SIDE, 3))
+        seen = read_colour(picture.clip(0, 255).round().astype(np.uint8))
+        right += has_colour(seen, asked_colour(emoji.name))
+    assert right / len(THINGS) >= 0.95
 
 
 def test_every_colour_of_the_palette_is_nearest_to_itself():

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from imagen.data.openmoji.palette import COLOURS, nearest, rows_of
+from imagen.data.openmoji.palette import COLOURS, nearest, oklab, rows_of
 from imagen.data.source import Picture
 
 COLOURLESS = ("white", "grey", "black")
@@ -20,6 +20,12 @@ ACCEPTED = {"blue": ("blue", "light blue")}
 
 DOMINANT = 0.15
 """A colour fills the thing if it covers this share of the box around it. A ring is the least filled."""
+
+COLOURFUL = 0.03
+"""The least distance from grey in OKLab; brown has 0.06. The greys of edges are nearest to brown in the palette."""
+
+PAPER = (0.85, 0.06)
+"""The background is at least as light as this, and no farther from grey: white with some noise."""
 
 SMALLEST = 0.01
 """Of the picture: a smaller thing is not recognised."""
@@ -37,28 +43,33 @@ def has_colour(seen: str | None, asked: str) -> bool:
 
 
 def read_colour(picture: Picture) -> str | None:
-    """The colour that fills the one thing in a picture on white; None if there is no thing.
+    """The colour that fills the one thing in a picture on white; None if there is no thing, or it has many colours.
 
     White, grey and black are read in the middle of the thing, because outlines are black and their edges grey.
     """
-    colours = nearest(picture)
-    thing = _box(colours != rows_of(COLOURS["white"])[0])
+    lightness, *sides = np.moveaxis(oklab(picture), -1, 0)
+    from_grey = np.hypot(*sides)
+    thing = _box((lightness < PAPER[0]) | (from_grey > PAPER[1]))
     if thing is None:
         return None
-    inside = colours[thing]
-    area = {word: np.isin(inside, rows_of(palette)).mean() for word, palette in COLOURS.items()}
-    filling = max((word for word in COLOURS if word not in COLOURLESS), key=lambda word: area[word])
-    if area[filling] >= DOMINANT:
-        return filling
+    inside, colourful = nearest(picture)[thing], from_grey[thing] > COLOURFUL
+    area = {word: (np.isin(inside, rows_of(palette)) & colourful).mean() for word, palette in COLOURS.items()}
+    colours = {word: share for word, share in area.items() if word not in COLOURLESS}
+    filling = max(colours, key=lambda word: colours[word])
+    if colours[filling] >= DOMINANT:
+        return filling if colours[filling] > 0.5 * sum(colours.values()) else None
     height, width = inside.shape
     middle = inside[height // 4 : height - height // 4, width // 4 : width - width // 4]
     return max(COLOURLESS, key=lambda word: np.isin(middle, rows_of(COLOURS[word])).mean())
 
 
-def _box(thing: np.ndarray) -> tuple[slice, slice] | None:
-    """The box around all pixels of the thing; None if it is too small."""
-    rows, columns = (np.flatnonzero(thing.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
+def _box(drawn: np.ndarray) -> tuple[slice, ...] | None:
+    """The box around the largest connected thing; None if it is too small."""
+    from scipy.ndimage import find_objects, label
+
+    parts, _ = label(drawn, np.ones((3, 3)))
+    boxes = find_objects(parts)
+    if not boxes:
         return None
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    return box if thing[box].size >= SMALLEST * thing.size else None
+    box = boxes[int(np.bincount(parts.ravel())[1:].argmax())]
+    return box if drawn[box].size >= SMALLEST * drawn.size else None

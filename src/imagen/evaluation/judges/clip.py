@@ -16,7 +16,7 @@ from imagen.errors import UserError
 from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
 from imagen.evaluation.judges.extractor import AlignmentJudge, pick_device
 from imagen.evaluation.judges.names import clip_names
-from imagen.fetching.absent import absent_error
+from imagen.fetching.absent import absent_judge_error
 from imagen.files import user_path
 from imagen.tensors import Features, Pixels
 from imagen.text.model_files import hashes_by_name, refuse_redirection, tokenizer_files, weights_files
@@ -104,8 +104,7 @@ def pooled(output: Any) -> Tensor:
 def _files_of(folder: Path) -> list[Path]:
     """Every file from which transformers builds the model and its tokenizer. The preprocessing is read here."""
     if not folder.is_dir():
-        kind = "judge folder (train your own: imagen train-judge)"
-        raise absent_error(kind, folder, "clip-vit-large-patch14")
+        raise absent_judge_error(folder, "clip-vit-large-patch14")
     safe = any(folder.glob("model.safetensors*"))
     if not safe and not (folder / PICKLED).is_file():
         raise UserError(f"judge folder {folder} holds none of model.safetensors, {PICKLED}")
