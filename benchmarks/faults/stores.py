@@ -143,7 +143,7 @@ def sweep(folder: Path, dies_at: int | None = None) -> None:
     def sample(captions, picture_ids, guidance_weight):
         if next(made) == dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        return np.stack([draw_scene(prompts.prompts[i].scene, 16) for i in picture_ids])
+        return np.stack([prompts.draw_truth(i, 16) for i in picture_ids])
 
     def only_numbers(results, out):
         report.write_json(report.as_json(results), out / "results.json")

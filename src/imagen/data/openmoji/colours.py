@@ -1,6 +1,7 @@
 """The colour of things in one colour: hearts, circles, squares and the like."""
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,8 @@ def _box(drawn: np.ndarray) -> tuple[slice, ...] | None:
     """The box around the largest connected thing; None if it is too small."""
     from scipy.ndimage import find_objects, label
 
-    parts, _ = label(drawn, np.ones((3, 3)))
+    labelled: Any = label(drawn, np.ones((3, 3)))  # the parts and their number; scipy is not annotated
+    parts = labelled[0]
     boxes = find_objects(parts)
     if not boxes:
         return None
