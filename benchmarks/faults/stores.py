@@ -20,7 +20,6 @@ from imagen.evaluation.report import report
 from imagen.evaluation.sweep.plan import Curve, Plan
 from imagen.evaluation.sweep.reference import ShapesReference
 from imagen.locks import only_builder
-from imagen.shapes import draw as draw_scene
 from imagen.text import cache
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.encoders import TextEncoder
