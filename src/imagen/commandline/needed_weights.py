@@ -8,17 +8,16 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from imagen.fetching.absent import absent_error, absent_judge_error
+from imagen.fetching.absent import absent_error
 from imagen.files import user_path
 from imagen.text.model_files import resolve_folder
 
 JUDGES = {
     "imagen.evaluation.judges.inception.Inception": ("weights", "Inception's file", "inception"),
     "imagen.evaluation.judges.dinov2.Dinov2": ("path", "DINOv2 folder", "dinov2-large"),
+    "imagen.evaluation.judges.clip.ClipJudge": ("path", "judge folder", "clip-vit-large-patch14"),
 }
 """By target: the key of the path, what it is called, and the model that belongs there."""
-
-CLIP_JUDGE = "imagen.evaluation.judges.clip.ClipJudge"
 
 
 def allows_downloads(config: DictConfig) -> bool:
@@ -38,9 +37,6 @@ def check_weights(config: DictConfig) -> None:
             key, what, model = JUDGES[node["_target_"]]
             if not user_path(node[key]).exists():
                 raise absent_error(what, node[key], model)
-        elif node.get("_target_") == CLIP_JUDGE:
-            if not user_path(node["path"]).exists():
-                raise absent_judge_error(node["path"], "clip-vit-large-patch14")
         elif node.get("_target_") == "imagen.text.sources.make_text_source":
             _check_encoder(node)
 

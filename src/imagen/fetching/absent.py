@@ -27,15 +27,6 @@ def absent_error(kind: str, path: str | Path, name: str) -> UserError:
     )
 
 
-def absent_judge_error(path: str | Path, name: str) -> UserError:
-    """The same for a judge, which may be one of the user's own or the published `name`."""
-    return UserError(
-        f"judge folder {path} does not exist: train judges of your own pictures with `imagen train-judge`, fetch the "
-        f"published one with {how_to_fetch(name)}, or give another path",
-        environment=True,
-    )
-
-
 def how_to_fetch(name: str) -> str:
     """The command that fetches a model of the lock file, its size and folder; `hf download` for any other model."""
     model = published_model(name)

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from imagen.checks.arguments import Count
+from imagen.checks.worlds import EVERY
 from imagen.errors import UserError
 from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
 from imagen.evaluation.judges.extractor import AlignmentJudge, pick_device
-from imagen.evaluation.judges.names import clip_names
-from imagen.fetching.absent import absent_judge_error
+from imagen.evaluation.judges.names import CLIP_SCORE, clip_names
+from imagen.evaluation.judges.record import world_of_judge
+from imagen.fetching.absent import absent_error
 from imagen.files import user_path
 from imagen.tensors import Features, Pixels
 from imagen.text.model_files import hashes_by_name, refuse_redirection, tokenizer_files, weights_files
@@ -63,6 +65,8 @@ class ClipJudge(AlignmentJudge):
             "layer": "image_embeds, projected, not normalised",
             "dtype": "float32",
         }
+        published = self.alignment_key == CLIP_SCORE
+        self.world = EVERY if published else world_of_judge(self.folder, hashes.get("model.safetensors", ""))
         self._texts: dict[str, Tensor] = {}
 
     @torch.inference_mode()
@@ -104,7 +108,7 @@ def pooled(output: Any) -> Tensor:
 def _files_of(folder: Path) -> list[Path]:
     """Every file from which transformers builds the model and its tokenizer. The preprocessing is read here."""
     if not folder.is_dir():
-        raise absent_judge_error(folder, "clip-vit-large-patch14")
+        raise absent_error("judge folder", folder, "clip-vit-large-patch14")
     safe = any(folder.glob("model.safetensors*"))
     if not safe and not (folder / PICKLED).is_file():
         raise UserError(f"judge folder {folder} holds none of model.safetensors, {PICKLED}")
