@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -68,22 +69,25 @@ def finished_steps(run: Path) -> int:
     return read_description(folder).step if (folder / CONFIG).is_file() else 0
 
 
-def affordable_steps(stages: Sequence[str], seconds: float) -> dict[str, int]:
-    """How many steps of each stage fit into `seconds` here, trained side by side; at least 60."""
+def affordable_steps(stages: Sequence[str], seconds: float, *overrides: str) -> dict[str, int]:
+    """How many steps of each stage fit into `seconds` here, trained side by side; at least 60.
+
+    `overrides`: of the configuration of both stages, as on the command line of train.py.
+    """
     steps = {}
-    for stage, seconds_per_step in paces(stages).items():
+    for stage, seconds_per_step in paces(stages, *overrides).items():
         steps[stage] = max(60, round(seconds / seconds_per_step))
         print(f"    a step of {stage} takes {1000 * seconds_per_step:.0f} ms here: {steps[stage]} steps", flush=True)
     return steps
 
 
-def paces(stages: Sequence[str]) -> dict[str, float]:
+def paces(stages: Sequence[str], *overrides: str) -> dict[str, float]:
     """Seconds per step of each stage, measured side by side on the share of the cores that each will have."""
     if not stages:
         return {}
     share = (threads_each(len(STAGES)),)
     with ProcessPoolExecutor(len(stages), get_context("spawn"), _prepare_process, share) as processes:
-        return dict(zip(stages, processes.map(_pace, stages), strict=True))
+        return dict(zip(stages, processes.map(partial(_pace, overrides), stages), strict=True))
 
 
 def _prepare_process(threads: int) -> None:
@@ -93,13 +97,13 @@ def _prepare_process(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _pace(stage: str) -> float:
+def _pace(overrides: Sequence[str], stage: str) -> float:
     from hydra import compose, initialize_config_dir
 
     from imagen.runs.pace import seconds_per_step
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return seconds_per_step(compose("train", overrides=[f"experiment={NAME}_{stage}"]))
+        return seconds_per_step(compose("train", overrides=[f"experiment={NAME}_{stage}", *overrides]))
 
 
 def train_stages(minutes: float) -> int:
