@@ -4,6 +4,7 @@ A default argument of its U-Net requests the configuration of T5-base from the h
 the value (width 768, overridden below anyway), so that no connection is needed.
 """
 
+import warnings
 from types import ModuleType
 from unittest import mock
 
@@ -18,7 +19,10 @@ def import_peer() -> ModuleType:
     """
     from transformers import T5Config
 
-    with mock.patch.object(T5Config, "from_pretrained", return_value=T5Config(d_model=768)):
+    with (
+        mock.patch.object(T5Config, "from_pretrained", return_value=T5Config(d_model=768)),
+        warnings.catch_warnings(action="ignore"),  # what it calls is deprecated
+    ):
         import imagen_pytorch
 
     return imagen_pytorch

@@ -133,10 +133,13 @@ def _save_grid(images: Images, prompts: PromptSet, path: Path) -> None:
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """Markdown: one line for each contestant and way to sample."""
+    """Markdown: one line for each contestant and way to sample.
+
+    `all right`: of how many captions every part is. `parts right`: share of the parts of all captions.
+    """
     lines = [
-        "| contestant | minutes | parameters, M | steps | w | sampler steps | every part right [95 %] | s per 64 |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| contestant | minutes | parameters, M | steps | w | sampler | all right [95 %] | parts right | s per 64 |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, result in results.items():
         training = result["training"]
@@ -147,10 +150,11 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         for sample in result["samples"].values():
             right, count = sum(sample["right"]), len(sample["right"])
             rate = wilson(right, count)
+            parts = [sum(part[key] for part in sample["parts"].values()) for key in ("right", "of")]
             lines.append(
                 f"| {name} | {training['minutes']:.1f} | {millions} | {steps} | {sample['guidance_weights'][0]:g} | "
                 f"{' + '.join(map(str, sample['steps']))} | {right} of {count} [{rate.low:.2f}, {rate.high:.2f}] | "
-                f"{sample['seconds_per_64']:.1f} |"
+                f"{parts[0] / parts[1]:.2f} | {sample['seconds_per_64']:.1f} |"
             )
     return "\n".join(lines)
 

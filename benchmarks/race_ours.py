@@ -58,11 +58,10 @@ class Ours(Contestant):
         model = TextToImage.load(*(export(folder, stage) for stage in STAGES), device="cpu", batch_size=64)
 
         def sample(text: TextEmbeddings) -> Images:
-            return model.images(
-                embeddings=text,
-                sampler={stage: DPMSolverPP2M(steps) for stage, steps in zip(STAGES, point.steps, strict=True)},
-                guidance_weight=point.weights,
-            )
+            samplers = {stage: DPMSolverPP2M(steps) for stage, steps in zip(STAGES, point.steps, strict=True)}
+            images = model.images(embeddings=text, sampler=samplers, guidance_weight=point.weights)
+            assert isinstance(images, torch.Tensor)
+            return images
 
         return sample
 

@@ -20,7 +20,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from peer import import_peer
 from race_rules import RESOLUTIONS, STAGES, Contestant, Point, Rules, Sample
-from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from imagen.commandline.command import prepare_environment
@@ -94,7 +93,7 @@ RECIPES = {
 }
 
 
-def make_imagen(recipe: Recipe, text_features: int, timesteps: Sequence[int] = (1000, 1000)) -> nn.Module:
+def make_imagen(recipe: Recipe, text_features: int, timesteps: Sequence[int] = (1000, 1000)) -> Any:
     """Both U-Nets. `timesteps`: the sampler's, of each; training does not depend on them."""
     peer = import_peer()
     unets = tuple(peer.Unet(**arguments, text_embed_dim=text_features) for arguments in UNETS)
@@ -176,7 +175,7 @@ def train_stage(recipe: Recipe, stage: str, seconds: float, cache: Path, folder:
     write_json(facts, folder / f"{stage}.json")
 
 
-def make_trainer(imagen: nn.Module, recipe: Recipe, number: int, stage: DictConfig, seconds: float) -> Any:
+def make_trainer(imagen: Any, recipe: Recipe, number: int, stage: DictConfig, seconds: float) -> Any:
     """Its trainer, for U-Net `number`, in bfloat16 on the CPU."""
     options = {"precision": "bf16", "accelerate_cpu": True, "verbose": False}
     trainer = import_peer().ImagenTrainer(imagen, only_train_unet_number=number, **options, **recipe.trainer)

@@ -71,6 +71,7 @@ def test_true_pictures_are_right_and_grey_ones_wrong(painter, tmp_path, capsys):
         ["3.0", "2.0 + 2.0", "7 + 7", weight, "4 + 2"] for weight in "13"
     ]
     assert f"{PICTURES} of {PICTURES} [" in lines[0]
+    assert "1.00] | 1.00 |" in lines[0]
     assert f"0 of {PICTURES} [0.00" in lines[1]
     samples = json.loads((tmp_path / "results.json").read_text())["contestants"]["painter"]["samples"]
     assert samples["w1_4_2"]["right"] == [True] * PICTURES
