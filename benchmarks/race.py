@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import shlex
-import shutil
 import time
 from collections.abc import Sequence
 from importlib import metadata
@@ -46,8 +45,8 @@ PROMPT_SEED = 4001  # conf/prompts/shapes.yaml
 GRID = 16
 
 
-def run(name: str, rules: Rules, points: Sequence[Point], prompts: PromptSet, out: Path) -> dict[str, Any]:
-    """Train and sample the contestant, or go on where its result.json stops; what it then holds.
+def run(name: str, rules: Rules, points: Sequence[Point], prompts: PromptSet, out: Path) -> None:
+    """Train and sample the contestant, or go on where its result.json stops.
 
     Raises:
         UserError: if it was begun under other rules, or a training fails.
@@ -56,9 +55,10 @@ def run(name: str, rules: Rules, points: Sequence[Point], prompts: PromptSet, ou
     asked = {"minutes": rules.minutes, "pictures": rules.pictures, "threads": rules.threads}
     result = _begun(folder, asked) or _trained(contestant, rules, folder, asked)
     missing = [point for point in points if point.name not in result["samples"]]
-    text = embedded(prompts) if missing else None
+    if not missing:
+        return
+    text = embedded(prompts)
     for point in missing:
-        assert text is not None
         print(f"{name}: {rules.pictures} pictures at guidance weight {point.weight:g}, {point.steps} steps", flush=True)
         sample = contestant.sampler(folder, point)
         started = time.monotonic()
@@ -73,7 +73,6 @@ def run(name: str, rules: Rules, points: Sequence[Point], prompts: PromptSet, ou
         _save_grid(images, prompts, folder / f"{point.name}.png")
         write_json(result, folder / "result.json")
         print(f"    {seconds:.1f} s", flush=True)
-    return result
 
 
 def _begun(folder: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
@@ -95,8 +94,7 @@ def _trained(contestant: Contestant, rules: Rules, folder: Path, asked: dict[str
         UserError: if the captions cannot be embedded, or a training fails.
     """
     print(f"{folder.name}: {contestant.description}; {rules.minutes:g} minutes", flush=True)
-    shutil.rmtree(folder, ignore_errors=True)  # a training that was cut off: its minutes would not be the same
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     captions = ["-m", "imagen.app.cache", "experiment=demo_base", f"paths.cache={rules.cache}"]
     if code := run_alone(captions):  # before the clock runs, and once for all
         raise UserError(f"python {shlex.join(captions)} ended with exit code {code}")
@@ -160,7 +158,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def race(options: argparse.Namespace) -> None:
-    """Run the contestants one after another; then the table, also as results.json.
+    """Run the contestants one after another; then the table of all that are in the folder, also as results.json.
 
     Raises:
         UserError: if imagen-pytorch is to run and is not installed, and as `run`.
@@ -173,10 +171,10 @@ def race(options: argparse.Namespace) -> None:
     out = options.out.expanduser().absolute()
     rules = Rules(options.minutes, options.pictures, options.threads, out / "cache")
     prompts = shapes_prompts(options.pictures, PROMPT_SEED)
-    results = {}
     for name in options.contestants:
-        points = CONTESTANTS[name].points(options.weights, options.timesteps)
-        results[name] = run(name, rules, points, prompts, out)
+        run(name, rules, CONTESTANTS[name].points(options.weights, options.timesteps), prompts, out)
+    kept = {name: out / name / "result.json" for name in CONTESTANTS}
+    results = {name: json.loads(path.read_text()) for name, path in kept.items() if path.is_file()}
     machine = {"machine": cpu_name(), "cores": os.cpu_count()}
     versions = {package: _version(package) for package in ("torch", "imagen-lightning", "imagen-pytorch")}
     write_json(machine | {"versions": versions, "contestants": results}, out / "results.json")

@@ -60,7 +60,7 @@ class Contestant(ABC):
 
     @abstractmethod
     def train(self, rules: Rules, folder: Path) -> dict[str, Any]:
-        """Train both stages into the empty `folder`.
+        """Train both stages into `folder`, from the start: what a training that was cut off left there is not used.
 
         Returns:
             `minutes`: of training, measured; for each of `STAGES` its `parameters`, `steps` and `batch_size`.

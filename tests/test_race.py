@@ -85,6 +85,14 @@ def test_what_is_finished_is_not_done_again(painter, tmp_path):
     assert (painter.trained, painter.sampled) == (1, [1.0, 3.0])
 
 
+def test_the_table_has_all_that_are_in_the_folder(painter, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(race.CONTESTANTS, "another", Painter())
+    for name in ("painter", "another"):
+        race.race(options(tmp_path, "--contestants", name, "--weights", "1"))
+    lines = capsys.readouterr().out.splitlines()[-6:]
+    assert [line.split(" | ")[0] for line in lines if line.endswith("|")][-2:] == ["| painter", "| another"]
+
+
 def test_other_minutes_are_another_race(painter, tmp_path):
     race.race(options(tmp_path, "--contestants", "painter", "--minutes", "3"))
     with pytest.raises(UserError, match=r"result\.json was made with .*'minutes': 3.0.*: give another --out"):
