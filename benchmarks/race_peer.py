@@ -64,16 +64,22 @@ class Recipe:
     """What one contestant gives to imagen-pytorch besides the U-Nets.
 
     `imagen` and `trainer` are arguments of Imagen and ImagenTrainer, in the place of their defaults. `our_optimizer`:
-    the optimizer of conf/experiment/demo_*.yaml with its warm-up and cosine, in the place of Adam.
+    the optimizer of conf/experiment/demo_*.yaml with its warm-up and cosine, in the place of Adam. `elucidated`: steps
+    of each stage for its other class, ElucidatedImagen (Karras et al. 2022), whose sampler needs fewer.
     """
 
     description: str
     imagen: Mapping[str, Any] = field(default_factory=dict)
     trainer: Mapping[str, Any] = field(default_factory=dict)
     our_optimizer: bool = False
+    elucidated: tuple[int, int] | None = None
 
 
 OUR_TRAINING = {"max_grad_norm": 1.0, "ema_beta": 0.99, "ema_update_every": 1, "ema_update_after_step": 0}
+AUGMENTATION = {
+    "per_sample_random_aug_noise_level": True,
+    "lowres_sample_noise_level": 0.1,  # signal to noise 9.5; at its default, 0.2, only 2.0
+}
 RECIPES = {
     "peer": Recipe(
         "imagen-pytorch, its defaults: Adam 5e-4, EMA 0.9999 every 10 steps, cosine schedules, noise prediction",
@@ -86,13 +92,16 @@ RECIPES = {
     ),
     "peer-best": Recipe(
         "as peer-muon, with v-prediction, and an augmentation drawn for each picture and weaker in sampling",
-        imagen={
-            "pred_objectives": "v",
-            "per_sample_random_aug_noise_level": True,
-            "lowres_sample_noise_level": 0.1,  # signal to noise 9.5; at its default, 0.2, only 2.0
-        },
+        imagen={"pred_objectives": "v", **AUGMENTATION},
         trainer=OUR_TRAINING,
         our_optimizer=True,
+    ),
+    "peer-elucidated": Recipe(
+        "as peer-best, with its ElucidatedImagen in the place of Imagen, 64 and 32 steps",
+        imagen=AUGMENTATION,
+        trainer=OUR_TRAINING,
+        our_optimizer=True,
+        elucidated=(64, 32),
     ),
 }
 
@@ -102,8 +111,10 @@ def make_imagen(recipe: Recipe, text_features: int, timesteps: Sequence[int] = (
     peer = import_peer()
     unets = tuple(peer.Unet(**arguments, text_embed_dim=text_features) for arguments in UNETS)
     # Its default, nearest, makes the small pictures of every fourth pixel.
-    options = {"text_embed_dim": text_features, "timesteps": tuple(timesteps), "resize_mode": "area"}
-    return peer.Imagen(unets, image_sizes=RESOLUTIONS, **options, **recipe.imagen)
+    options = {"image_sizes": RESOLUTIONS, "text_embed_dim": text_features, "resize_mode": "area", **recipe.imagen}
+    if recipe.elucidated:
+        return peer.ElucidatedImagen(unets, num_sample_steps=tuple(timesteps), **options)
+    return peer.Imagen(unets, timesteps=tuple(timesteps), **options)
 
 
 class Peer(Contestant):
@@ -126,7 +137,8 @@ class Peer(Contestant):
         return {"minutes": max(fact["seconds"] for fact in facts.values()) / 60, **facts}
 
     def points(self, weights: Sequence[float], timesteps: Sequence[int]) -> list[Point]:
-        return [Point(weight, (steps, steps)) for steps in sorted(timesteps) for weight in weights]
+        chosen = [self.recipe.elucidated] if self.recipe.elucidated else [(steps, steps) for steps in sorted(timesteps)]
+        return [Point(weight, steps) for steps in chosen for weight in weights]
 
     def sampler(self, folder: Path, point: Point) -> Sample:
         trained = [torch.load(folder / f"{stage}.pt", weights_only=True) for stage in STAGES]
