@@ -126,12 +126,18 @@ def test_ours_runs_a_race_of_seconds(tmp_path, capfd):
     assert all(len(sample["right"]) == PICTURES for sample in result["samples"].values())
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Filled by the first training."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("imagen_pytorch") is None, reason="the extra `benchmark` is not installed")
 @pytest.mark.parametrize("name", race_peer.RECIPES)
-def test_the_peer_trains_and_samples(name, tmp_path):
+def test_the_peer_trains_and_samples(name, tmp_path, cache):
     contestant = race_peer.Peer(name)
-    facts = contestant.train(Rules(minutes=0.1, pictures=2, threads=2, cache=tmp_path / "cache"), tmp_path)
+    facts = contestant.train(Rules(minutes=0.1, pictures=2, threads=2, cache=cache), tmp_path)
     assert all(facts[stage]["steps"] > 1 for stage in STAGES)
     text = race.embedded(shapes_prompts(2, race.PROMPT_SEED))
     images = contestant.sampler(tmp_path, Point(3.0, (3, 3)))(text)
