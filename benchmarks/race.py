@@ -95,14 +95,19 @@ def _trained(contestant: Contestant, rules: Rules, folder: Path, asked: dict[str
     """
     print(f"{folder.name}: {contestant.description}; {rules.minutes:g} minutes", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    captions = ["-m", "imagen.app.cache", "experiment=demo_base", f"paths.cache={rules.cache}"]
-    if code := run_alone(captions):  # before the clock runs, and once for all
-        raise UserError(f"python {shlex.join(captions)} ended with exit code {code}")
+    embed_all_captions(rules.cache)  # before the clock runs, and once for both stages
     load = os.getloadavg()[0]
     training = contestant.train(rules, folder) | {"load_before": load, "load_after": os.getloadavg()[0]}
     result = {"description": contestant.description, "rules": asked, "training": training, "samples": {}}
     write_json(result, folder / "result.json")
     return result
+
+
+def embed_all_captions(cache: Path) -> None:
+    """Fill the cache that all trainings read. Raises UserError if that fails."""
+    captions = ["-m", "imagen.app.cache", "experiment=demo_base", f"paths.cache={cache}"]
+    if code := run_alone(captions):
+        raise UserError(f"python {shlex.join(captions)} ended with exit code {code}")
 
 
 def embedded(prompts: PromptSet) -> TextEmbeddings:
