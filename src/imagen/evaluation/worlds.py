@@ -22,14 +22,15 @@ def refuse_other_worlds(judges: Sequence[Extractor], stages: Iterable[StageDescr
     Raises:
         UserError: for the first judge that knows other pictures than a stage was trained on, naming both.
     """
-    worlds = {(stage.name, stage.world) for stage in stages}
-    for name in sorted(name for name, world in worlds if world is None):
+    stages = list(stages)
+    worlds = {(stage.name, world) for stage in stages if (world := stage.world) is not None}
+    for name in sorted({stage.name for stage in stages if stage.world is None}):
         log.warning("stage %s does not say what it was trained on: whether the judges know it is not known", name)
     for judge in judges:
         if judge.world is None:
             log.warning("judge %s does not say which pictures it knows: its numbers may mean nothing here", judge.name)
             continue
-        for name, world in sorted((pair for pair in worlds if pair[1] is not None), key=str):
+        for name, world in sorted(worlds, key=str):
             _compare(judge.name, judge.world, name, world, insist)
 
 
