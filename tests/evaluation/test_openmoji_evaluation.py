@@ -168,4 +168,4 @@ def test_the_identities_of_other_prompts_are_what_they_were():
 )
 def test_the_reference_is_of_the_split_that_the_prompts_come_from(prompts, split, compose_config):
     config = compose_config("evaluate", "metrics=openmoji", *prompts)
-    assert instantiate(resolved(config).metrics.reference).identity["split"] == split
+    assert instantiate(resolved(config)["metrics"]["reference"]).identity["split"] == split
