@@ -15,6 +15,7 @@ from imagen.evaluation.prompts.openmoji import TrueEmoji, openmoji_prompts
 from imagen.evaluation.prompts.prompt_set import list_prompts, shapes_prompts
 from imagen.evaluation.sweep.plan import Curve, Plan
 from imagen.evaluation.sweep.reference import OpenMojiReference
+from imagen.instantiation import instantiate, resolved
 
 SIDE = 48
 
@@ -154,3 +155,17 @@ def test_the_identities_of_other_prompts_are_what_they_were():
     """They name block files of evaluations that are finished."""
     assert shapes_prompts(2, 5).identity == {"kind": "shapes", "seed": 5, "split": "held_out"}
     assert list_prompts(["a"]).identity == {"kind": "list"}
+
+
+@pytest.mark.parametrize(
+    ("prompts", "split"),
+    [
+        (["prompts=openmoji"], "held_out"),
+        (["prompts=openmoji", "prompts.split=train"], "train"),
+        (["prompts=file", "prompts.path=prompts.txt"], "train"),
+    ],
+    ids=str,
+)
+def test_the_reference_is_of_the_split_that_the_prompts_come_from(prompts, split, compose_config):
+    config = compose_config("evaluate", "metrics=openmoji", *prompts)
+    assert instantiate(resolved(config)["metrics"]["reference"]).identity["split"] == split

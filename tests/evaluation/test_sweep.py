@@ -131,7 +131,7 @@ class TestSweep:
 
         results = evaluation(tmp_path, [judge], prompts).run(Plan({"none": Curve(noise, {})}, [1, 4]))
         assert set(results.controls) == {"noise", "shuffled-captions"}
-        assert set(results.metric_names) == {"fd[tiny]", "kid[tiny]", "cmmd[tiny]", "align[tiny]"}
+        assert set(results.metric_names) == {"fd[tiny]", "kid[tiny]", "cmmd[tiny]", "align[tiny]", "retrieval1[tiny]"}
 
     def test_a_reference_that_cannot_be_read_is_found_out_with_the_first_block(self, tmp_path, judge, prompts, sampler):
         class Damaged(ShapesReference):
