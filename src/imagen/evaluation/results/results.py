@@ -8,6 +8,7 @@ from typing import Any
 from imagen.evaluation.judges.extractor import Extractor
 from imagen.evaluation.judges.metric import Metric
 from imagen.evaluation.results.categories import CategoryResult
+from imagen.evaluation.results.copies import Copies
 from imagen.evaluation.results.summary import Measured
 from imagen.evaluation.statistics.audit import Audit
 from imagen.evaluation.statistics.jackknife import Interval, Jackknife
@@ -54,7 +55,8 @@ class Results:
     """`controls`: the same metrics for real pictures of the prompts (the floor of the Fréchet distance, the ceiling of
     the alignment) and for pure noise, and the alignment with other pictures' captions. `steps`: paired differences
     between neighbouring weights. `pictures`: the first pictures of every cell and control, for grids. `facts`: the
-    settings that are written beside the numbers. `categories`: one for each prompt, None if it has none."""
+    settings that are written beside the numbers. `categories`: one for each prompt, None if it has none. `copies`: the
+    comparison with the training pictures, if they are known."""
 
     cells: Sequence[CellResult]
     controls: Mapping[str, Mapping[str, float]]
@@ -65,6 +67,7 @@ class Results:
     pictures: Mapping[str, Pixels]
     facts: Mapping[str, Any]
     categories: Sequence[str | None] = ()
+    copies: Copies | None = None
 
     @property
     def curves(self) -> list[str]:
