@@ -125,7 +125,9 @@ def test_too_few_different_pictures_are_refused():
 
 def test_training_pictures_smaller_than_the_generated_ones_are_named(tmp_path):
     small = TrainingPictures(of(smooth(8, 1), "abcdefgh"))
-    with pytest.raises(UserError, match=r"training: pictures row 0: .*metrics\.training\.min_side=32 skips such pictur"):
+    with pytest.raises(
+        UserError, match=r"training: pictures row 0: .*metrics\.training\.min_side=32 skips such pictur"
+    ):
         stored_thumbnails(small, 8, 32, tmp_path, "")
 
 
@@ -214,8 +216,9 @@ class TestCopies:
         numbers = found.numbers["cell"]
         assert numbers.copies is numbers.copies_of_others is None
         assert (numbers.unseen.estimate, numbers.unseen_of) == (1, 10)
-        assert known.captions[0] == ["t0", "t50"]  # two names of one drawing
-        assert found.shown["cell"][0].near[0].captions == ("t0", "t50")
+        assert known.captions[0] == ["t0", "t50", "r0"]  # three names of one drawing
+        assert found.shown["cell"][0].near[0].captions == ("t0", "t50", "r0")
+        assert (numbers.own_caption.estimate, numbers.own_caption_of) == (1, 50)
 
     def test_the_pictures_shown_are_those_kept_with_their_nearest(self, world):
         training, _, known = world

@@ -21,7 +21,7 @@ from imagen.pictures import labelled_grid, save_png
 HEADING = "Nearest training pictures"
 PLOT = "nearest.png"
 ALIKE = "nearest-alike.png"
-CELL = 88
+CELL = 104
 LINES = tuple(COLOURS.values())
 
 
@@ -43,6 +43,14 @@ def copies_lines(copies: Copies) -> list[str]:
             f"A copy has a ratio below {copies.threshold:.3f}, as {FALSE_ALARMS:.0%} of those real pictures do. So a "
             f"share of {FALSE_ALARMS:.0%} is what pictures that copy nothing would have."
         )
+    lines += [
+        "- distance, ratio: medians",
+        "- other caption: copies of a training picture that is not called what the prompt says, as a share of all",
+        "- own caption: of the prompts that are captions of a training picture, the share of pictures whose nearest "
+        "training picture has it",
+        "- unseen nearer: of the prompts that are captions of those real pictures, the share of pictures nearer to the "
+        "real one, which nobody trained on, than to any training picture: composed",
+    ]
     if copies.missing:
         lines.append(
             f"{len(copies.missing)} cells were sampled by an earlier version, which kept too little of the pictures; "
@@ -53,18 +61,7 @@ def copies_lines(copies: Copies) -> list[str]:
 
 def copies_table(results: Results, copies: Copies) -> Rows:
     """One row for the real pictures and one for each cell."""
-    rows = [
-        [
-            "",
-            "pictures",
-            "median distance",
-            "median ratio",
-            "copies",
-            "copies of another caption's picture",
-            "nearest has the prompt as caption",
-            "nearer to the unseen real picture",
-        ]
-    ]
+    rows = [["", "pictures", "distance", "ratio", "copies", "other caption", "own caption", "unseen nearer"]]
     if len(copies.new):
         medians = [f"{np.median(values):.4f}" for values in (copies.new.nearest, copies.new.ratios)]
         alarms = "" if copies.threshold is None else f"{FALSE_ALARMS:.2f} by definition"
@@ -98,7 +95,8 @@ def write_copies(results: Results, out: Path) -> list[tuple[str, str]]:
     _plot(results, copies, out / PLOT)
     files = [(PLOT, "Ratios and distances of generated and of real pictures")]
     for label in results.curves:
-        matches = [match for cell in _shown(results, label, copies) for match in copies.shown[cell.cell.name]]
+        cells = [copies.shown[result.cell.name] for result in _shown(results, label, copies)]
+        matches = [match for of_prompt in zip(*cells, strict=True) for match in of_prompt]
         if matches:
             name = f"nearest-{file_label(label)}.png"
             _write_grid(results, matches, out / name)
@@ -178,7 +176,8 @@ def _plot(results: Results, copies: Copies, path: Path) -> None:
             _histograms(left, results, label, copies, "ratios", "distance to the nearest / to the next three")
             if copies.threshold is not None:
                 left.axvline(copies.threshold, color=CONTROL, linestyle="--", linewidth=1)
-                left.annotate("copies", (copies.threshold, 1), (-4, -2), "data", "offset points", ha="right", va="top")
+                where = ("data", "axes fraction")
+                left.annotate("copies", (copies.threshold, 1), (-4, -2), where, "offset points", ha="right", va="top")
             _histograms(right, results, label, copies, "nearest", "distance to the nearest training picture")
             left.set_title(f"{label}: ratio")
             right.set_title(f"{label}: distance")
@@ -200,4 +199,5 @@ def _histograms(axis: Any, results: Results, label: str, copies: Copies, what: s
                   label=f"w = {cell.cell.guidance_weight:g}")  # fmt: skip
     axis.set_xlabel(name)
     axis.set_ylabel("share of pictures")
+    axis.margins(y=0.3)  # for the legend
     axis.legend()

@@ -126,8 +126,9 @@ def as_markdown(results: Results, strips: Sequence[str] = (), copies: Sequence[t
         lines += ["## From one weight to the next", "", "Same prompts, same noise; bold where zero is excluded.", ""]
         lines += [*markdown_table(step_table(results)), ""]
     if results.copies:
-        lines += [f"## {HEADING}", "", *(f"{line}\n" for line in copies_lines(results.copies))]
-        lines += [*markdown_table(copies_table(results, results.copies)), ""]
+        lines += [f"## {HEADING}", ""]
+        lines += [line if line.startswith("- ") else f"{line}\n" for line in copies_lines(results.copies)]
+        lines += ["", *markdown_table(copies_table(results, results.copies)), ""]
         lines += [f"{text}:\n\n![{text}]({name})\n" for name, text in copies]
     lines += ["![metrics](metrics.png)", "", "## Controls", "", *markdown_table(control_table(results)), ""]
     lines += [

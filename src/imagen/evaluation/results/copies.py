@@ -41,9 +41,9 @@ class CopyNumbers:
 
     `distance`: the median distance to the nearest training picture. `copies`: the share called a copy.
     `copies_of_others`: the share called a copy of a training picture that does not have the prompt as a caption.
-    `own_caption`: of the `own_caption_of` pictures whose prompt is a caption of the training set, the share whose
-    nearest training picture has it. `unseen`: of the `unseen_of` pictures whose prompt is the caption of a real picture
-    not trained on, the share nearer to that one than to any training picture.
+    `own_caption`: of the `own_caption_of` pictures whose prompt is a caption of a training picture, or of a real one
+    equal to it, the share whose nearest training picture has it. `unseen`: of the `unseen_of` pictures whose prompt is
+    the caption of a real picture not trained on, the share nearer to that one than to any training picture.
     """
 
     pictures: int
@@ -113,10 +113,14 @@ class TrainingSet:
 
     @cached_property
     def captions(self) -> dict[int, list[str]]:
-        """The captions of each different picture: those of all training pictures that look like it."""
+        """The captions of each different picture: those of all training pictures that look like it, and those of real
+        ones. Whoever draws it for one of these captions, drew what was asked."""
         captions: dict[int, list[str]] = defaultdict(list)
         for first, texts in zip(self.first_of.tolist(), self.training.captions(), strict=True):
             captions[first] += texts
+        equal = zip(self.real.captions(), self.repeated.tolist(), self.of_real.rows[:, 0].tolist(), strict=False)
+        for texts, repeated, first in equal:
+            captions[first] += texts if repeated else ()
         return captions
 
     @cached_property

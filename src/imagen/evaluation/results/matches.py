@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import UInt8
+
 from imagen.data.source import Picture
 
 
@@ -26,4 +29,4 @@ class Match:
     ratio: float
     copy: bool
     near: Sequence[Neighbour]
-    unseen: Picture | None
+    unseen: UInt8[np.ndarray, "real_height real_width 3"] | None
