@@ -19,6 +19,7 @@ RESOLUTIONS = {
     "base_nano": 16,
     "base_micro": 16,
     "base_tiny": 16,
+    "pictures_base": 32,
     "demo_sr": 32,
     "sr_micro": 64,
     "sr_tiny": 64,

@@ -34,7 +34,7 @@ def paced(monkeypatch):
     """Steps of 0.25 s for the base stage and 0.1 s for the other; a list of what was asked for."""
     asked = []
 
-    def paces(stages):
+    def paces(_, stages):
         asked.extend(stages)
         return {stage: {"base": 0.25, "sr1": 0.1}[stage] for stage in stages}
 
@@ -44,18 +44,18 @@ def paced(monkeypatch):
 
 def test_a_finished_stage_is_neither_timed_nor_trained_again(begun, paced, tmp_path):
     begun(steps=2)
-    assert demo.trainings(14.0, tmp_path).keys() == {"sr1"}
+    assert demo.trainings(demo.SHAPES, 14.0, tmp_path).keys() == {"sr1"}
     assert paced == ["sr1"]
 
 
 def test_an_interrupted_stage_is_trained_to_the_length_it_was_begun_with(begun, paced, tmp_path):
     begun(steps=40)
-    command = demo.trainings(14.0, tmp_path)["base"]
+    command = demo.trainings(demo.SHAPES, 14.0, tmp_path)["base"]
     assert "trainer.max_steps=40 trainer.val_check_interval=10 " in command
 
 
 def test_the_steps_of_new_stages_take_the_same_share_of_the_minutes(paced, tmp_path):
-    commands = demo.trainings(10.0, tmp_path)
+    commands = demo.trainings(demo.SHAPES, 10.0, tmp_path)
     seconds = 10 * 60 * demo.SHARE_OF_TIME
     assert f"trainer.max_steps={round(seconds / 0.25)} " in commands["base"]
     assert f"trainer.max_steps={round(seconds / 0.1)} " in commands["sr1"]

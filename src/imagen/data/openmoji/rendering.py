@@ -41,7 +41,7 @@ def rendered(folder: Path, resolution: int) -> Pictures:
         pictures = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise UserError(f"{path} cannot be written or read: {error.strerror or error}", environment=True) from error
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise UserError(f"{path} is damaged ({error}); delete it, and it is drawn again") from error
     if pictures.shape != shape or pictures.dtype != np.uint8:
         raise UserError(f"{path} holds {pictures.dtype} {pictures.shape}, not uint8 {shape}; delete it")

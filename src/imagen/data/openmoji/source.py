@@ -32,12 +32,14 @@ class OpenMojiSource(Source):
     COLUMNS = ("name", "lower", "alias")
 
     def __init__(
-        self, split: str, resolution: int, folder: str | Path, caption_columns: Mapping[str, float] | None = None
+        self, split: str, resolution: int, folder: str | Path, caption_columns: Mapping[str, int | float] | None = None
     ) -> None:
         if resolution < 1:
             raise UserError(f"resolution={resolution} of OpenMoji: at least 1 is needed")
         self.split, self.resolution, self.folder = as_split(split), resolution, user_path(folder)
-        self.columns = CaptionColumns.of(caption_columns or {"name": 1.0}, known=self.COLUMNS)
+        self.columns = CaptionColumns.of(
+            {"name": 1.0} if caption_columns is None else caption_columns, known=self.COLUMNS
+        )
 
     @property
     def name(self) -> str:

@@ -1,8 +1,8 @@
 """Which pictures training never sees.
 
-A composition is a person or hand, what they do, their gender and their skin tones: "woman astronaut dark skin tone". Some
-are held out, chosen by a hash of their code points alone, so a later release that adds pictures moves none. Everything
-without a skin tone is trained on: nobody could draw "garlic" without having seen one.
+A composition is a person or hand, what they do, their gender and their skin tones: "woman astronaut dark skin tone".
+Some are held out, chosen by a hash of their code points alone, so a later release that adds pictures moves none.
+Everything without a skin tone is trained on: nobody could draw "garlic" without having seen one.
 """
 
 from enum import StrEnum, unique

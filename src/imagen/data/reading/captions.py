@@ -22,26 +22,29 @@ class CaptionColumns:
     """The columns that hold captions, and the weight of each. Validation takes the first caption of the first column.
 
     A column that holds a list shares its weight among the captions of the list. A column that is absent, null, empty or
-    blank in a row leaves its weight to the others of that row.
+    blank in a row leaves its weight to the others of that row. A row whose columns are all blank trains without text.
     """
 
     weights: tuple[tuple[str, float], ...]
 
     @classmethod
-    def of(cls, weights: Mapping[str, float], known: Collection[str] | None = None) -> "CaptionColumns":
+    def of(cls, weights: Any, known: Collection[str] | None = None) -> "CaptionColumns":
         """The columns of a configuration: {name of a column: weight}.
 
         Raises:
             UserError: if there is none, one is not among the `known`, or a weight is not a positive number.
         """
-        if not weights:
-            raise UserError("caption_columns is empty: name at least one column, such as {text: 1}")
+        if not isinstance(weights, Mapping) or not weights:
+            raise UserError(
+                f"caption_columns={weights!r:.80} must name at least one column and its weight, such as {{text: 0.8, "
+                "keywords: 0.2}"
+            )
         for column, weight in weights.items():
             if known is not None and column not in known:
                 raise UserError(f"caption_columns: there is no column {column!r}; choose among {', '.join(known)}")
             if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
                 raise UserError(f"caption_columns.{column}={weight}: a weight must be a positive number")
-        return cls(tuple(weights.items()))
+        return cls(tuple((column, float(weight)) for column, weight in weights.items()))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,7 +55,7 @@ class CaptionColumns:
         """The captions of a row.
 
         Raises:
-            UserError: naming `where`, if a caption is not valid text or no column has one.
+            UserError: naming `where`, if a caption is not valid text, or the row has none of the columns.
         """
         texts: list[str] = []
         weights: list[float] = []
@@ -60,12 +63,36 @@ class CaptionColumns:
             found = _filled(record.get(column), f"{where}, {column}")
             texts += found
             weights += [weight / len(found) for _ in found]
-        if not texts:
+        if not texts and all(record.get(column) is None for column in self.names):
             raise UserError(
-                f"{where}: no caption in {', '.join(self.names)}; write one, or name another column in caption_columns"
+                f"{where}: no caption in {', '.join(self.names)}; add one, or name another in caption_columns; for no "
+                'caption write ""'
             )
+        if not texts:
+            return Captions(("",))
         total = sum(weights)
         return Captions(tuple(texts), tuple(weight / total for weight in weights))
+
+
+@dataclass(frozen=True)
+class OneColumn:
+    """One column of captions, or of lists of captions that training draws alike."""
+
+    name: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def read(self, record: Mapping[str, Any], where: str) -> Captions:
+        """The captions of a row that has the column. Raises UserError naming `where` if one is not valid text."""
+        return Captions(checked_captions(record[self.name], where))
+
+
+def caption_columns(column: str, weights: Any) -> CaptionColumns | OneColumn:
+    """What a source reads: `column`, or the columns of `weights` if they are given. Raises UserError as
+    `CaptionColumns.of`."""
+    return OneColumn(column) if weights is None else CaptionColumns.of(weights)
 
 
 def _filled(value: Any, where: str) -> list[str]:

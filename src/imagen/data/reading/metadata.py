@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from imagen.checks.captions import checked_captions
 from imagen.checks.foreign import parse_json
+from imagen.data.reading.captions import CaptionColumns, Captions, OneColumn
 from imagen.errors import UserError
 from imagen.files import open_regular
 
@@ -27,21 +27,32 @@ class Row:
     """A picture (path relative to the folder), its captions, and the metadata file and line that list it."""
 
     file_name: str
-    captions: tuple[str, ...]
+    captions: Captions
     metadata: str
     line: int
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of the file name and of the caption (or list of captions)."""
+    """The columns of the file name and of the captions."""
 
     image: str
-    caption: str
+    captions: CaptionColumns | OneColumn
+
+    @property
+    def first(self) -> str:
+        """The column whose caption validation reads."""
+        return self.captions.names[0]
+
+    @property
+    def needed(self) -> list[tuple[str, str]]:
+        """The columns that every row must have, with the options that name them."""
+        one = [(self.first, "caption_column")] if isinstance(self.captions, OneColumn) else []
+        return [(self.image, "image_column"), *one]
 
     @property
     def example(self) -> str:
-        return json.dumps({self.image: "0001.png", self.caption: "a red circle"})
+        return json.dumps({self.image: "0001.png", self.first: "a red circle"})
 
 
 def read_metadata(folder: Path, columns: Columns) -> list[Row]:
@@ -52,21 +63,25 @@ def read_metadata(folder: Path, columns: Columns) -> list[Row]:
             out of the folder, or has a caption that is not text.
     """
     rows: dict[str, Row] = {}
+    unseen = set(columns.captions.names)
     files = _metadata_files(folder)
     for file in files:
         read = _csv_records if file.suffix == ".csv" else _json_records
         metadata = PurePosixPath(file.relative_to(folder).as_posix())
         for line, record in read(file, columns):
             row = _row(record, file, metadata, line, columns)
+            unseen -= record.keys()
             if first := rows.get(row.file_name):
                 already = f"line {first.line}" + ("" if file == folder / first.metadata else f" of {first.metadata}")
                 raise UserError(
                     f"{file} line {line}: {row.file_name!r} is already listed in {already}; keep one row for each "
-                    f'picture, with all its captions as a list in metadata.jsonl: "{columns.caption}": ["one", "other"]'
+                    f'picture, with all its captions as a list in metadata.jsonl: "{columns.first}": ["one", "other"]'
                 )
             rows[row.file_name] = row
     if not rows:
         raise UserError(f"{files[0]} lists no pictures; write lines such as {columns.example}")
+    if unseen:
+        raise UserError(f"{files[0]}: no row has a column {min(unseen)!r}; correct data.train.source.caption_columns")
     return list(rows.values())
 
 
@@ -84,7 +99,7 @@ def _metadata_files(folder: Path) -> list[Path]:
         files += listed
     if not files:
         empty = "is empty" if not any(folder.iterdir()) else f"has no {' or '.join(NAMES)}"
-        example = Columns("file_name", "text").example
+        example = Columns("file_name", OneColumn("text")).example
         raise UserError(f"{folder} {empty}; write one line for each picture: {example}")
     return files
 
@@ -125,7 +140,7 @@ def _csv_records(file: Path, columns: Columns) -> Iterator[tuple[int, Mapping[st
         except csv.Error as error:
             raise UserError(
                 f"{file} line {reader.line_num}: not a row of a table separated by commas ({error}); expected a first "
-                f"line {columns.image},{columns.caption} and then rows such as 0001.png,a red circle"
+                f"line {columns.image},{columns.first} and then rows such as 0001.png,a red circle"
             ) from None
 
 
@@ -149,7 +164,7 @@ def _lines(stream: BinaryIO, file: Path) -> Iterator[tuple[int, bytes]]:
 
 def _row(record: Mapping[str, Any], file: Path, metadata: PurePosixPath, line: int, columns: Columns) -> Row:
     where = f"{file} line {line}"
-    for column, option in ((columns.image, "image_column"), (columns.caption, "caption_column")):
+    for column, option in columns.needed:
         if column not in record:
             only = ", and separate columns by commas" if file.suffix == ".csv" and len(record) == 1 else ""
             raise UserError(
@@ -162,5 +177,5 @@ def _row(record: Mapping[str, Any], file: Path, metadata: PurePosixPath, line: i
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise UserError(f"{where}: {name!r} leads out of the folder; use a path relative to it")
-    captions = checked_captions(record[columns.caption], where)
+    captions = columns.captions.read(record, where)
     return Row(str(metadata.parent / path), captions, str(metadata), line)
