@@ -20,10 +20,12 @@ def random_bytes(count, values=75, seed=0):
 class Pictures(Source):
     """Pictures in memory, each with captions of its own."""
 
-    name = "pictures"
-
     def __init__(self, pictures, captions):
         self.pictures, self.texts, self.read = pictures, captions, 0
+
+    @property
+    def name(self):
+        return "pictures"
 
     @property
     def identity(self):

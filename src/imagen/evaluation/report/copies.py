@@ -41,7 +41,8 @@ def copies_lines(copies: Copies) -> list[str]:
     else:
         lines.append(
             f"A copy has a ratio below {copies.threshold:.3f}, as {FALSE_ALARMS:.0%} of those real pictures do. So a "
-            f"share of {FALSE_ALARMS:.0%} is what pictures that copy nothing would have."
+            f"share of {FALSE_ALARMS:.0%} is what pictures that copy nothing would have. Badly drawn pictures have ratios "
+            "near 1, copied or not: then only the last column tells."
         )
     lines += [
         "- distance, ratio: medians",
@@ -53,8 +54,8 @@ def copies_lines(copies: Copies) -> list[str]:
     ]
     if copies.missing:
         lines.append(
-            f"{len(copies.missing)} cells were sampled by an earlier version, which kept too little of the pictures; "
-            "another name=... samples them again."
+            f"Not compared: {len(copies.missing)} of the cells. An earlier version sampled them and kept too little of "
+            "the pictures; another name=... samples them again."
         )
     return lines
 
