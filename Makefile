@@ -43,8 +43,8 @@ format: $(INSTALLED) ## let ruff put the code in order
 
 assets: $(INSTALLED) ## train everything in assets/ again (hours)
 	$(BIN)/python -m imagen.shipped.pretrain_t5 --threads 2 --out assets/shapes_t5
-	$(BIN)/imagen train-judge --name a --out assets/judge_a
-	$(BIN)/imagen train-judge --name b --out assets/judge_b
+	$(BIN)/python -m imagen.shipped.train_judge --name a --out assets/judge_a
+	$(BIN)/python -m imagen.shipped.train_judge --name b --out assets/judge_b
 	$(BIN)/python train.py experiment=shipped_base
 	$(BIN)/python train.py experiment=shipped_base_noisy
 	$(BIN)/python train.py experiment=shipped_base_noisy trainer.max_steps=12000 stage.lr_schedule.total_steps=12000

@@ -25,6 +25,7 @@ from imagen.commandline.config_errors import check_configuration
 from imagen.files import sha256_of_file
 from imagen.instantiation import instantiate
 from imagen.locks import only_trainer
+from imagen.places import ROOT
 from imagen.runs.folder import RunFolder
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
 
@@ -67,6 +68,26 @@ def evaluating(*overrides):
         stages = f"cascade.stages=[{place.shipped}/base,{place.shipped}/sr1]"
         small = [override for override in FAST if not override.startswith(("prompt=", "count="))]
         evaluate(place.compose("evaluate", *small, stages, f"out={place.path}/out", "prompts.count=2", *overrides))
+
+    return call
+
+
+def evaluating_stages_of_other_pictures(place):
+    """The shipped judges, and stages of somebody's cats."""
+    folder = shutil.copytree(place.shipped, place.path / "stages")
+    cats = {"name": "the pictures in cats", "kind": "ImageFolderSource", "fingerprint": "1"}
+    for name in ("base", "sr1"):
+        described(trained_on=cats)(folder / name)
+    evaluating(f"cascade.stages=[{folder}/base,{folder}/sr1]")(place)
+
+
+def evaluating_by_a_judge(record: str):
+    """A shipped judge whose record is replaced."""
+
+    def call(place):
+        folder = shutil.copytree(ROOT / "assets" / "judge_b", place.path / "judge")
+        (folder / "judge.json").write_text(record)
+        evaluating(f"metrics.judges.a.path={folder}")(place)
 
     return call
 

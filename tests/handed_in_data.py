@@ -19,6 +19,7 @@ from imagen.data.sampler import BatchPlan, Draw
 from imagen.errors import UserError
 from imagen.files import sha256_of_file
 from imagen.instantiation import instantiate
+from imagen.judging.own import train_judges
 
 PICTURES = [
     *TINY_NETWORK, "data=image_folder", "text.mode=online", "data.num_workers=0", "resolutions=[8,16,32]",
@@ -47,6 +48,22 @@ def pictures(lines=None, files=None, read=lambda data: None):
         if isinstance(assembled, Refusal):
             raise UserError(assembled.message)
         read(data)
+
+    return call
+
+
+def judged(captions, *overrides):
+    """Judges of black pictures with these captions are trained."""
+
+    def call(place):
+        folder = place.path / "pictures"
+        folder.mkdir()
+        rows = [json.dumps({"file_name": f"{i}.png", "text": text}) for i, text in enumerate(captions)]
+        (folder / "metadata.jsonl").write_text("\n".join(rows))
+        for i in range(len(captions)):
+            Image.new("RGB", (20, 20)).save(folder / f"{i}.png")
+        small = ["image_size=16", "data.train.n=2", "steps=3", f"data.path={folder}", "device=cpu"]
+        train_judges(place.compose("train_judge", *small, *overrides))
 
     return call
 

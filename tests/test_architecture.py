@@ -39,6 +39,7 @@ ORDER = (
     "callbacks",
     "runs",
     "sampling",
+    "judging",
     "shipped",
     "app",
 )
@@ -56,6 +57,7 @@ WITHIN_EVALUATION = (
     "rating",
     "evaluation",
     "begun",
+    "worlds",
 )
 """The same for the rooms of `evaluation`."""
 

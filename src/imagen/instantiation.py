@@ -32,6 +32,8 @@ ALLOWED_TARGETS = frozenset(
         # The functions of this package that make an object.
         "imagen.runs.trainer.make_trainer",
         "imagen.callbacks.progress.make_progress",
+        "imagen.evaluation.judges.own.own_judges",
+        "imagen.evaluation.sweep.own_reference.own_reference",
         "imagen.evaluation.prompts.coco.coco_prompts",
         "imagen.evaluation.prompts.tables.drawbench_prompts",
         "imagen.evaluation.prompts.tables.parti_prompts",
@@ -92,6 +94,18 @@ def instantiate_saved_text(config: Any, where: str = "text") -> Any:
     """
     refuse_interpolations(config, where)
     return _checked_instantiate(_offline(config, where), ("imagen.text.",), frozenset({TEXT_SOURCE}), {}, where)
+
+
+def instantiate_source(config: Any, where: str) -> Any:
+    """The source of pictures that a judge was trained on, from the record beside its weights: classes of `imagen.data`
+    only. They read files, and may draw or index pictures into the cache that they name; the hub is asked only where the
+    environment allows it (HF_HUB_OFFLINE=0). `where` is the place of `config` in its file.
+
+    Raises:
+        UserError: also for an interpolation, and for arguments without names.
+    """
+    refuse_interpolations(config, where)
+    return _checked_instantiate(config, ("imagen.data.",), frozenset(), {}, where, all_named=True)
 
 
 def as_dict(config: Any, resolve: bool = True) -> dict[str, Any]:

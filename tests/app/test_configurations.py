@@ -31,6 +31,7 @@ GROUPS = {
     ),
     "sample": ["text", "sampler", "thresholding", "guidance_rule", "cascade"],
     "evaluate": ["guidance", "metrics", "prompts", "sampler"],
+    "train_judge": ["data"],
 }
 NEEDED = {
     "image_folder": ["data.path=/pictures"],
@@ -38,7 +39,6 @@ NEEDED = {
     "webdataset": ["data.path=/shards"],
     "coco": ["prompts.path=captions_val2014.json"],
     "file": ["prompts.path=prompts.txt"],
-    "own_pictures": ["metrics.reference.source.path=/pictures"],
     "published": ["metrics.reference.source.path=/pictures"],
     "published_all": ["metrics.reference.source.path=/pictures"],
 }

@@ -21,6 +21,8 @@ from handed_in import (
     disk_full,
     encoder_at,
     evaluating,
+    evaluating_by_a_judge,
+    evaluating_stages_of_other_pictures,
     evil_checkpoint,
     evil_judge,
     evil_stage,
@@ -47,6 +49,7 @@ from handed_in_data import (
     empty_folder,
     encoded,
     flipped,
+    judged,
     not_a_number,
     pictures,
     png_claiming,
@@ -258,6 +261,25 @@ REFUSED = {
         r"config\.json: name='\.\./\.\./elsewhere' is not a name",
     ),
     "stage: a name of escape codes": (sampling(change=described(name="\x1b[2J")), r"name='\\x1b\[2J' is not a name"),
+    "stage: trained on a path": (
+        sampling(change=described(trained_on="/cats")), r"config\.json: trained_on is str '/cats', expected",
+    ),
+    "stage: trained on half a record": (
+        sampling(change=described(trained_on={"name": "cats"})), r"trained_on: the field 'kind' is missing; export the",
+    ),
+    "judge: one caption for all": (judged(["a"] * 24), r"all 12 training pictures have the caption 'a': .*give at"),
+    "judge: few validation rows": (judged(list("abcdef")), r"pictures: 3 validation rows, .* data\.train\.n=\.\.\."),
+    "judge: a width that has no heads": (judged(["a"] * 24, "network.width=40"), r"width=40 .* a multiple of 32"),
+    "judge: shift 2": (judged(list("abcdef") * 4, "augmentation.shift=2.0"), r"augmentation\.shift=2\.0 must lie betw"),
+    "judge: none of one's own": (evaluating("metrics=own"), r"runs/judges holds no judge: train judges of your pict"),
+    "judge: knows other pictures": (
+        evaluating_stages_of_other_pictures, r"knows the shapes world, and .* on the pictures in cats: .*across_worlds",
+    ),
+    "judge: record not JSON": (evaluating_by_a_judge("{"), r"judge/judge\.json: not JSON .*train the judge again"),
+    "judge: record of other weights": (
+        evaluating_by_a_judge('{"name": "a", "world": {"name": "a", "kind": "b"}, "weights_sha256": "0"}'),
+        r"judge/judge\.json is the record of other weights",
+    ),
     "evaluation: evil weights of a judge": (evil_judge, r"inception\.pth: not weights of FID's Inception network"),
     "environment: disk full": (disk_full, r"checkpoints need \d+ bytes, 1000 are free; make room"),
     "environment: two runs in one folder": (

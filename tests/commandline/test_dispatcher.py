@@ -72,7 +72,7 @@ def test_its_commands_are_those_of_the_scripts_from_any_folder(tmp_path):
 def test_exit_codes_are_those_of_the_command(tmp_path):
     assert imagen("fetch", "--list", "--to", str(tmp_path)).returncode == 0
     assert imagen("export", str(tmp_path)).stderr.startswith(f"error: {tmp_path} is not the folder of a run")
-    assert imagen("train-judge", "--name", "a", "--out", "~nobody-here/a").returncode == 2
+    assert imagen("train-judge", "out=~nobody-here/a", "data.path=/pictures").returncode == 2
     absent = imagen(
         "train", "text=t5_xxl", f"paths.models={tmp_path}", f"paths.cache={tmp_path}", HF_HOME=str(tmp_path)
     )

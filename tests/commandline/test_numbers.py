@@ -48,6 +48,12 @@ REFUSED = [
     ("evaluate", "strips.moments=0", "strips.moments=0 must be a whole number of at least 1"),
     ("evaluate", "base_guidance=true", "base_guidance=True must be a finite number"),
     ("evaluate", "sr_guidance=x", "sr_guidance='x' must be a finite number"),
+    ("evaluate", "across_worlds=1", "across_worlds=1 must be true or false"),
+    ("train_judge", "steps=2", "steps=2 must be a whole number of at least 3"),
+    ("train_judge", "vocabulary=1.5", "vocabulary=1.5 must be a whole number of at least 1"),
+    ("train_judge", "max_pictures=0", "max_pictures=0 must be a whole number of at least 1"),
+    ("train_judge", "image_size=64.0", "image_size=64.0 must be a whole number of at least 1"),
+    ("train_judge", "precision=null", "precision=None must be text"),
 ]
 BUILT = [
     ("train", "data", "data.batch_size=true"),
@@ -85,12 +91,12 @@ def stages(tmp_path_factory):
 @pytest.mark.parametrize(("entry", "override", "line"), REFUSED, ids=lambda value: str(value).partition(" ")[0])
 def test_what_is_no_such_number_is_refused_before_the_work(entry, override, line, compose_config):
     with pytest.raises(UserError) as raised:
-        check_configuration(compose_config(entry, override))
+        check_configuration(compose_config(entry, override, *(["data.path=/a"] if entry == "train_judge" else [])))
     assert str(raised.value) == line
 
 
 def test_every_number_that_stands_in_a_file_of_an_entry_point_has_its_rule(compose_config):
-    for entry in ("train", "sample", "evaluate"):
+    for entry in ("train", "sample", "evaluate", "train_judge"):
         config = compose_config(entry)
         sections = {"": config} | {f"{name}.": config[name] for name in ("cascade", "strips") if name in config}
         for prefix, section in sections.items():

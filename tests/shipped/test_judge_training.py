@@ -2,12 +2,14 @@ import pytest
 import torch
 
 from imagen.evaluation.judges.clip import ClipJudge
+from imagen.judging.model import save
+from imagen.judging.training import contrastive_loss
 from imagen.shapes import Position, parse
 from imagen.shapes.descriptions import LOOKS
 from imagen.shipped import judge_training
 from imagen.shipped.judge_hints import UNKNOWN, objects_at_patches, sides_in_captions, sides_in_scenes
-from imagen.shipped.judge_model import JudgeRecipe, make_tokenizer, save
-from imagen.shipped.judge_training import contrastive_loss, judge_scene, train
+from imagen.shipped.judge_model import JudgeRecipe, make_tokenizer
+from imagen.shipped.judge_training import judge_scene, train
 
 TINY = JudgeRecipe(
     seed=1, patch=32, width=32, layers=1, text_width=32, text_layers=1, steps=3, caption_steps=3, late_steps=3, batch=4
@@ -45,7 +47,7 @@ def test_patches_are_named_after_the_object_they_lie_in():
 def test_pictures_of_one_group_are_not_told_apart_and_wrong_captions_cost():
     images, scale = torch.eye(3), torch.tensor(10.0)
     harmless = torch.tensor([[0.0, 0, 1], [0, 0, 1], [1, 0, 0]])  # one wrong caption each, of another direction
-    apart, together = torch.tensor([0, 1, 2]), torch.tensor([0, 0, 2])
+    apart, together = torch.eye(3).bool(), torch.block_diag(torch.ones(2, 2), torch.ones(1, 1)).bool()
     right = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 0, 1]])  # the second caption is that of the first picture
     assert contrastive_loss(images, torch.cat([right, harmless]), together, scale) < contrastive_loss(
         images, torch.cat([right, harmless]), apart, scale

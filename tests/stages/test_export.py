@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_stages import COSINE, denoiser_config, export_random_stage, small_cascade
 
+from imagen.checks.worlds import World
 from imagen.errors import UserError
 from imagen.files import sha256_of_file
 from imagen.stages.conditioners import LowResConditioner
@@ -46,6 +47,7 @@ def test_the_identity_of_a_stage_is_all_but_how_it_came_to_be_and_where_its_enco
     fields = json.loads((tmp_path / "config.json").read_text())
     text_source = {"_target_": "imagen.text.sources.NoText", "features": 8}
     history = {"step": 9, "images_seen": 9, "init_from": "0" * 64, "text_source": text_source}
+    history["trained_on"] = World("the pictures in a", "ImageFolderSource", "0" * 64).as_record()
     parameterisation = {"_target_": "imagen.diffusion.parameterisations.EpsPrediction"}
     decisive = {
         "name": "sr1",

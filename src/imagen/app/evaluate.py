@@ -8,6 +8,7 @@ from imagen.errors import UserError
 from imagen.evaluation.begun import keep_identity
 from imagen.evaluation.compare.report import comparison_files, write_comparison
 from imagen.evaluation.compare.sides import load_side
+from imagen.evaluation.worlds import refuse_other_worlds
 from imagen.files import user_path
 from imagen.sampling.curves import make_curves, make_plan
 from imagen.sampling.evaluation import make_evaluation
@@ -31,6 +32,8 @@ def evaluate(config: DictConfig) -> None:
         return
     strip_weights(config)  # what cannot be is refused before the sampling
     evaluation, curves = make_evaluation(config), make_curves(config)
+    stages = [stage for curve in curves.values() for stage in curve.model.stages]
+    refuse_other_worlds(evaluation.panel.judges, stages, config.across_worlds)
     plan = make_plan(config, curves)
     keep_identity(evaluation, plan)
     with helping_processes(config):

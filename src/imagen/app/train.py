@@ -194,6 +194,7 @@ def _finish(
     """Save the last checkpoint and export the averaged weights."""
     trainer.save_checkpoint(run.last_checkpoint)
     if trainer.is_global_zero:
-        description = describe(config, trainer.global_step, data.pictures_seen, data.text.fingerprint, stage.init_from)
+        text, seen = data.text.fingerprint, data.pictures_seen
+        description = describe(config, trainer.global_step, seen, text, stage.init_from, data.world)
         command = sampling_command(description, run.export, user_path(config.paths.runs))
         export_stage(run.export, description, stage.ema.module, default_card(description, command))

@@ -13,6 +13,7 @@ from imagen.commandline.numbers import check_numbers
 from imagen.commandline.roles import as_the_user_writes
 from imagen.errors import UserError
 from imagen.instantiation import LEFT_OVER, as_dict, refuse_interpolations
+from imagen.places import ROOT
 
 
 def explain(error: Exception, conf: Path, config_name: str) -> str:
@@ -47,7 +48,16 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
     return f"{line}; for the signs themselves write \\${{" + (", or use prompts_file=FILE" if key == "prompt" else "")
 
 
+FORMER_CHOICES = {
+    "metrics=own_pictures": "its judges knew the shapes world alone; train judges of your pictures with imagen "
+    "train-judge, and take metrics=own",
+}
+"""Choices that are gone, and what to do instead."""
+
+
 def _no_such_choice(wanted: str, group: str, options: list[str]) -> str:
+    if instead := FORMER_CHOICES.get(f"{group}={wanted}"):
+        return f"{group}={wanted} is no choice any more: {instead}"
     near = difflib.get_close_matches(wanted, options, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"{group}={wanted}: no such choice; {hint}choices: {', '.join(options)}"
@@ -64,9 +74,15 @@ def _nearest_key(key: str, conf: Path, config_name: str) -> str:
             return f"; it exists only with {' or '.join(choices[:4])}{' or others' if len(choices) > 4 else ''}"
         known = _known_keys(config_name)
         others = [path.stem for path in sorted(conf.glob("*.yaml")) if path.stem != config_name]
-        if commands := [f"{name}.py" for name in others if key in _known_keys(name)]:
+        if commands := [_command(name) for name in others if key in _known_keys(name)]:
             return f"; it is one of {' and '.join(commands)}"
     return nearest_key(key, known)
+
+
+def _command(config_name: str) -> str:
+    """What composes conf/<config_name>.yaml: a script of the checkout, or a command of `imagen`."""
+    script = f"{config_name}.py"
+    return script if (ROOT / script).is_file() else f"imagen {config_name.replace('_', '-')}"
 
 
 def nearest_key(key: str, known: Sequence[str]) -> str:

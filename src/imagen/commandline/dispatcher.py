@@ -33,7 +33,7 @@ COMMANDS = {
     "ablation": Command("repeat one of the paper's ablations in miniature", "imagen.app.ablation"),
     "rate": Command("make a page for human raters, read their answers", "imagen.app.rating"),
     "demo": Command("train, sample and evaluate a small cascade in 15 minutes", "imagen.app.demo"),
-    "train-judge": Command("train a judge of the shapes world", "imagen.shipped.train_judge"),
+    "train-judge": Command("train judges of your own captioned pictures", "imagen.app.train_judge"),
 }
 
 USAGE = """usage: imagen COMMAND [ARGUMENT ...]

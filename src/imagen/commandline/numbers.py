@@ -1,11 +1,11 @@
 """Types of a configuration's plain values, by key; arguments of objects are checked by `imagen.instantiation`."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 from omegaconf import DictConfig, OmegaConf
 
-from imagen.checks.arguments import Count, Natural, described, fits
+from imagen.checks.arguments import AtLeast, Count, Natural, described, fits
 from imagen.errors import UserError
 
 MaybeCount: TypeAlias = Count | None
@@ -42,6 +42,13 @@ NUMBERS = {
     "grid_prompts": Natural,
     "strips.prompts": Natural,
     "strips.moments": Count,
+    "across_worlds": bool,
+    "steps": Annotated[int, AtLeast(3)],  # of a judge; its learning rate rises and falls
+    "image_size": Count,
+    "vocabulary": Count,
+    "max_pictures": Count,
+    "device": str,
+    "precision": str,
 }
 """The type of each value that is not handed to a constructor by the gate, in any of the entry points."""
 

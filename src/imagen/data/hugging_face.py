@@ -5,17 +5,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imagen.checks.worlds import World
 from imagen.data.reading.captions import caption_columns as columns_of
 from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode
 from imagen.data.reading.problems import Fault, Problem
 from imagen.data.source import BadExampleError, Example, Source
 from imagen.data.transforms import header_problem
 from imagen.errors import UserError
-from imagen.files import user_path
+from imagen.files import fingerprint, user_path
 from imagen.progress import track
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+TABLES = (".arrow", ".parquet")
+"""Ends of the names of files with rows. Those that `datasets` makes for itself begin with "cache-"."""
 
 
 class HuggingFaceSource(Source):
@@ -84,6 +88,19 @@ class HuggingFaceSource(Source):
         # For a data set on the hub, the paths of the cache files contain the revision.
         kept = [file["filename"] for file in self.table.cache_files]
         return {"name": self.name, "image_column": self.image_column, "kept": kept}
+
+    @property
+    def world(self) -> World:
+        """All splits together. On the hub it is known by its name, on this disk by the names and sizes of its files,
+        wherever the folder lies."""
+        local = user_path(self.path)
+        if not local.exists():
+            return World(f"the pictures of {self.path}", type(self).__name__, self.path)
+        tables = [file for file in self.files() if file.suffix in TABLES and not file.name.startswith("cache-")]
+        known = [
+            [str(file.relative_to(local.parent if local.is_file() else local)), file.stat().st_size] for file in tables
+        ]
+        return World(f"the pictures in {local.absolute().name}", type(self).__name__, fingerprint(known))
 
     def __len__(self) -> int:
         return len(self.table)

@@ -4,13 +4,14 @@ import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from imagen.checks.worlds import World
 from imagen.data.reading.captions import caption_columns as columns_of
 from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes
 from imagen.data.reading.metadata import Columns, read_metadata
 from imagen.data.reading.problems import Problem
 from imagen.data.source import BadExampleError, Example, Source
 from imagen.data.transforms import header_problem
-from imagen.files import user_path
+from imagen.files import fingerprint, sha256_of_file, user_path
 from imagen.progress import track
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,14 @@ class ImageFolderSource(Source):
     @property
     def name(self) -> str:
         return str(self.path)
+
+    @property
+    def world(self) -> World:
+        """Known by its metadata files, with all names and captions, wherever the folder lies and whichever columns are
+        read."""
+        files = sorted({row.metadata for row in self.rows})
+        known = {name: sha256_of_file(self.path / name) for name in files}
+        return World(f"the pictures in {self.path.absolute().name}", type(self).__name__, fingerprint(known))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -118,6 +118,7 @@ class ImagenDataModule(LightningDataModule):
             if not len(source):
                 raise UserError(f"{source.name}: no picture for {use}")
         self.next_position = 0
+        self.world = train.world
         self._all_rows = {"training": self.train, "validation": self.validation}
         self._problems: dict[str, list[Problem]] = {}
 
@@ -157,13 +158,14 @@ class ImagenDataModule(LightningDataModule):
         return self.next_position * self._global_batch_size()
 
     def state_dict(self) -> dict[str, Any]:
-        """The position of the next training batch, the global batch size, the number of training rows, and the
-        fingerprint of the text source."""
+        """The position of the next training batch, the global batch size, the number of training rows, the fingerprint
+        of the text source, and the record of the training pictures."""
         return {
             "next_position": self.next_position,
             "global_batch_size": self._global_batch_size(),
             "train_size": len(self.train),
             "text": dict(self.text.fingerprint),
+            "trained_on": self.world.as_record(),
         }
 
     def load_state_dict(self, state_dict: Any) -> None:

@@ -3,9 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
+from imagen.checks.worlds import World
 from imagen.data.source import Example, Source
 from imagen.errors import UserError
 from imagen.shapes import all_captions, draw, sample_scene
+
+SHAPES = World("the shapes world", "ShapesSource", "")
 
 
 class ShapesSource(Source):
@@ -31,6 +34,10 @@ class ShapesSource(Source):
     @property
     def name(self) -> str:
         return f"the shapes world ({self.split})"
+
+    @property
+    def world(self) -> World:
+        return SHAPES
 
     @property
     def identity(self) -> dict[str, Any]:

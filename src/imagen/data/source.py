@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
+from imagen.checks.worlds import World
 from imagen.data.reading.problems import Fault, Problem
 from imagen.errors import UserError
+from imagen.files import fingerprint
 
 Picture = UInt8[np.ndarray, "height width 3"]
 """One picture, RGB."""
@@ -62,6 +64,12 @@ class Source(ABC):
     def identity(self) -> dict[str, Any]:
         """Plain values that, with the `files`, determine which picture each row holds; used in fingerprints."""
         return {"name": self.name}
+
+    @property
+    def world(self) -> World:
+        """The set of pictures that this is a part of, for the records of what is trained on it. It is the same for all
+        parts of a set, and where the set is moved or copied."""
+        return World(self.name, type(self).__name__, fingerprint(self.identity))
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -128,6 +136,10 @@ class _Selection(Source):
     def identity(self) -> dict[str, Any]:
         settings = {name: value for name, value in vars(self).items() if name != "source"}
         return {"selection": type(self).__name__, **settings, "of": self.source.identity}
+
+    @property
+    def world(self) -> World:
+        return self.source.world
 
     def where(self, index: int) -> str:
         return self.source.where(self.row(index))

@@ -1,6 +1,7 @@
 """Captioned pictures in tar archives (shards) as img2dataset writes them: `00000.tar` holds `<key>.jpg`, `<key>.txt`
 and `<key>.json`."""
 
+import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from imagen.checks.captions import checked_captions
 from imagen.checks.foreign import parse_json
+from imagen.checks.worlds import World
 from imagen.data.reading.captions import Captions, OneColumn
 from imagen.data.reading.captions import caption_columns as columns_of
 from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes
@@ -18,7 +20,7 @@ from imagen.data.reading.tar_index import MAX_BYTES, Member, indexed_members, re
 from imagen.data.source import BadExampleError, Example, Source
 from imagen.data.transforms import header_problem
 from imagen.errors import UserError
-from imagen.files import user_path
+from imagen.files import fingerprint, user_path
 from imagen.progress import track
 
 log = logging.getLogger(__name__)
@@ -78,6 +80,13 @@ class WebDatasetSource(Source):
     @property
     def identity(self) -> dict[str, Any]:
         return {"name": self.name, "caption_extension": self.extension}  # it decides what is incomplete
+
+    @property
+    def world(self) -> World:
+        """Known by the names of its archives and samples, wherever the folder lies."""
+        samples = hashlib.sha256(b"\n".join(self._keys.tolist())).hexdigest()
+        known = fingerprint([[shard.name for shard in self.shards], samples])
+        return World(f"the pictures in {self.path.absolute().name}", type(self).__name__, known)
 
     def __len__(self) -> int:
         return len(self._keys)

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from imagen.checks.arguments import fits
+from imagen.checks.worlds import World
 from imagen.data.module import ImagenDataModule, pictures_seen_at
 from imagen.diffusion.denoiser import Denoiser
 from imagen.errors import UserError
@@ -16,6 +17,7 @@ from imagen.files import sha256_of_file
 from imagen.instantiation import as_dict
 from imagen.runs.description import describe
 from imagen.runs.saved_config import saved_sections
+from imagen.runs.worlds import with_world
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
 from imagen.stages.export import CONFIG, StageDescription, check_text, load_denoiser, read_description
 from imagen.text.model_files import MissingModelError
@@ -42,7 +44,7 @@ def read_checkpoint(checkpoint: Path, averaged: bool) -> tuple[StageDescription,
     config = saved_sections(run / "config.yaml")
     content = AtomicCheckpointIO().load_checkpoint(checkpoint)
     state = _weights_in(content, AVERAGED if averaged else RAW, checkpoint)
-    description = _describe(config, content, run / "config.yaml")
+    description = with_world(_describe(config, content, run / "config.yaml"), run)
     check_text(description, str(checkpoint), "restore the checkpoint")
     where = f"{checkpoint}, against the network of {run / 'config.yaml'}"
     denoiser = load_denoiser(description.denoiser, state, where, "restore the one that belongs there")
@@ -69,8 +71,11 @@ def _describe(config: DictConfig, content: dict[str, Any], path: Path) -> StageD
     text = place.get("text") if isinstance(place, dict) else None
     if not fits(text, dict[str, str | int]):  # a checkpoint of before, or a stranger's
         text = _text_of(config, path)
+    record = place.get("trained_on") if isinstance(place, dict) else None
+    where, way_out = f"{path.parent}: trained_on of the checkpoint", "restore the checkpoint"
+    trained_on = None if record is None else World.from_record(record, where, way_out)
     try:
-        return describe(config, content["global_step"], seen, text, content.get("init_from"))
+        return describe(config, content["global_step"], seen, text, content.get("init_from"), trained_on)
     except (AttributeError, KeyError, TypeError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not the configuration of a run ({reason}); restore it") from None

@@ -2,6 +2,7 @@
 
 from omegaconf import DictConfig
 
+from imagen.checks.worlds import World
 from imagen.instantiation import as_dict
 from imagen.stages.conditioners import CleanLowResConditioner, LowResConditioner, TextConditioner
 from imagen.stages.export import StageDescription
@@ -14,7 +15,12 @@ IMAGENS_CONDITIONERS = {
 
 
 def describe(
-    config: DictConfig, step: int, images_seen: int, text: dict | None, init_from: str | None
+    config: DictConfig,
+    step: int,
+    images_seen: int,
+    text: dict | None,
+    init_from: str | None,
+    trained_on: World | None = None,
 ) -> StageDescription:
     """The description of a stage trained under `config`. Its history is the caller's to give, since a run may resume
     under a configuration other than that of its first steps.
@@ -25,6 +31,7 @@ def describe(
         images_seen: by the run.
         text: fingerprint of the text source.
         init_from: sha256 of the weights that the run started from; None for random ones.
+        trained_on: the pictures of the run; None if they are not known.
     """
     stage = as_dict(config.stage)
     conditioner = stage["conditioner"]
@@ -41,4 +48,5 @@ def describe(
         init_from=init_from,
         conditioner=None if conditioner["_target_"] in IMAGENS_CONDITIONERS else conditioner,
         text_source=record_of(as_dict(config.text)),
+        trained_on=None if trained_on is None else trained_on.as_record(),
     )

@@ -3,11 +3,13 @@
 Reading a checkpoint needs Lightning, which is therefore imported only for one.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from imagen.errors import UserError
+from imagen.runs.worlds import with_world
 from imagen.stages.export import TrainedStage, load_stage, read_description, ready_to_sample
 
 AVERAGED, RAW = "averaged", "raw"
@@ -26,7 +28,8 @@ def load_weights(path: Path, weights: str, device: torch.device, prefix: str = "
     if weights not in (AVERAGED, RAW):
         raise UserError(f"{prefix}weights={weights}: choose {AVERAGED} or {RAW}")
     if path.suffix != ".ckpt" and weights == AVERAGED:
-        return load_stage(path, device)
+        stage = load_stage(path, device)
+        return replace(stage, description=with_world(stage.description, path.parent))
     from imagen.runs.checkpoint import read_checkpoint
     from imagen.runs.folder import RunFolder
 

@@ -120,7 +120,7 @@ the pictures is slightly blurred, a third has some noise.
 
 Recipe: {settings}.
 
-    imagen train-judge --name {name} --out assets/judge_{name}
+    python -m imagen.shipped.train_judge --name {name} --out assets/judge_{name}
 
 {minutes:.1f} minutes on {threads} CPU threads. {parameters:,} parameters, float32, {size:,} bytes; sha256 of
 model.safetensors: `{sha256}`.

@@ -12,8 +12,9 @@ import torch
 from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.files import user_path
 from imagen.places import ROOT
+from imagen.runs.weights import AVERAGED, load_weights
 from imagen.sampling.command import sampling_command
-from imagen.stages.export import default_card, export_stage, load_stage
+from imagen.stages.export import default_card, export_stage
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def ship(run: Path, origin: Origin, assets: Path) -> None:
     Raises:
         UserError: if the run has no exported stage.
     """
-    stage = load_stage(run / "export")
+    stage = load_weights(run / "export", AVERAGED, torch.device("cpu"))
     name = stage.description.name
     folder = assets / origin.folder / name
     card = default_card(stage.description, sampling_command(stage.description, folder, run.absolute().parent.parent))

@@ -1,4 +1,4 @@
-"""Train a judge of the shapes world: `imagen train-judge --name a --out assets/judge_a`.
+"""Train a judge of the shapes world: `python -m imagen.shipped.train_judge --name a --out assets/judge_a`.
 
 Writes a folder that transformers (and `imagen.evaluation.judges.clip.ClipJudge`) load as a CLIPModel, with a
 model card.
@@ -7,7 +7,7 @@ model card.
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from imagen.commandline.command import first_line, prepare_environment, run_reporting_errors
 from imagen.files import user_path
@@ -21,13 +21,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train_judge(arguments: Sequence[str] | None = None) -> None:
     """Train the judge that the command line asks for, measure it, and write its folder and model card."""
+    from imagen.data.shapes_source import SHAPES
     from imagen.evaluation.judges.clip import ClipJudge
-    from imagen.files import write_text
+    from imagen.evaluation.judges.record import JudgeRecord
+    from imagen.files import sha256_of_file, write_text
+    from imagen.judging.model import load, save
     from imagen.shipped.judge_card import measure, model_card
-    from imagen.shipped.judge_model import RECIPES, load, make_tokenizer, save
+    from imagen.shipped.judge_model import RECIPES, make_tokenizer
     from imagen.shipped.judge_training import train
 
-    parser = argparse.ArgumentParser(prog="imagen train-judge", description=first_line(__doc__))
+    parser = argparse.ArgumentParser(prog="python -m imagen.shipped.train_judge", description=first_line(__doc__))
     parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="name of the recipe")
     parser.add_argument("--out", type=user_path, required=True, help="folder to write")
     parser.add_argument("--first-phase", type=user_path, help="folder of a judge after the first phase")
@@ -46,6 +49,10 @@ def train_judge(arguments: Sequence[str] | None = None) -> None:
     judge = ClipJudge(chosen.out, f"shapes-judge-{chosen.name}", device="cpu")
     card = model_card(chosen.name, recipe, measure(judge), judge, seconds)
     write_text(card, chosen.out / "MODEL_CARD.md")
+    weights = sha256_of_file(chosen.out / "model.safetensors")
+    JudgeRecord(judge.name, SHAPES.as_record(), weights, minutes=round(seconds / 60, 2), settings=asdict(recipe)).write(
+        chosen.out
+    )
     print(card)
 
 

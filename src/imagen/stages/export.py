@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from imagen.checks.arguments import Count, fits
 from imagen.checks.foreign import checked_record, read_json
 from imagen.checks.names import checked_name
+from imagen.checks.worlds import World
 from imagen.diffusion.denoiser import Denoiser
 from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
@@ -27,17 +28,17 @@ from imagen.stages.model import StageModel
 from imagen.text.record import name_of
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
-FORMAT_VERSION = 2
-READABLE_VERSIONS = (1, 2)
-"""Version 1 had no `text_source`."""
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
+"""Version 1 had no `text_source`, version 2 no `trained_on`."""
 
 MAX_RESOLUTION, MAX_TEXT_FEATURES = 1 << 14, 1 << 16
 ORIGIN = ("step", "images_seen", "init_from", "format_version")
 """The fields of a description that tell how it was trained. All others, also future ones, decide the pictures."""
 
-OUTSIDE_IDENTITY = (*ORIGIN, "text_source")
+OUTSIDE_IDENTITY = (*ORIGIN, "text_source", "trained_on")
 """`text_source` says where the text encoder is; which one it is, its fingerprint in `text` decides. Including
-it would change the identity when an encoder is moved, and evaluations would be repeated."""
+it would change the identity when an encoder is moved, and evaluations would be repeated. `trained_on` is history."""
 
 Part = TypeVar("Part")
 
@@ -49,8 +50,9 @@ class StageDescription:
     `denoiser`, `schedule`, `augmentation` and `conditioner` are configurations. A base stage has no `low_resolution`
     and no `augmentation`; a `conditioner` of None is the one of Imagen that follows from these two. `text` is the
     fingerprint of the text source that the stage was trained on, `text_source` the configuration that builds it again
-    (`imagen.text.record`), None in exports of format version 1. `images_seen` counts those of the last run; `init_from`
-    is the sha256 of the weights that it started from, None for random ones.
+    (`imagen.text.record`), None in exports of format version 1. `trained_on` is the record of the pictures
+    (`imagen.checks.worlds.World`), None where they are not known. `images_seen` counts those of the last run;
+    `init_from` is the sha256 of the weights that it started from, None for random ones.
     """
 
     name: str
@@ -66,12 +68,18 @@ class StageDescription:
     init_from: str | None = None
     conditioner: dict[str, Any] | None = None
     text_source: dict[str, Any] | None = None
+    trained_on: dict[str, Any] | None = None
     format_version: int = FORMAT_VERSION
 
     @property
     def identity(self) -> dict[str, Any]:
         """Plain values: everything about a stage that its pictures depend on, without its history."""
         return {name: value for name, value in self.fields.items() if name not in OUTSIDE_IDENTITY}
+
+    @property
+    def world(self) -> World | None:
+        """The pictures that the stage was trained on; None where they are not known."""
+        return None if self.trained_on is None else World.from_record(self.trained_on, "trained_on", "export it again")
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -123,7 +131,7 @@ def read_description(folder: Path) -> StageDescription:
         raise UserError(f"{folder}: no exported stage ({CONFIG} is missing); train one with python train.py") from None
     version = fields.get("format_version") if isinstance(fields, dict) else FORMAT_VERSION
     if version not in READABLE_VERSIONS:
-        readable = f"this version reads {' and '.join(map(str, READABLE_VERSIONS))}: update the project"
+        readable = f"this version reads {READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}: update the project"
         raise UserError(f"{path}: format_version {version!r:.60}, {readable}")
     description = checked_record(StageDescription, fields, str(path), way_out)
     checked_name(description.name, f"{path}: name")
@@ -131,6 +139,8 @@ def read_description(folder: Path) -> StageDescription:
         size = getattr(description, name)
         if size is not None and not 1 <= size <= MAX_RESOLUTION:
             raise UserError(f"{path}: {name} is {size}, expected 1 to {MAX_RESOLUTION}; {way_out}")
+    if description.trained_on is not None:
+        World.from_record(description.trained_on, f"{path}: trained_on", way_out)
     check_text(description, str(path), way_out)
     return description
 
@@ -252,10 +262,11 @@ def default_card(description: StageDescription, command: str = "") -> str:
     encoder = f"`{fingerprint}`"
     if description.text_source is not None:
         encoder = f"`{name_of(description.text_source)}`, fingerprint {encoder}"
+    pictures = f"- Pictures: {description.world}\n" if description.world else ""
     start = f" after the stage with weights `{description.init_from[:12]}…`" if description.init_from else ""
     return (
         f"# Imagen stage `{description.name}`\n\n"
         f"{task}; {description.step} optimizer steps, {description.images_seen} images seen{start}; averaged weights"
         ".\n\n"
-        f"- Text encoder: {encoder}\n- Network: `{description.denoiser['network']['_target_']}`\n"
+        f"{pictures}- Text encoder: {encoder}\n- Network: `{description.denoiser['network']['_target_']}`\n"
     ) + (f"- Sample, where `sample.py` is: `{command}`\n" if command else "")

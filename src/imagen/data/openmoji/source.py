@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from imagen.checks.worlds import World
 from imagen.data.openmoji.names import Emoji, all_emoji, openmoji_version
 from imagen.data.openmoji.rendering import rendered
 from imagen.data.openmoji.splits import as_split, split_of
@@ -12,6 +13,9 @@ from imagen.data.reading.captions import CaptionColumns, Captions
 from imagen.data.source import Example, Source
 from imagen.errors import UserError
 from imagen.files import user_path
+
+OPENMOJI = World("OpenMoji", "OpenMojiSource", "")
+"""Whichever release: a later one adds pictures."""
 
 
 class OpenMojiSource(Source):
@@ -44,6 +48,10 @@ class OpenMojiSource(Source):
     @property
     def name(self) -> str:
         return f"OpenMoji {openmoji_version()} ({self.split})"
+
+    @property
+    def world(self) -> World:
+        return OPENMOJI
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from imagen.checks.arguments import Count
+from imagen.checks.worlds import EVERY
 from imagen.errors import UserError
 from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
 from imagen.evaluation.judges.extractor import AlignmentJudge, pick_device
-from imagen.evaluation.judges.names import clip_names
+from imagen.evaluation.judges.names import CLIP_SCORE, clip_names
+from imagen.evaluation.judges.record import world_of_judge
 from imagen.fetching.absent import absent_error
 from imagen.files import user_path
 from imagen.tensors import Features, Pixels
@@ -63,6 +65,8 @@ class ClipJudge(AlignmentJudge):
             "layer": "image_embeds, projected, not normalised",
             "dtype": "float32",
         }
+        published = self.alignment_key == CLIP_SCORE
+        self.world = EVERY if published else world_of_judge(self.folder, hashes.get("model.safetensors", ""))
         self._texts: dict[str, Tensor] = {}
 
     @torch.inference_mode()

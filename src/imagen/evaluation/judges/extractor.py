@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from imagen.checks.worlds import EVERY, World
 from imagen.evaluation.judges.metric import ALIGNMENT, CMMD, FRECHET, FRECHET_INF, KID, PRECISION, RECALL, Metric
 from imagen.tensors import Features, PerImage, Pixels
 
@@ -15,13 +16,15 @@ class Extractor(ABC):
 
     `name` labels the extractor in file names and plots, `fidelity_key` names its Fréchet distance in the results.
     `identity` is everything its numbers depend on: hashes of all files loaded, preprocessing, layer, precision.
-    `suffix` ends the keys of its other numbers (`kid_clean`); None stands for `[name]`.
+    `suffix` ends the keys of its other numbers (`kid_clean`); None stands for `[name]`. `world` is what it was trained
+    on, None if that is not known.
     """
 
     name: str
     fidelity_key: str
     identity: dict[str, Any]
     suffix: str | None = None
+    world: World | None = EVERY
 
     @property
     def metrics(self) -> dict[str, Metric]:

@@ -60,6 +60,7 @@ PUBLISHED: dict[str, list[Files]] = {
 RESERVED = ("fid", "kid", "cmmd", "clip", "inception", "dino", "vitl14")
 """Parts of the names of published numbers and their judges, in lower case, letters and digits only."""
 
+CLIP_SCORE = "clip_score"
 
 NAMED_BY_HASH = re.compile(r":[0-9a-f]{8}$")
 
@@ -90,7 +91,7 @@ def clip_names(name: str, files: Files, preprocessing: ClipPreprocessing) -> Cli
     checked_name(name, "metrics.judges: name")
     published = "clip-vit-large-patch14"
     if files in PUBLISHED[published] and same_preprocessing(preprocessing, OPENAI_PREPROCESSING):
-        return ClipNames(published, f"fd[{published}]", "clip_score", 100.0)
+        return ClipNames(published, f"fd[{published}]", CLIP_SCORE, 100.0)
     honest = hashed(name, fingerprint(dict(files))) if looks_published(name) else name
     return ClipNames(honest, f"fd[{honest}]", f"align[{honest}]", 1.0)
 

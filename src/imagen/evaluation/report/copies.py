@@ -41,8 +41,8 @@ def copies_lines(copies: Copies) -> list[str]:
     else:
         lines.append(
             f"A copy has a ratio below {copies.threshold:.3f}, as {FALSE_ALARMS:.0%} of those real pictures do. So a "
-            f"share of {FALSE_ALARMS:.0%} is what pictures that copy nothing would have. Badly drawn pictures have ratios "
-            "near 1, copied or not: then only the last column tells."
+            f"share of {FALSE_ALARMS:.0%} is what pictures that copy nothing would have. Badly drawn pictures have "
+            "ratios near 1, copied or not: then only the last column tells."
         )
     lines += [
         "- distance, ratio: medians",

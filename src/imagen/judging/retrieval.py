@@ -1,0 +1,80 @@
+"""How well a judge knows pictures that it was not trained on: does each picture find its own caption among all?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+from torch.nn import functional
+
+from imagen.errors import UserError
+from imagen.evaluation.judges.extractor import AlignmentJudge
+from imagen.evaluation.statistics.jackknife import Interval, wilson
+from imagen.judging.pictures import CaptionedPictures
+from imagen.tensors import Features
+
+FEWEST_ROWS = 10
+"""Recall at 5 among fewer pictures says next to nothing."""
+
+MOST_ROWS = 1000
+"""Recall depends on how many pictures there are to choose from, and its interval is narrow enough by then."""
+
+RANKS = (1, 5)
+DIRECTIONS = ("caption to picture", "picture to caption")
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Recalls of `rows` pictures and their captions, in both directions: the share whose partner is among the best 1
+    and the best 5, with Wilson's 95 % interval. Keys such as `R@1, caption to picture`."""
+
+    rows: int
+    recalls: Mapping[str, Interval]
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        values = {key: {"value": it.estimate, "low": it.low, "high": it.high} for key, it in self.recalls.items()}
+        return {"rows": self.rows, **values}
+
+    @property
+    def line(self) -> str:
+        """The recalls of captions that look for their picture, in one line."""
+        values = [f"R@{rank} {self.recalls[f'R@{rank}, {DIRECTIONS[0]}'].estimate:.2f}" for rank in RANKS]
+        return f"{', '.join(values)} among {self.rows} validation rows"
+
+
+def check_rows(rows: int, name: str) -> None:
+    """Raises UserError if there are too few validation rows for a recall; `name` is their source."""
+    if rows < FEWEST_ROWS:
+        raise UserError(
+            f"{name}: {rows} validation rows, and the recall of a judge needs at least {FEWEST_ROWS}: hold out more "
+            "with data.train.n=..., or give more pictures"
+        )
+
+
+def measure_retrieval(judge: AlignmentJudge, pictures: CaptionedPictures) -> Retrieval:
+    """The recalls of `judge` on `pictures` and the first caption of each."""
+    return retrieval(judge.image_features(pictures.pixels), judge.text_features(pictures.first_captions), pictures)
+
+
+def retrieval(images: Features, texts: Features, pictures: CaptionedPictures) -> Retrieval:
+    """The recalls by the cosines of features. Another picture with the same caption is as right as its own."""
+    scores = functional.normalize(texts, dim=-1) @ functional.normalize(images, dim=-1).T
+    places = {text: place for place, text in enumerate(dict.fromkeys(pictures.first_captions))}
+    group = torch.tensor([places[text] for text in pictures.first_captions])
+    recalls = {}
+    for direction, cosines in zip(DIRECTIONS, (scores, scores.T), strict=True):
+        better = _ranks(cosines, group)
+        for rank in RANKS:
+            recalls[f"R@{rank}, {direction}"] = wilson(int((better < rank).sum()), len(group))
+    return Retrieval(len(group), recalls)
+
+
+def _ranks(cosines: Tensor, group: Int64[Tensor, "rows"]) -> Int64[Tensor, "rows"]:
+    """For each row how many wrong columns score at least as high as the best right one. Where all score alike, a judge
+    knows nothing, so a tie counts against it."""
+    same = group[:, None] == group[None]
+    best = cosines.masked_fill(~same, float("-inf")).amax(dim=1, keepdim=True)
+    return ((cosines >= best) & ~same).sum(dim=1)

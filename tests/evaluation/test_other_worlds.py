@@ -1,0 +1,112 @@
+"""Numbers of judges that know other pictures than the stages were trained on are refused."""
+
+import json
+import shutil
+
+import pytest
+from omegaconf import OmegaConf
+from small_stages import describe, export_readers_of_shapes_t5
+
+from imagen.app.evaluate import evaluate
+from imagen.checks.worlds import EVERY, World
+from imagen.data.shapes_source import SHAPES
+from imagen.errors import UserError
+from imagen.evaluation.judges.clip import ClipJudge
+from imagen.evaluation.judges.dinov2 import Dinov2
+from imagen.evaluation.judges.extractor import Extractor
+from imagen.evaluation.judges.inception import Inception
+from imagen.evaluation.worlds import refuse_other_worlds
+from imagen.places import ROOT
+
+CATS = World("the pictures in cats", "ImageFolderSource", "1")
+LINE = (
+    "judge j knows the shapes world, and stage base was trained on the pictures in cats: its numbers would mean "
+    "nothing; take metrics=own with judges of those pictures (imagen train-judge) or metrics=published, or insist with "
+    "across_worlds=true"
+)
+
+
+class Knows(Extractor):
+    def __init__(self, world: World | None) -> None:
+        self.name, self.world = "j", world
+
+    def image_features(self, pixels):
+        raise AssertionError("nothing is measured here")
+
+
+judge = Knows
+
+
+def stage(world: World | None, name: str = "base"):
+    return describe(name, 8, None, trained_on=None if world is None else world.as_record())
+
+
+def test_the_line_names_both_worlds_and_every_way_out():
+    with pytest.raises(UserError) as caught:
+        refuse_other_worlds([judge(SHAPES)], [stage(CATS)], insist=False)
+    assert str(caught.value) == LINE
+
+
+def test_every_stage_of_every_cascade_counts():
+    refuse_other_worlds([judge(SHAPES)], [stage(SHAPES), stage(SHAPES, "sr1")], insist=False)
+    with pytest.raises(UserError, match="stage sr1 was trained on the pictures in cats"):
+        refuse_other_worlds([judge(SHAPES)], [stage(SHAPES), stage(CATS, "sr1")], insist=False)
+    with pytest.raises(UserError, match="knows the pictures in cats"):
+        refuse_other_worlds([judge(SHAPES), judge(CATS)], [stage(SHAPES)], insist=False)
+
+
+@pytest.mark.parametrize(
+    ("known", "trained_on", "insist", "said"),
+    [
+        (SHAPES, SHAPES, False, ""),
+        (EVERY, CATS, False, ""),
+        (SHAPES, CATS, True, "its numbers mean nothing (across_worlds=true)"),
+        (None, CATS, False, "judge j does not say which pictures it knows: its numbers may mean nothing here"),
+        (SHAPES, None, False, "stage base does not say what it was trained on"),
+        (
+            CATS,
+            World("the pictures in /cats", "ImageFolderSource"),
+            False,
+            "whether these are the same pictures is not",
+        ),
+    ],
+)
+def test_what_is_not_known_or_insisted_on_gets_one_line_of_warning(known, trained_on, insist, said, caplog):
+    refuse_other_worlds([judge(known)], [stage(trained_on)], insist)
+    assert [said in record.message for record in caplog.records] == [True] * bool(said)
+
+
+def test_published_judges_know_all_pictures_and_the_shipped_ones_the_shapes_world(clip):
+    assert Inception.world == Dinov2.world == EVERY
+    for name in "ab":
+        assert ClipJudge(ROOT / "assets" / f"judge_{name}", f"shapes-judge-{name}", device="cpu").world == SHAPES
+    assert ClipJudge(clip, "tiny", device="cpu").world is None
+
+
+def evaluation(compose_config, stages, *more):
+    small = ["sampler.num_steps=1", "sr_sampler.num_steps=1", "cascade.device=cpu", "guidance.weights=[2]"]
+    return compose_config("evaluate", *small, "prompts.count=4", f"cascade.stages=[{','.join(stages)}]", *more)
+
+
+def test_a_cascade_that_was_exported_before_the_record_is_refused_by_the_configuration_of_its_run(
+    compose_config, tmp_path
+):
+    base, _ = export_readers_of_shapes_t5(tmp_path / "cascade")
+    run = tmp_path / "run"
+    export = shutil.copytree(base, run / "export")
+    path = export / "config.json"
+    fields = json.loads(path.read_text())
+    del fields["trained_on"]
+    path.write_text(json.dumps(fields | {"format_version": 2}))
+    source = {"_target_": "imagen.data.image_folder.ImageFolderSource", "path": "/my/cats"}
+    train = {"_target_": "imagen.data.source.AllButEveryNth", "n": 50, "source": source}
+    OmegaConf.save({"data": {"train": train}}, run / "config.yaml")
+    with pytest.raises(UserError, match="knows the shapes world, and stage base was trained on the pictures in /my/c"):
+        evaluate(evaluation(compose_config, [str(export)]))
+    assert not list((tmp_path / "outputs").rglob("*"))
+
+
+def test_the_record_of_a_shipped_stage_is_that_of_the_shapes_world():
+    from imagen.stages.export import read_description
+
+    assert {read_description(ROOT / "assets" / "cascade" / name).world for name in ("base", "sr1")} == {SHAPES}
