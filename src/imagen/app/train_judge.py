@@ -1,4 +1,4 @@
-"""Train judges of somebody's own captioned pictures: `imagen train-judge data=image_folder data.path=... name=my`."""
+"""Train judges of your own captioned pictures: `imagen train-judge data=image_folder data.path=... name=my`."""
 
 from omegaconf import DictConfig
 

@@ -53,10 +53,11 @@ class Step:
 @dataclass(frozen=True)
 class Results:
     """`controls`: the same metrics for real pictures of the prompts (the floor of the Fréchet distance, the ceiling of
-    the alignment) and for pure noise, and the alignment with other pictures' captions. `steps`: paired differences
-    between neighbouring weights. `pictures`: the first pictures of every cell and control, for grids. `facts`: the
-    settings that are written beside the numbers. `categories`: one for each prompt, None if it has none. `copies`: the
-    comparison with the training pictures, if they are known."""
+    alignment and retrieval) and for pure noise, and the alignment with other pictures' captions; `control_intervals`:
+    of those of their numbers that have one. `steps`: paired differences between neighbouring weights. `pictures`: the
+    first pictures of every cell and control, for grids. `facts`: the settings that are written beside the numbers.
+    `categories`: one for each prompt, None if it has none. `copies`: the comparison with the training
+    pictures, if they are known."""
 
     cells: Sequence[CellResult]
     controls: Mapping[str, Mapping[str, float]]
@@ -67,6 +68,7 @@ class Results:
     pictures: Mapping[str, Pixels]
     facts: Mapping[str, Any]
     categories: Sequence[str | None] = ()
+    control_intervals: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
     copies: Copies | None = None
 
     @property
