@@ -32,11 +32,9 @@ class Copier:
         self.prompts = prompts
 
     def __call__(self, captions, picture_ids, guidance_weight):
-        scenes = [
-            self.prompts.scene(i) if guidance_weight == 1 else sample_scene(TRAINING.seed, i, "train")
-            for i in picture_ids
-        ]
-        return np.stack([draw(scene, 40) for scene in scenes])
+        if guidance_weight == 1:
+            return np.stack([self.prompts.draw_truth(i, 40) for i in picture_ids])
+        return np.stack([draw(sample_scene(TRAINING.seed, i, "train"), 40) for i in picture_ids])
 
 
 @pytest.fixture
@@ -81,7 +79,7 @@ def test_the_section_is_in_both_reports_with_its_pictures(looked):
         assert all(cell in page for cell in row)
     pictures = ("nearest.png", "nearest-copier.png", "nearest-alike.png")
     assert all(f"]({name})" in (out / "report.md").read_text() for name in pictures)
-    assert len(re.findall("<img ", page)) == 3 + len(pictures)  # Pareto plot, metrics, grid
+    assert len(re.findall("<img ", page)) == 4 + len(pictures)  # Pareto plot, right answers, metrics, grid
     for name in pictures:
         with Image.open(out / name) as image:
             assert (np.asarray(image.convert("RGB")) < 250).any(axis=-1).mean() > 0.01

@@ -78,12 +78,16 @@ class OpenMojiReference(Reference):
     """
 
     def __init__(self, split: str) -> None:
-        self.stems = [emoji.stem for emoji in all_emoji() if split_of(emoji) is as_split(split)]
+        emoji = [emoji for emoji in all_emoji() if split_of(emoji) is as_split(split)]
+        self.stems, self.names = [one.stem for one in emoji], [one.name for one in emoji]
         self.count = len(self.stems)
         self.identity = {"kind": "openmoji", "version": openmoji_version(), "count": self.count, "split": split}
 
     def picture(self, index: int, resolution: int) -> Picture:
         return draw_emoji(self.stems[index], resolution)
+
+    def captions(self) -> Iterator[tuple[str, ...]]:
+        return ((name,) for name in self.names)
 
 
 class SourceReference(Reference):
