@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from imagen.files import replacing
 
 MARGIN, LABEL_HEIGHT, LABEL_WIDTH = 4, 18, 190
+NOTE_SIZE, NOTE_WIDTH, NOTE_HEIGHT, NOTE_LETTERS, NOTE_LINES = 10, 130, 38, 25, 3
 INK, PAPER = (32, 32, 32), (255, 255, 255)
 
 
@@ -28,25 +29,36 @@ def save_png(picture: np.ndarray | Image.Image, path: Path, settings: Mapping[st
 
 
 def labelled_grid(
-    rows: Sequence[Sequence[np.ndarray]], row_labels: Sequence[str], column_labels: Sequence[str], cell: int = 96
+    rows: Sequence[Sequence[np.ndarray]],
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+    cell: int = 96,
+    notes: Sequence[Sequence[str]] | None = None,
 ) -> Image.Image:
-    """A grid of pictures, each `cell` pixels wide, with a label to the left of each row and above each column.
+    """A grid of pictures, each `cell` pixels wide, with a label to the left of each row and above each column, and a
+    note of a few words under each picture if there are `notes`.
 
     Smaller pictures are enlarged by nearest neighbour, so that every generated pixel can be seen.
     """
-    font = ImageFont.load_default(size=11)
-    width = LABEL_WIDTH + len(column_labels) * (cell + MARGIN) + MARGIN
-    height = LABEL_HEIGHT + len(rows) * (cell + MARGIN) + MARGIN
+    font, small = ImageFont.load_default(size=11), ImageFont.load_default(size=NOTE_SIZE)
+    across = MARGIN + (cell if notes is None else max(cell, NOTE_WIDTH))
+    down = MARGIN + cell + (0 if notes is None else NOTE_HEIGHT)
+    width = LABEL_WIDTH + len(column_labels) * across + MARGIN
+    height = LABEL_HEIGHT + len(rows) * down + MARGIN
     grid = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(grid)
     for column, label in enumerate(column_labels):
-        x = LABEL_WIDTH + column * (cell + MARGIN) + cell // 2
+        x = LABEL_WIDTH + column * across + cell // 2
         draw.text((x, LABEL_HEIGHT // 2), label, INK, font=font, anchor="mm")
     for row, (label, pictures) in enumerate(zip(row_labels, rows, strict=True)):
-        y = LABEL_HEIGHT + row * (cell + MARGIN)
+        y = LABEL_HEIGHT + row * down
         draw.multiline_text((MARGIN, y + cell // 2), textwrap.fill(label, 32), INK, font=font, anchor="lm", spacing=2)
         for column, picture in enumerate(pictures):
             method = Image.Resampling.NEAREST if picture.shape[0] <= cell else Image.Resampling.LANCZOS
             thumbnail = Image.fromarray(picture).resize((cell, cell), method)
-            grid.paste(thumbnail, (LABEL_WIDTH + column * (cell + MARGIN), y))
+            x = LABEL_WIDTH + column * across
+            grid.paste(thumbnail, (x, y))
+            if notes is not None:
+                text = textwrap.fill(notes[row][column], NOTE_LETTERS, max_lines=NOTE_LINES, placeholder=" …")
+                draw.multiline_text((x, y + cell + 1), text, INK, font=small, spacing=1)
     return grid

@@ -11,6 +11,7 @@ from small_configurations import options
 from imagen.checks.arguments import check_arguments
 from imagen.commandline.config_errors import check_configuration
 from imagen.errors import UserError
+from imagen.evaluation.sweep.reference import Reference
 from imagen.instantiation import ALLOWED_TARGETS, STAGE_PART_PACKAGES, _checked_target, _targets, instantiate, resolved
 
 GROUPS = {
@@ -55,6 +56,20 @@ def test_every_choice_composes_and_names_only_what_may_be_built(entry, group, op
     config = compose_config(entry, f"{group}={option}", *NEEDED.get(option, []))
     for where, node in _targets(resolved(config), entry):
         check_arguments(_checked_target(node["_target_"], where, ("imagen.",), ALLOWED_TARGETS), node, where)
+
+
+TRAINING_PICTURES = {"image_folder": ["metrics.training.source.source.path=/pictures"], "openmoji": []}
+
+
+@pytest.mark.parametrize("training", options("metrics/training"))
+def test_training_pictures_are_a_choice_beside_every_metric(training, compose_config):
+    for metrics in options("metrics"):
+        needed = [*NEEDED.get(metrics, []), *TRAINING_PICTURES[training]]
+        config = compose_config("evaluate", f"metrics={metrics}", f"metrics/training={training}", *needed)
+        node = resolved(config)["metrics"]["training"]
+        target = _checked_target(node["_target_"], "metrics.training", ("imagen.",), ALLOWED_TARGETS)
+        assert issubclass(target, Reference)
+        check_arguments(target, node, "metrics.training")
 
 
 @pytest.mark.parametrize("name", ["train", "sample"])

@@ -17,12 +17,13 @@ from imagen.evaluation.judges.extractor import Extractor
 from imagen.evaluation.judges.metric import checker_key
 from imagen.evaluation.prompts.prompt_set import PromptSet
 from imagen.evaluation.results.budget import Budget, Spending, spend
+from imagen.evaluation.results.copies import Copies, TrainingSet
 from imagen.evaluation.results.neighbours import Comparison
 from imagen.evaluation.results.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult, Results
 from imagen.evaluation.results.summary import Summary
 from imagen.evaluation.sweep.blocks import Block, BlockStore
 from imagen.evaluation.sweep.controls import noise_pictures
-from imagen.evaluation.sweep.plan import Cell, Plan
+from imagen.evaluation.sweep.plan import Cell, Plan, middle_and_ends
 from imagen.evaluation.sweep.reference import Reference, reference_features
 from imagen.evaluation.sweep.sweep import Job, Panel, Stopwatch, Sweep
 from imagen.files import fingerprint, user_path
@@ -44,6 +45,7 @@ class Evaluation:
         seed: of the noise control, and part of the fingerprint; the cascade gets the same seed.
         grid_prompts: number of prompts in the picture grids.
         budget: adds pictures for neighbours that a first pass does not separate; None: all prompts in all cells.
+        training: the training pictures, to look for copies of them; None: nobody looks.
 
     Raises UserError for invalid judges or sizes.
     """
@@ -59,6 +61,7 @@ class Evaluation:
         seed: int,
         grid_prompts: int,
         budget: Budget | None = None,
+        training: Reference | None = None,
     ) -> None:
         if block_size < 1:
             raise UserError(f"block_size is {block_size}; it must be at least 1")
@@ -72,6 +75,7 @@ class Evaluation:
         self.seed = seed
         self.grid_prompts = grid_prompts
         self.budget = budget
+        self.training = training
 
     def run(self, plan: Plan) -> Results:
         """`make`, then `report`."""
@@ -101,6 +105,7 @@ class Evaluation:
         resolution = self._first_block(sweep, plan, jobs).resolution
         with hold(self.out / "locks" / "reference", wait=True):
             features = reference_features(self.reference, self.panel.judges, resolution, self.out / "reference")
+            training = self._training_set(resolution)
         blocks = sweep.run(jobs, "sweep", self.count)
         cells = {cell: blocks[cell.name] for cell in plan.cells}
         controls = sweep.run(self._controls(resolution), "controls", self.count)
@@ -113,7 +118,10 @@ class Evaluation:
         if self.budget:
             comparison = self._comparison(features)
             spending = spend(self.budget, cells, comparison, extend, len(self.all_prompts), self.block_size)
-        return Made(cells, controls, features, spending, sweep.stopwatch, started)
+        return Made(cells, controls, features, training, spending, sweep.stopwatch, started)
+
+    def _training_set(self, resolution: int) -> TrainingSet | None:
+        return self.training and TrainingSet(self.training, self.reference, resolution, self.out / "reference")
 
     def _first_block(self, sweep: Sweep, plan: Plan, jobs: Mapping[str, Job]) -> Block:
         """The first block of the first cell; it gives the size of all pictures."""
@@ -177,11 +185,20 @@ class Evaluation:
             categories=[prompt.category for prompt in self.prompts.prompts],
             pictures={**kept, **{name: block.pictures for name, block in made.controls.items()}},
             facts=self._facts(plan, summary, first.resolution, made.spending),
+            copies=self._copies(plan, made),
         )
+
+    def _copies(self, plan: Plan, made: "Made") -> Copies | None:
+        blocks = {cell.name: block for cell, block in made.cells.items()}
+        shown = middle_and_ends(plan.weights)
+        names = [cell.name for cell in plan.cells if cell.guidance_weight in shown]
+        return made.training and made.training.compare(blocks, self.prompts.texts, names)
 
     def _facts(self, plan: Plan, summary: Summary, resolution: int, spending: Spending | None) -> dict[str, Any]:
         identity = self.identity()
         depends = {"curves": plan.identities, "reference": dict(self.reference.identity)}
+        if self.training is not None:
+            depends["training"] = dict(self.training.identity)
         return {
             "fingerprint": fingerprint({**identity, **depends, "count": self.count}),
             "pictures_per_cell": self.count,
@@ -217,11 +234,13 @@ class Evaluation:
 @dataclass(frozen=True)
 class Made:
     """The pictures of a sweep as features and verdicts: cells and controls with equal numbers of pictures, reference
-    features by judge, and what a budget added. `started`: `time.perf_counter()` at the start."""
+    features by judge, the training set if it is known, and what a budget added. `started`: `time.perf_counter()` at the
+    start."""
 
     cells: Mapping[Cell, Block]
     controls: Mapping[str, Block]
     reference: Mapping[str, Features]
+    training: TrainingSet | None
     spending: Spending | None
     stopwatch: Stopwatch
     started: float

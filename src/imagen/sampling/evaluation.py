@@ -24,4 +24,5 @@ def make_evaluation(config: DictConfig) -> Evaluation:
         seed=config.seed,
         grid_prompts=config.grid_prompts,
         budget=None if config.budget is None else Budget(config.budget, config.first_pass),
+        training=None if config.metrics.get("training") is None else instantiate(config.metrics.training),
     )

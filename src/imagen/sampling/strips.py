@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 
 from imagen.data.pixels import to_uint8
 from imagen.diffusion.recording import evenly, recording
-from imagen.evaluation.report.strips import Strip, draw_strips, load_strips, middle_and_ends, remove_strips, save_strips
-from imagen.evaluation.sweep.plan import check_weights
+from imagen.evaluation.report.strips import Strip, draw_strips, load_strips, remove_strips, save_strips
+from imagen.evaluation.sweep.plan import check_weights, middle_and_ends
 from imagen.files import user_path
 from imagen.locks import hold
 from imagen.sampling.configured import listed

@@ -9,11 +9,10 @@ from imagen.evaluation.judges.metric import pareto_pairs
 from imagen.evaluation.report.html import document, picture, prose, table
 from imagen.evaluation.report.pareto_plot import Line, plot_curves
 from imagen.evaluation.report.report import markdown_table
-from imagen.evaluation.report.strips import middle_and_ends
 from imagen.evaluation.report.tables import Rows, change_text, with_interval
 from imagen.evaluation.results.results import GROUND_TRUTH, CellResult
 from imagen.evaluation.statistics.jackknife import Interval
-from imagen.evaluation.sweep.plan import file_label
+from imagen.evaluation.sweep.plan import file_label, middle_and_ends
 from imagen.files import write_text
 from imagen.pictures import labelled_grid, save_png
 

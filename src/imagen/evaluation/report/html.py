@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from imagen.evaluation.report.copies import HEADING, copies_lines, copies_table
 from imagen.evaluation.report.strips import strip_files
 from imagen.evaluation.report.tables import (
     Rows,
@@ -52,8 +53,15 @@ AVOIDED = (
 """Known traps of such evaluations, and how this one avoids them."""
 
 
-def as_html(results: Results, headline: Sequence[str], audit: Sequence[str], folder: Path) -> str:
-    """The report with the PNG files of `folder` inside; plots that were not drawn are left out."""
+def as_html(
+    results: Results,
+    headline: Sequence[str],
+    audit: Sequence[str],
+    folder: Path,
+    copies: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The report with the PNG files of `folder` inside; plots that were not drawn are left out. `copies`: the files of
+    the nearest training pictures, with descriptions."""
     parts = ["<h1>Alignment against fidelity</h1>", prose(headline), picture(folder / "pareto.png", "Pareto plot")]
     parts += [picture(folder / ANSWERS, "right answers against fidelity"), table(best_table(results))]
     for label in results.curves:
@@ -69,6 +77,10 @@ def as_html(results: Results, headline: Sequence[str], audit: Sequence[str], fol
     if strips := strip_files(folder):
         parts += ["<h2>Denoising strips</h2>", f"<p>{STRIPS_ARE}</p>"]
         parts += [picture(path, "estimates of x0 across, prompts and weights down") for path in strips]
+    if results.copies:
+        parts += [f"<h2>{HEADING}</h2>", prose(copies_lines(results.copies))]
+        parts.append(table(copies_table(results, results.copies)))
+        parts += [f"<p>{escape(text)}.</p>{picture(folder / name, text)}" for name, text in copies]
     parts += ["<h2>Metrics against guidance weight</h2>", picture(folder / "metrics.png", "metrics")]
     parts += ["<h2>Controls</h2>", table(control_table(results))]
     parts += [

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from imagen.evaluation.report.copies import HEADING, copies_json, copies_lines, copies_table, write_copies
 from imagen.evaluation.report.html import ANSWERS, STRIPS_ARE, as_html
 from imagen.evaluation.report.metric_plots import plot_metrics
 from imagen.evaluation.report.pareto_plot import answer_pairs, plot_answers, plot_pareto
@@ -54,8 +55,9 @@ def write_report(results: Results, out: Path) -> None:
         old.unlink()
     for label in results.curves:
         _write_grid(results, label, out / f"grid-{file_label(label)}.png")
-    write_text(as_markdown(results, [path.name for path in strip_files(out)]), out / "report.md")
-    write_text(as_html(results, headline(results), audit_lines(results), out), out / "report.html")
+    copies = write_copies(results, out)
+    write_text(as_markdown(results, [path.name for path in strip_files(out)], copies), out / "report.md")
+    write_text(as_html(results, headline(results), audit_lines(results), out, copies), out / "report.html")
     write_tensorboard(results, out / "tensorboard")
 
 
@@ -84,6 +86,7 @@ def as_json(results: Results) -> dict[str, Any]:
             name: {metric: asdict(interval) for metric, interval in intervals.items()}
             for name, intervals in results.control_intervals.items()
         },
+        **({"nearest_training_pictures": copies_json(results.copies, results)} if results.copies else {}),
         "audit": {
             "tolerance": "1e-5 relative, float64, same features",
             "agrees": all(audit.agrees for audit in results.audits),
@@ -118,9 +121,9 @@ def as_csv(results: Results) -> str:
     return text.getvalue()
 
 
-def as_markdown(results: Results, strips: Sequence[str] = ()) -> str:
+def as_markdown(results: Results, strips: Sequence[str] = (), copies: Sequence[tuple[str, str]] = ()) -> str:
     """report.md: plots, tables for each curve, controls, audit, and all settings that the numbers depend on. `strips`:
-    file names of denoising strips."""
+    file names of denoising strips; `copies`: those of the nearest training pictures, with descriptions."""
     lines = ["# Alignment against fidelity", "", *headline(results), "", "![Pareto](pareto.png)", ""]
     lines += [f"![right answers]({ANSWERS})", ""] if answer_pairs(results) else []
     lines += [*markdown_table(best_table(results)), ""]
@@ -134,6 +137,11 @@ def as_markdown(results: Results, strips: Sequence[str] = ()) -> str:
     if results.steps:
         lines += ["## From one weight to the next", "", "Same prompts, same noise; bold where zero is excluded.", ""]
         lines += [*markdown_table(step_table(results)), ""]
+    if results.copies:
+        lines += [f"## {HEADING}", ""]
+        lines += [line if line.startswith("- ") else f"{line}\n" for line in copies_lines(results.copies)]
+        lines += ["", *markdown_table(copies_table(results, results.copies)), ""]
+        lines += [f"{text}:\n\n![{text}]({name})\n" for name, text in copies]
     lines += ["![metrics](metrics.png)", "", "## Controls", "", *markdown_table(control_table(results)), ""]
     lines += [
         "## Audit",

@@ -28,12 +28,6 @@ class Strip:
     pictures: UInt8[Tensor, "weights prompts moments height width 3"]
 
 
-def middle_and_ends(weights: Sequence[float]) -> list[float]:
-    """The lowest, the middle and the highest weight, without duplicates."""
-    ordered = sorted(weights)
-    return list(dict.fromkeys([ordered[0], ordered[len(ordered) // 2], ordered[-1]]))
-
-
 def save_strips(strips: Sequence[Strip], identity: Mapping[str, Any], folder: Path) -> None:
     """Save the strips with their `identity`. Equal strips give equal files."""
     header = {

@@ -8,6 +8,7 @@ from typing import Any
 from imagen.evaluation.judges.extractor import Extractor
 from imagen.evaluation.judges.metric import Metric
 from imagen.evaluation.results.categories import CategoryResult
+from imagen.evaluation.results.copies import Copies
 from imagen.evaluation.results.summary import Measured
 from imagen.evaluation.statistics.audit import Audit
 from imagen.evaluation.statistics.jackknife import Interval, Jackknife
@@ -55,7 +56,8 @@ class Results:
     alignment and retrieval) and for pure noise, and the alignment with other pictures' captions; `control_intervals`:
     of those of their numbers that have one. `steps`: paired differences between neighbouring weights. `pictures`: the
     first pictures of every cell and control, for grids. `facts`: the settings that are written beside the numbers.
-    `categories`: one for each prompt, None if it has none."""
+    `categories`: one for each prompt, None if it has none. `copies`: the comparison with the training
+    pictures, if they are known."""
 
     cells: Sequence[CellResult]
     controls: Mapping[str, Mapping[str, float]]
@@ -67,6 +69,7 @@ class Results:
     facts: Mapping[str, Any]
     categories: Sequence[str | None] = ()
     control_intervals: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
+    copies: Copies | None = None
 
     @property
     def curves(self) -> list[str]:

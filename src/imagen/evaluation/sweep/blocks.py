@@ -26,13 +26,15 @@ FORMAT = 2
 @dataclass(frozen=True)
 class Block:
     """`features` and `cosines` by judge; one verdict for each picture (None if its prompt cannot be checked); the first
-    few pictures themselves, for the grids; the size of all pictures."""
+    few pictures themselves, for the grids; the size of all pictures; thumbnails of all of them, which blocks of earlier
+    versions lack."""
 
     features: dict[str, Float[Tensor, "batch _"]]
     cosines: dict[str, PerImage]
     verdicts: list[Verdict | None]
     pictures: UInt8[Tensor, "kept height width 3"]
     resolution: int
+    thumbnails: UInt8[Tensor, "batch side side 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.verdicts)
@@ -45,6 +47,7 @@ class Block:
             verdicts=self.verdicts[:count],
             pictures=self.pictures[:count],
             resolution=self.resolution,
+            thumbnails=None if self.thumbnails is None else self.thumbnails[:count],
         )
 
 
@@ -83,6 +86,8 @@ class BlockStore:
         tensors = {"pictures": block.pictures.contiguous()}
         tensors |= {f"features/{name}": values.contiguous() for name, values in block.features.items()}
         tensors |= {f"cosines/{name}": values.contiguous() for name, values in block.cosines.items()}
+        if block.thumbnails is not None:
+            tensors["thumbnails"] = block.thumbnails.contiguous()
         path = self.path(cell, index)
         for abandoned in path.parent.glob(f".{path.name}.*"):  # left by a process that was killed while writing
             abandoned.unlink()
@@ -103,12 +108,14 @@ def save_atomically(tensors: dict[str, Tensor], metadata: dict[str, str], path: 
 def join(blocks: Sequence[Block]) -> Block:
     """The blocks of a cell as one, in order."""
     first = blocks[0]
+    small = [block.thumbnails for block in blocks if block.thumbnails is not None]
     return Block(
         features={name: torch.cat([block.features[name] for block in blocks]) for name in first.features},
         cosines={name: torch.cat([block.cosines[name] for block in blocks]) for name in first.cosines},
         verdicts=[verdict for block in blocks for verdict in block.verdicts],
         pictures=torch.cat([block.pictures for block in blocks]),
         resolution=first.resolution,
+        thumbnails=torch.cat(small) if len(small) == len(blocks) else None,
     )
 
 
@@ -128,4 +135,11 @@ def _unpack(header: dict[str, Any], tensors: dict[str, Tensor]) -> Block:
     def group(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
-    return Block(group("features/"), group("cosines/"), header["verdicts"], tensors["pictures"], header["resolution"])
+    return Block(
+        features=group("features/"),
+        cosines=group("cosines/"),
+        verdicts=header["verdicts"],
+        pictures=tensors["pictures"],
+        resolution=header["resolution"],
+        thumbnails=tensors.get("thumbnails"),
+    )

@@ -90,6 +90,12 @@ def neighbours(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
     return pairs
 
 
+def middle_and_ends(weights: Sequence[float]) -> list[float]:
+    """The lowest, the middle and the highest weight, without duplicates."""
+    ordered = sorted(weights)
+    return list(dict.fromkeys([ordered[0], ordered[len(ordered) // 2], ordered[-1]]))
+
+
 def file_label(label: str) -> str:
     """The label of a curve as part of a file name."""
     return label.replace(" ", "_")

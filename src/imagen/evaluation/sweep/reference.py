@@ -1,9 +1,10 @@
 """The real pictures that generated ones are compared with, and their features, computed once."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from imagen.data.source import Picture, Source, without
 from imagen.data.transforms import Geometry, TooSmallError
 from imagen.errors import UserError
 from imagen.evaluation.judges.extractor import Extractor
+from imagen.evaluation.statistics.nearest import NEIGHBOURS
 from imagen.evaluation.sweep.blocks import save_atomically
 from imagen.files import fingerprint, read_tensors
 from imagen.progress import track
@@ -38,6 +40,10 @@ class Reference(ABC):
     def picture(self, index: int, resolution: int) -> Picture:
         """Picture `index`, square, at the resolution of the generated pictures."""
 
+    def captions(self) -> Iterable[tuple[str, ...]]:
+        """The captions of every picture; none unless a subclass knows them."""
+        return repeat((), self.count)
+
     def batches(self, resolution: int) -> Iterator[Pixels]:
         """All pictures, in order, in batches."""
         for start in range(0, self.count, BATCH):
@@ -52,13 +58,16 @@ class ShapesReference(Reference):
     """
 
     def __init__(self, count: int, seed: int, split: str = "held_out") -> None:
-        self.count = _checked(count)
+        self.count = _enough(count)
         self.seed = seed
         self.split = split
         self.identity = {"kind": "shapes", "count": count, "seed": seed, "split": split}
 
     def picture(self, index: int, resolution: int) -> Picture:
         return draw(sample_scene(self.seed, index, self.split), resolution)
+
+    def captions(self) -> Iterator[tuple[str, ...]]:
+        return ((sample_scene(self.seed, index, self.split).caption,) for index in range(self.count))
 
 
 class OpenMojiReference(Reference):
@@ -69,12 +78,16 @@ class OpenMojiReference(Reference):
     """
 
     def __init__(self, split: str) -> None:
-        self.stems = [emoji.stem for emoji in all_emoji() if split_of(emoji) is as_split(split)]
+        emoji = [emoji for emoji in all_emoji() if split_of(emoji) is as_split(split)]
+        self.stems, self.names = [one.stem for one in emoji], [one.name for one in emoji]
         self.count = len(self.stems)
         self.identity = {"kind": "openmoji", "version": openmoji_version(), "count": self.count, "split": split}
 
     def picture(self, index: int, resolution: int) -> Picture:
         return draw_emoji(self.stems[index], resolution)
+
+    def captions(self) -> Iterator[tuple[str, ...]]:
+        return ((name,) for name in self.names)
 
 
 class SourceReference(Reference):
@@ -86,13 +99,16 @@ class SourceReference(Reference):
     files (names, sizes, times of change; no contents) are part of the identity.
     """
 
+    setting: ClassVar[str] = "reference"
+    """Its place under `metrics`, for error messages."""
+
     def __init__(self, source: Source, count: int | None = None, min_side: int | None = None) -> None:
         if min_side is not None:
-            source = _large(source, min_side)
+            source = _large(source, min_side, self.setting)
         if count is not None and count > len(source):
-            raise UserError(f"reference: {count} pictures requested, {source.name} has {len(source)}")
+            raise UserError(f"{self.setting}: {count} pictures requested, {source.name} has {len(source)}")
         self.source = source
-        self.count = _checked(len(source) if count is None else count)
+        self.count = self.enough(len(source) if count is None else count)
         self.identity = {
             "kind": "source",
             "source": source.identity,
@@ -109,9 +125,32 @@ class SourceReference(Reference):
             return Geometry()(self.source[index].image, resolution, key=0)
         except TooSmallError as error:
             raise UserError(
-                f"reference: {self.source.where(index)}: {error}; metrics.reference.min_side={resolution} skips such "
-                "pictures"
+                f"{self.setting}: {self.source.where(index)}: {error}; metrics.{self.setting}.min_side={resolution} "
+                "skips such pictures"
             ) from error
+
+    def captions(self) -> Iterator[tuple[str, ...]]:
+        return islice(self.source.captions_by_row(), self.count)
+
+    @staticmethod
+    def enough(count: int) -> int:
+        """The count. Raises UserError if it is too small."""
+        return _enough(count)
+
+
+class TrainingPictures(SourceReference):
+    """Pictures of the training set, to look for copies of them among the generated ones."""
+
+    setting = "training"
+
+    @staticmethod
+    def enough(count: int) -> int:
+        if count < NEIGHBOURS:
+            raise UserError(
+                f"metrics.training has {count} pictures; at least {NEIGHBOURS} are needed to look for copies, and "
+                "metrics.training=null looks for none"
+            )
+        return count
 
 
 def reference_features(
@@ -137,12 +176,12 @@ def reference_features(
     return stored
 
 
-def _large(source: Source, min_side: int) -> Source:
+def _large(source: Source, min_side: int, setting: str) -> Source:
     small = {problem.row for problem in source.problems(min_side) if problem.fault is Fault.SMALL}
     large = without(source, small)
     if len(large) == 0:
         raise UserError(
-            f"reference: no picture of {source.name} has metrics.reference.min_side={min_side} pixels a side"
+            f"{setting}: no picture of {source.name} has metrics.{setting}.min_side={min_side} pixels a side"
         )
     return large
 
@@ -179,7 +218,7 @@ def _key(reference: Reference, judge: Extractor, resolution: int) -> str:
     return f"{judge.name.replace(':', '-')}-{fingerprint(identity)[:16]}"
 
 
-def _checked(count: int) -> int:
+def _enough(count: int) -> int:
     if count < 2:
         raise UserError(f"reference.count is {count}; a Fréchet distance needs at least 2 pictures")
     return count

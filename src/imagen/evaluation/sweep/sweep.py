@@ -18,6 +18,7 @@ from imagen.evaluation.judges.checker import Checker
 from imagen.evaluation.judges.extractor import AlignmentJudge, Extractor, cosines
 from imagen.evaluation.prompts.prompt_set import Prompt, PromptSet
 from imagen.evaluation.sweep.blocks import Block, BlockStore, join
+from imagen.evaluation.sweep.thumbnails import thumbnails
 from imagen.progress import track
 from imagen.tensors import Pixels
 
@@ -35,7 +36,7 @@ class Panel:
         return {judge.name: judge for judge in self.judges if isinstance(judge, AlignmentJudge)}
 
     def look(self, pixels: Pixels, prompts: Sequence[Prompt], keep: int) -> Block:
-        """Features, cosines and verdicts of the pictures, and the first `keep` pictures themselves."""
+        """Features, cosines, verdicts and thumbnails of the pictures, and the first `keep` pictures themselves."""
         features = {judge.name: judge.image_features(pixels) for judge in self.judges}
         texts = [prompt.text for prompt in prompts]
         return Block(
@@ -46,6 +47,7 @@ class Panel:
             verdicts=self.checker(pixels, prompts),
             pictures=pixels[:keep].clone(),
             resolution=pixels.shape[1],
+            thumbnails=thumbnails(pixels),
         )
 
 
