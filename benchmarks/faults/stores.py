@@ -20,7 +20,6 @@ from imagen.evaluation.report import report
 from imagen.evaluation.sweep.plan import Curve, Plan
 from imagen.evaluation.sweep.reference import ShapesReference
 from imagen.locks import only_builder
-from imagen.shapes import draw as draw_scene
 from imagen.text import cache
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.encoders import TextEncoder
@@ -143,7 +142,7 @@ def sweep(folder: Path, dies_at: int | None = None) -> None:
     def sample(captions, picture_ids, guidance_weight):
         if next(made) == dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        return np.stack([draw_scene(prompts.prompts[i].scene, 16) for i in picture_ids])
+        return np.stack([prompts.draw_truth(i, 16) for i in picture_ids])
 
     def only_numbers(results, out):
         report.write_json(report.as_json(results), out / "results.json")

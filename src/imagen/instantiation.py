@@ -37,6 +37,7 @@ ALLOWED_TARGETS = frozenset(
         "imagen.evaluation.prompts.coco.coco_prompts",
         "imagen.evaluation.prompts.tables.drawbench_prompts",
         "imagen.evaluation.prompts.tables.parti_prompts",
+        "imagen.evaluation.prompts.openmoji.openmoji_prompts",
         "imagen.evaluation.prompts.prompt_set.file_prompts",
         "imagen.evaluation.prompts.prompt_set.shapes_prompts",
         "imagen.stages.lr.warmup_then_cosine",

@@ -126,6 +126,15 @@ REFUSED = {
     "sample: stages no list": (sampling("cascade.stages=runs/base/demo/export"), r"must be a list: cascade\.stages=\["),
     "evaluate: weights no list": (evaluating("guidance.weights=3"), r"must be a list: guidance\.weights=\[3\]"),
     "evaluate: strips no list": (evaluating("strips.weights=3"), r"must be a list: strips\.weights=\[3\]"),
+    "evaluate: no such split": (
+        evaluating("prompts=openmoji", "prompts.split=test"), r"split=test of OpenMoji is not one of train",
+    ),
+    "evaluate: more prompts than names": (
+        evaluating("prompts=openmoji", "prompts.count=565"), r"\(held_out\) has 564 names; prompts\.count is 565",
+    ),
+    "evaluate: prompts about hair": (
+        evaluating("prompts=openmoji", "prompts.about=hair"), r"prompts\.about=hair is not one of skin_tone, colour",
+    ),
     "sample: guidance NaN": (sampling("guidance_weights=nan"), r"guidance_weights=nan must be a finite number"),
     "sample: guidance -1": (sampling("guidance_weights=-1"), r"guidance weight is -1"),
     "sample: guidance for no stage": (sampling("guidance_weights=[1,2,3]"), r"3 weights for 2 stages"),

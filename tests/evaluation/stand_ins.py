@@ -58,7 +58,7 @@ class DrawingSampler:
             assert caption == self.prompts.texts[i]
             chance = np.random.default_rng((self.seed, i)).random()
             right = chance < 1 - 0.8 / max(guidance_weight, 1)
-            scene = self.prompts.prompts[i].scene if right else sample_scene(self.seed + 99, i, "train")
+            scene = self.prompts.prompts[i].truth.scene if right else sample_scene(self.seed + 99, i, "train")
             pictures.append(draw(scene, self.resolution))
         return np.stack(pictures)
 

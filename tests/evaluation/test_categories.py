@@ -31,7 +31,7 @@ def test_every_category_has_the_mean_of_its_own_pictures_with_its_interval(judge
 
 def test_the_report_has_a_table_by_category(tmp_path, judge, prompts, sampler):
     categories = ("Colors", "a | b", "Text")
-    named = tuple(Prompt(p.text, p.description, p.scene, categories[i % 3]) for i, p in enumerate(prompts.prompts))
+    named = tuple(Prompt(p.text, p.description, p.truth, categories[i % 3]) for i, p in enumerate(prompts.prompts))
     results = evaluation(tmp_path, [judge], PromptSet(named, {"kind": "test"})).run(plan(sampler, [1, 4]))
     tables = category_tables(results, "static")
     assert list(tables) == ["align[tiny]", "checker[all]"]

@@ -126,7 +126,7 @@ def test_an_ablation_in_which_nobody_reads_has_its_distances_in_the_table_and_sa
 def test_a_comparison_of_published_numbers_draws_the_pairs_of_the_report(published, tmp_path, monkeypatch):
     results, _, out = published
     drawn = []
-    monkeypatch.setattr("imagen.evaluation.report.pareto_plot._pareto_panel", lambda *given: drawn.append(given[3:]))
+    monkeypatch.setattr("imagen.evaluation.report.pareto_plot._pareto_panel", lambda *given: drawn.append(given[3:5]))
     write_comparison(load_side(out, "one"), load_side(out, "other"), tmp_path)
     assert drawn == PAIRS
     drawn.clear()

@@ -10,8 +10,8 @@ def test_shapes_prompts_are_held_out_compositions_with_their_answers():
     prompts = shapes_prompts(count=20, seed=1)
     assert len(prompts) == 20
     assert all(is_held_out(prompt.description) for prompt in prompts.prompts)
-    assert all(prompt.scene.caption == prompt.text for prompt in prompts.prompts)
-    assert prompts.have_scenes
+    assert all(prompt.truth.scene.caption == prompt.text for prompt in prompts.prompts)
+    assert prompts.have_truths
 
 
 def test_more_prompts_begin_with_the_same_prompts_under_the_same_identity():
@@ -27,7 +27,7 @@ def test_a_file_has_one_prompt_on_each_line_that_is_not_empty(tmp_path):
     prompts = file_prompts(path)
     assert prompts.texts == ["a cat", "eine Möwe über Zürich", "a red circle on a white background"]
     assert [prompt.description is not None for prompt in prompts.prompts] == [False, False, True]
-    assert not prompts.have_scenes
+    assert not prompts.have_truths
     assert file_prompts(path, count=2).texts == prompts.texts[:2]
 
 

@@ -123,7 +123,7 @@ def test_the_html_holds_its_pictures_and_every_number_of_the_tables(run):
     results, out = run
     text = (out / "report.html").read_text(encoding="utf-8")
     sources = re.findall(r'src="([^"]{1,30})', text)
-    assert len(sources) == 4  # Pareto plot, metrics, two grids
+    assert len(sources) == 5  # Pareto plot, right answers, metrics, two grids
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert not re.findall(r"https?://", text)
     for label in results.curves:

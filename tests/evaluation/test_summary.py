@@ -34,7 +34,7 @@ def measured(judge, random_pixels, prompts, features, reference):
     block = panel.look(random_pixels[:count], chosen.prompts, keep=0)
     scores = cosines(features, judge.text_features(chosen.texts))
     block = replace(block, features={judge.name: features}, cosines={judge.name: scores})
-    summary = Summary(panel, chosen, {judge.name: reference}, [None] * count)
+    summary = Summary(panel, chosen, {judge.name: reference}, chosen)
     return summary.measure(block), summary.audits({Cell("curve", 1.0): block})
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -100,23 +101,26 @@ def finished_steps(run: Path) -> int:
     return read_description(folder).step if (folder / CONFIG).is_file() else 0
 
 
-def affordable_steps(demo: Demo, stages: Sequence[str], seconds: float) -> dict[str, int]:
-    """How many steps of each stage fit into `seconds` here, trained side by side; at least 60."""
+def affordable_steps(demo: Demo, stages: Sequence[str], seconds: float, *overrides: str) -> dict[str, int]:
+    """How many steps of each stage fit into `seconds` here, trained side by side; at least 60.
+
+    `overrides`: of the configuration of all stages, as on the command line of train.py.
+    """
     steps = {}
-    for stage, seconds_per_step in paces(demo, stages).items():
+    for stage, seconds_per_step in paces(demo, stages, *overrides).items():
         steps[stage] = max(60, round(seconds / seconds_per_step))
         print(f"    a step of {stage} takes {1000 * seconds_per_step:.0f} ms here: {steps[stage]} steps", flush=True)
     return steps
 
 
-def paces(demo: Demo, stages: Sequence[str]) -> dict[str, float]:
+def paces(demo: Demo, stages: Sequence[str], *overrides: str) -> dict[str, float]:
     """Seconds per step of each stage, measured side by side on the share of the cores that each will have."""
     if not stages:
         return {}
     share = (threads_each(len(STAGES)),)
     with ProcessPoolExecutor(len(stages), get_context("spawn"), _prepare_process, share) as processes:
         experiments = [f"{demo.name}_{stage}" for stage in stages]
-        return dict(zip(stages, processes.map(_pace, experiments), strict=True))
+        return dict(zip(stages, processes.map(partial(_pace, overrides), experiments), strict=True))
 
 
 def _prepare_process(threads: int) -> None:
@@ -126,13 +130,13 @@ def _prepare_process(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _pace(experiment: str) -> float:
+def _pace(overrides: Sequence[str], experiment: str) -> float:
     from hydra import compose, initialize_config_dir
 
     from imagen.runs.pace import seconds_per_step
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return seconds_per_step(compose("train", overrides=[f"experiment={experiment}"]))
+        return seconds_per_step(compose("train", overrides=[f"experiment={experiment}", *overrides]))
 
 
 def train_stages(demo: Demo, minutes: float) -> int:

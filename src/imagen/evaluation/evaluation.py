@@ -27,8 +27,6 @@ from imagen.evaluation.sweep.reference import Reference, reference_features
 from imagen.evaluation.sweep.sweep import Job, Panel, Stopwatch, Sweep
 from imagen.files import fingerprint, user_path
 from imagen.locks import hold
-from imagen.shapes import draw
-from imagen.shapes.checking import CATEGORIES
 from imagen.tensors import Features, Pixels
 
 
@@ -37,7 +35,7 @@ class Evaluation:
 
     Args:
         judges: extractors, at least one (the keys do not matter). Judges that read captions also measure alignment.
-        checker: checks pictures of the shapes world; `NoChecker()` for other prompts.
+        checker: checks what a procedure can read off a picture; `NoChecker()` for prompts without such a procedure.
         prompts: picture i shows prompt i.
         reference: the real pictures for the Fréchet distances.
         out: folder of the block files and the report. A run that is started again there resumes; several processes
@@ -147,22 +145,22 @@ class Evaluation:
             return noise_pictures(self.seed, picture_ids, resolution)
 
         def ground_truth(captions: list[str], picture_ids: list[int]) -> np.ndarray:
-            return np.stack([draw(self.prompts.scene(i), resolution) for i in picture_ids])
+            return np.stack([self.prompts.draw_truth(i, resolution) for i in picture_ids])
 
         settings = {"resolution": resolution}
-        truth = {GROUND_TRUTH: Job(ground_truth, settings, drawn=True)} if self.prompts.have_scenes else {}
+        truth = {GROUND_TRUTH: Job(ground_truth, settings, drawn=True)} if self.prompts.have_truths else {}
         return {NOISE: Job(noise, settings, drawn=True), **truth}
 
     def _comparison(self, reference: Mapping[str, Features]) -> Comparison:
-        categories = [prompt.category for prompt in self.all_prompts.prompts]
-        return Comparison(Summary(self.panel, self.prompts, reference, categories))
+        return Comparison(Summary(self.panel, self.prompts, reference, self.all_prompts))
 
     def _results(self, plan: Plan, made: "Made") -> Results:
         # Not the comparison that spent the budget: fitting the reference must use as many threads as the rest.
         comparison = self._comparison(made.reference)
         summary = comparison.summary
         first = made.cells[plan.cells[0]]
-        framed = {name: summary.measure(block).values for name, block in made.controls.items()}
+        controls = {name: summary.measure(block) for name, block in made.controls.items()}
+        framed = {name: control.values for name, control in controls.items()}
         # Shuffled captions: on the real pictures if there are any, else on those of the first cell.
         framed[SHUFFLED] = summary.shuffled_alignment(made.controls.get(GROUND_TRUTH, first))
         measured = {cell: comparison.measured(cell, block) for cell, block in made.cells.items()}
@@ -171,6 +169,7 @@ class Evaluation:
         return Results(
             cells=[CellResult.of(cell, self.count, numbers) for cell, numbers in measured.items()],
             controls=framed,
+            control_intervals={name: control.intervals for name, control in controls.items()},
             steps=comparison.steps(longest),
             audits=summary.audits(made.cells),
             judges=self.panel.judges,
@@ -195,7 +194,7 @@ class Evaluation:
             "truncated_captions": {
                 name: judge.truncated_share(self.prompts.texts) for name, judge in self.panel.aligners.items()
             },
-            "categories": [checker_key(category.name) for category in CATEGORIES],
+            "categories": [checker_key(name) for name in self.panel.checker.categories],
             **({"budget": spending.facts(self.budget)} if spending and self.budget else {}),
             **depends,
             **identity,

@@ -94,6 +94,16 @@ def all_emoji() -> tuple[Emoji, ...]:
     return tuple(found)
 
 
+def emoji_named(name: str) -> Emoji | None:
+    """The emoji of that name, in capital or small letters; None if there is none."""
+    return _by_name().get(name.strip().casefold())
+
+
+@cache
+def _by_name() -> dict[str, Emoji]:
+    return {emoji.name.casefold(): emoji for emoji in all_emoji()}
+
+
 def _names() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Name and aliases in English, by the characters without variation selectors."""
     from emoji import EMOJI_DATA

@@ -1,24 +1,28 @@
-"""The procedural checker of the shapes world, with its verdicts in the form of block files."""
+"""Procedures that read off a picture which parts of its prompt hold, with verdicts in the form of block files."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from imagen.evaluation.judges.metric import ABSTAINED, checker_key
 from imagen.evaluation.prompts.prompt_set import Prompt
+from imagen.shapes.checking import CATEGORIES
 from imagen.tensors import Pixels
 
 VERSION = 1
 """Part of every fingerprint. Increase it when verdicts of the same pictures may have changed."""
 
 Verdict = Mapping[str, Any]
-"""`category`: str, `parts`: dict of str to bool, `correct`: bool. See `imagen.evaluation.judges.checker`."""
+"""`correct`: whether every part is right; `abstained`: whether something was not recognised; `parts` and `categories`:
+by name, whether it is right."""
 
 
 class Checker(ABC):
-    """Decides which parts of a prompt hold in a picture. `identity`: what verdicts depend on, for fingerprints."""
+    """Decides which parts of a prompt hold in a picture. `identity`: what verdicts depend on, for fingerprints.
+    `categories`: the categories of its verdicts that tables and plots show."""
 
-    identity: ClassVar[Mapping[str, Any]]
+    identity: Mapping[str, Any]
+    categories: Sequence[str] = ()
 
     @abstractmethod
     def __call__(self, pixels: Pixels, prompts: Sequence[Prompt]) -> list[Verdict | None]:
@@ -28,10 +32,11 @@ class Checker(ABC):
 class ShapesChecker(Checker):
     """Decides which parts of a caption hold in its picture. Prompts that are not captions of the world get None."""
 
-    identity: ClassVar[Mapping[str, Any]] = {
+    identity: Mapping[str, Any] = {
         "checker": "imagen.data.shapes.check",  # the original module, kept because the name is in every fingerprint
         "version": VERSION,
     }
+    categories = tuple(category.name for category in CATEGORIES)
 
     def __call__(self, pixels: Pixels, prompts: Sequence[Prompt]) -> list[Verdict | None]:
         return [self._verdict(picture, prompt) for picture, prompt in zip(pixels.numpy(), prompts, strict=True)]
@@ -53,7 +58,7 @@ class ShapesChecker(Checker):
 class NoChecker(Checker):
     """For prompts that no procedure can check."""
 
-    identity: ClassVar[Mapping[str, Any]] = {"checker": None}
+    identity: Mapping[str, Any] = {"checker": None}
 
     def __call__(self, pixels: Pixels, prompts: Sequence[Prompt]) -> list[Verdict | None]:
         return [None] * len(prompts)

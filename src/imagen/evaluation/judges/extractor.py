@@ -7,7 +7,17 @@ from typing import Any
 import torch
 
 from imagen.checks.worlds import EVERY, World
-from imagen.evaluation.judges.metric import ALIGNMENT, CMMD, FRECHET, FRECHET_INF, KID, PRECISION, RECALL, Metric
+from imagen.evaluation.judges.metric import (
+    ALIGNMENT,
+    CMMD,
+    FRECHET,
+    FRECHET_INF,
+    KID,
+    PRECISION,
+    RECALL,
+    RETRIEVAL,
+    Metric,
+)
 from imagen.tensors import Features, PerImage, Pixels
 
 
@@ -47,7 +57,7 @@ class AlignmentJudge(Extractor):
     @property
     def metrics(self) -> dict[str, Metric]:
         suffix = f"[{self.name}]" if self.suffix is None else self.suffix
-        more = {CMMD: CMMD + suffix, ALIGNMENT: self.alignment_key}
+        more = {axis: axis + suffix for axis in (CMMD, *RETRIEVAL.values())} | {ALIGNMENT: self.alignment_key}
         return super().metrics | {axis: Metric.of_judge(key, self.name, axis) for axis, key in more.items()}
 
     @abstractmethod

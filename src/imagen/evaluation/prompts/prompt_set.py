@@ -1,24 +1,44 @@
 """The prompts of an evaluation: shapes captions with exact answers, a text file, or a list."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from imagen.checks.captions import checked_prompt
+from imagen.data.source import Picture
 from imagen.errors import UserError
 from imagen.files import open_regular, user_path
-from imagen.shapes import Description, Scene, parse, sample_scene
+from imagen.shapes import Description, Scene, draw, parse, sample_scene
+
+
+class Truth(ABC):
+    """The true picture of a prompt."""
+
+    @abstractmethod
+    def draw(self, resolution: int) -> Picture:
+        """The picture, `resolution` pixels per side."""
+
+
+@dataclass(frozen=True)
+class TrueScene(Truth):
+    """A scene of the shapes world."""
+
+    scene: Scene
+
+    def draw(self, resolution: int) -> Picture:
+        return draw(self.scene, resolution)
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A caption; its description, if the checker can read it; a true scene, if there is one; its category, in a
-    published set that has categories."""
+    """A caption; its description, if the checker of the shapes world can read it; its true picture, if there is one;
+    its category, in a published set that has categories."""
 
     text: str
     description: Description | None = None
-    scene: Scene | None = None
+    truth: Truth | None = None
     category: str | None = None
 
 
@@ -44,20 +64,20 @@ class PromptSet:
     def texts(self) -> list[str]:
         return [prompt.text for prompt in self.prompts]
 
-    def scene(self, index: int) -> Scene:
-        """The true scene of a prompt; for a set that `have_scenes` only."""
-        scene = self.prompts[index].scene
-        assert scene is not None, self.texts[index]
-        return scene
+    def draw_truth(self, index: int, resolution: int) -> Picture:
+        """The true picture of a prompt; for a set that `have_truths` only."""
+        truth = self.prompts[index].truth
+        assert truth is not None, self.texts[index]
+        return truth.draw(resolution)
 
     def first(self, count: int) -> "PromptSet":
         """The set of its first `count` prompts."""
         return replace(self, prompts=self.prompts[:count])
 
     @property
-    def have_scenes(self) -> bool:
-        """Whether a true picture can be drawn for every prompt, for the ceiling and the real-against-real floor."""
-        return all(prompt.scene is not None for prompt in self.prompts)
+    def have_truths(self) -> bool:
+        """Whether every prompt has a true picture, for the ceiling and the real-against-real floor."""
+        return all(prompt.truth is not None for prompt in self.prompts)
 
 
 def shapes_prompts(count: int, seed: int, split: str = "held_out") -> PromptSet:
@@ -68,7 +88,7 @@ def shapes_prompts(count: int, seed: int, split: str = "held_out") -> PromptSet:
     if count < 1:
         raise UserError(f"prompts.count is {count}; it must be at least 1")
     scenes = [sample_scene(seed, index, split) for index in range(count)]
-    prompts = tuple(Prompt(scene.caption, scene.description, scene) for scene in scenes)
+    prompts = tuple(Prompt(scene.caption, scene.description, TrueScene(scene)) for scene in scenes)
     return PromptSet(prompts, {"kind": "shapes", "seed": seed, "split": split})
 
 

@@ -34,6 +34,9 @@ STRIPS_ARE = (
     "right; the same noise for every weight."
 )
 
+ANSWERS = "pareto_answers.png"
+"""The plot of fidelity against shares of right answers."""
+
 AVOIDED = (
     ("One rounding", "all judges and the checker get the same uint8 pictures"),
     ("Common random numbers", "picture i has the same prompt and the same noise in every cell"),
@@ -52,7 +55,7 @@ AVOIDED = (
 def as_html(results: Results, headline: Sequence[str], audit: Sequence[str], folder: Path) -> str:
     """The report with the PNG files of `folder` inside; plots that were not drawn are left out."""
     parts = ["<h1>Alignment against fidelity</h1>", prose(headline), picture(folder / "pareto.png", "Pareto plot")]
-    parts.append(table(best_table(results)))
+    parts += [picture(folder / ANSWERS, "right answers against fidelity"), table(best_table(results))]
     for label in results.curves:
         parts += [f"<h2>{escape(label)}</h2>", table(curve_table(results, label))]
         parts += [table(rows) for rows in category_tables(results, label).values()]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from imagen.evaluation.judges.metric import CHECKED_ALL, CHECKER, checker_key
+from imagen.evaluation.judges.metric import CHECKED_ALL, CHECKER
 from imagen.evaluation.report.plot_style import (
     CONTROL,
     STYLE,
@@ -15,10 +15,8 @@ from imagen.evaluation.report.plot_style import (
     title,
 )
 from imagen.evaluation.results.results import GROUND_TRUTH, NOISE, SHUFFLED, Results
-from imagen.shapes.checking import CATEGORIES
 
 CATEGORY_COLOURS = ("#0b6bcb", "#d9480f", "#2b8a3e", "#6741d9", "#a61e4d", "#846358", "#087f5b", "#5c677d")
-CATEGORY_LABELS = {checker_key(category.name): category.name.replace("_", " ") for category in CATEGORIES}
 
 
 def plot_metrics(results: Results, path: Path) -> None:
@@ -75,7 +73,7 @@ def _category_panel(axis: Any, results: Results, label: str) -> None:
         known = [cell for cell in cells if name in cell.metrics]
         weights = [cell.cell.guidance_weight for cell in known]
         values = [cell.metrics[name] for cell in known]
-        axis.plot(weights, values, "-o", color=colour, markersize=3, label=CATEGORY_LABELS[name])
+        axis.plot(weights, values, "-o", color=colour, markersize=3, label=name)
     for control, line in ((GROUND_TRUTH, "--"), (NOISE, ":")):
         values = [value for key, value in results.controls.get(control, {}).items() if key in names]
         if values:

@@ -1,11 +1,11 @@
-"""Fidelity against alignment: the paper's Pareto curves."""
+"""Fidelity against alignment, the paper's Pareto curves, and against shares of right answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imagen.evaluation.judges.metric import pareto_pairs
+from imagen.evaluation.judges.metric import CHECKED_ALL, FRECHET, RETRIEVAL, pareto_pairs
 from imagen.evaluation.report.plot_style import (
     CONTROL,
     DOMINATED,
@@ -32,6 +32,9 @@ class Line:
 
 Controls = Mapping[str, Mapping[str, float]]
 
+MANY = 3
+"""Panels in a row; as many categories of a checker are too many."""
+
 
 def plot_pareto(results: Results, path: Path) -> None:
     """The plot of one evaluation: one panel for each judge that measures both axes, one line for each curve."""
@@ -40,24 +43,56 @@ def plot_pareto(results: Results, path: Path) -> None:
     plot_curves(curves, results.controls, pairs, title("Fidelity against alignment", results), path)
 
 
+def plot_answers(results: Results, path: Path) -> None:
+    """The same with shares of right answers in place of alignments: see `answer_pairs`."""
+    curves = [Line(label, colour_of(results, label), results.curve(label)) for label in results.curves]
+    heading = title("Fidelity against right answers", results)
+    plot_curves(curves, results.controls, answer_pairs(results), heading, path, "share")
+
+
+def answer_pairs(results: Results) -> list[tuple[str, str]]:
+    """The keys (share of right answers, Fréchet distance) of a plot: R@1 of each judge that reads captions, and the
+    checker's categories, or its total if they are many, against the first distance. Empty without distances."""
+    fidelity = {metric.judge: metric.key for metric in results.metrics.values() if metric.axis == FRECHET}
+    if not fidelity:
+        return []
+    retrieval = [metric for metric in results.metrics.values() if metric.axis == RETRIEVAL[1]]
+    categories = [key for key in results.facts.get("categories", []) if key in results.metrics]
+    checked = categories if len(categories) < MANY else [CHECKED_ALL]
+    first = next(iter(fidelity.values()))
+    return [(metric.key, fidelity[metric.judge]) for metric in retrieval] + [(key, first) for key in checked]
+
+
 def plot_curves(
-    curves: Sequence[Line], controls: Controls, pairs: Sequence[tuple[str, str]], heading: str, path: Path
+    curves: Sequence[Line],
+    controls: Controls,
+    pairs: Sequence[tuple[str, str]],
+    heading: str,
+    path: Path,
+    across: str = "alignment",
 ) -> None:
-    """Fréchet distance (y) against alignment (x), one panel for each of `pairs`. Weights are written beside the points,
-    dominated points are grey, controls are dashed lines or numbers in the legend. Nothing is drawn without pairs: no
-    judge measured alignment, or there is only one picture."""
+    """Fréchet distance (y) against alignment or, as `across` says, another number (x), one panel for each of `pairs`.
+    Weights are written beside the points, dominated points are grey, controls are dashed lines or numbers in the
+    legend. Nothing is drawn without pairs: no judge measured alignment, or there is only one picture."""
     plt = pyplot()
     if not pairs:
         return
+    columns = 2 if len(pairs) == 4 else min(len(pairs), MANY)  # no panel alone in a row
+    rows = -(-len(pairs) // columns)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(pairs), figsize=(6.4 * len(pairs), 5.6), squeeze=False, layout="constrained")
-        for axis, (alignment, fidelity) in zip(axes[0], pairs, strict=True):
-            _pareto_panel(axis, curves, controls, alignment, fidelity)
+        size = (6.4 * columns, 5.6 * rows)
+        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+        for axis in list(axes.flat)[len(pairs) :]:
+            axis.set_visible(False)
+        for axis, (alignment, fidelity) in zip(axes.flat, pairs, strict=False):
+            _pareto_panel(axis, curves, controls, alignment, fidelity, across)
         figure.suptitle(heading, fontsize=12)
         save(figure, path)
 
 
-def _pareto_panel(axis: Any, curves: Sequence[Line], controls: Controls, alignment: str, fidelity: str) -> None:
+def _pareto_panel(
+    axis: Any, curves: Sequence[Line], controls: Controls, alignment: str, fidelity: str, across: str
+) -> None:
     points = []
     for curve in curves:
         cells = [cell for cell in curve.cells if {alignment, fidelity} <= cell.metrics.keys()]
@@ -68,7 +103,7 @@ def _pareto_panel(axis: Any, curves: Sequence[Line], controls: Controls, alignme
             draw_intervals(axis, cell, x, y, alignment, fidelity, curve.colour)
         points += [(cell.cell.guidance_weight, place, curve.colour) for cell, place in zip(cells, places, strict=True)]
     _grey_dominated(axis, [place for _, place, _ in points])
-    _draw_controls(axis, controls, alignment, fidelity)
+    _draw_controls(axis, controls, alignment, fidelity, across)
     axis.set_xlabel(f"{alignment}  (higher is better)")
     axis.set_ylabel(f"{fidelity}  (lower is better)")
     axis.margins(0.1)
@@ -77,7 +112,7 @@ def _pareto_panel(axis: Any, curves: Sequence[Line], controls: Controls, alignme
     label_weights(axis, points)
 
 
-def _draw_controls(axis: Any, controls: Controls, alignment: str, fidelity: str) -> None:
+def _draw_controls(axis: Any, controls: Controls, alignment: str, fidelity: str, across: str) -> None:
     truth = controls.get(GROUND_TRUTH, {})
     if fidelity in truth:
         axis.axhline(truth[fidelity], color=CONTROL, linestyle="--", linewidth=1, label="real against real (floor)")
@@ -85,7 +120,7 @@ def _draw_controls(axis: Any, controls: Controls, alignment: str, fidelity: str)
         axis.axvline(truth[alignment], color=CONTROL, linestyle=":", linewidth=1.4, label="real pictures (ceiling)")
     for name, numbers in controls.items():
         if name != GROUND_TRUTH:  # as numbers, because lines would squeeze the curves into a corner
-            parts = [f"alignment {numbers[alignment]:.3f}"] if alignment in numbers else []
+            parts = [f"{across} {numbers[alignment]:.3f}"] if alignment in numbers else []
             parts += [f"distance {numbers[fidelity]:.3g}"] if fidelity in numbers else []
             note_in_legend(axis, f"{name}: {', '.join(parts) or 'none'}")
 

@@ -3,15 +3,15 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from imagen.evaluation.report.html import STRIPS_ARE, as_html
+from imagen.evaluation.report.html import ANSWERS, STRIPS_ARE, as_html
 from imagen.evaluation.report.metric_plots import plot_metrics
-from imagen.evaluation.report.pareto_plot import plot_pareto
+from imagen.evaluation.report.pareto_plot import answer_pairs, plot_answers, plot_pareto
 from imagen.evaluation.report.strips import strip_files
 from imagen.evaluation.report.tables import (
     audit_table,
@@ -24,6 +24,7 @@ from imagen.evaluation.report.tables import (
 from imagen.evaluation.report.tensorboard import write_tensorboard
 from imagen.evaluation.results.archive import write_archive
 from imagen.evaluation.results.results import FORMAT, GROUND_TRUTH, Results
+from imagen.evaluation.statistics.jackknife import Interval
 from imagen.evaluation.sweep.plan import file_label
 from imagen.files import write_json, write_text
 from imagen.pictures import labelled_grid, save_png
@@ -47,6 +48,7 @@ def write_report(results: Results, out: Path) -> None:
     write_json(as_json(results), out / "results.json")
     write_text(as_csv(results), out / "sweep.csv")
     plot_pareto(results, out / "pareto.png")
+    plot_answers(results, out / ANSWERS)
     plot_metrics(results, out / "metrics.png")
     for old in out.glob("grid-*.png"):  # of curves that are no longer in the plan
         old.unlink()
@@ -78,6 +80,10 @@ def as_json(results: Results) -> dict[str, Any]:
         "steps": [asdict(step) for step in results.steps],
         "intervals_are": INTERVALS_ARE,
         "controls": {name: dict(metrics) for name, metrics in results.controls.items()},
+        "control_intervals": {
+            name: {metric: asdict(interval) for metric, interval in intervals.items()}
+            for name, intervals in results.control_intervals.items()
+        },
         "audit": {
             "tolerance": "1e-5 relative, float64, same features",
             "agrees": all(audit.agrees for audit in results.audits),
@@ -91,19 +97,24 @@ def as_json(results: Results) -> dict[str, Any]:
 
 def as_csv(results: Results) -> str:
     """Tidy format: one number per line. Empty: `guidance_weight` of controls, `low` and `high` without an interval."""
+
+    def limits(intervals: Mapping[str, Interval], metric: str) -> list[str]:
+        interval = intervals.get(metric)
+        return [repr(interval.low), repr(interval.high)] if interval else ["", ""]
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["kind", "name", "guidance_weight", "metric", "value", "low", "high", "pictures"])
     for result in results.cells:
         cell = result.cell
         for metric, value in result.metrics.items():
-            interval = result.intervals.get(metric)
-            limits = [repr(interval.low), repr(interval.high)] if interval else ["", ""]
-            row = ["cell", cell.curve, repr(cell.guidance_weight), metric, repr(value), *limits, result.count]
-            writer.writerow(row)
+            row = ["cell", cell.curve, repr(cell.guidance_weight), metric, repr(value)]
+            writer.writerow([*row, *limits(result.intervals, metric), result.count])
     for name, metrics in results.controls.items():
+        intervals = results.control_intervals.get(name, {})
         for metric, value in metrics.items():
-            writer.writerow(["control", name, "", metric, repr(value), "", "", results.facts["pictures_per_cell"]])
+            row = ["control", name, "", metric, repr(value), *limits(intervals, metric)]
+            writer.writerow([*row, results.facts["pictures_per_cell"]])
     return text.getvalue()
 
 
@@ -111,6 +122,7 @@ def as_markdown(results: Results, strips: Sequence[str] = ()) -> str:
     """report.md: plots, tables for each curve, controls, audit, and all settings that the numbers depend on. `strips`:
     file names of denoising strips."""
     lines = ["# Alignment against fidelity", "", *headline(results), "", "![Pareto](pareto.png)", ""]
+    lines += [f"![right answers]({ANSWERS})", ""] if answer_pairs(results) else []
     lines += [*markdown_table(best_table(results)), ""]
     for label in results.curves:
         lines += [f"## {label}", "", *markdown_table(curve_table(results, label)), ""]

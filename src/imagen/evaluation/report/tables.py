@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from imagen.evaluation.judges.metric import CHECKED_ALL, CHECKER
-from imagen.evaluation.results.results import CellResult, Results
+from imagen.evaluation.judges.metric import CHECKED_ALL, CHECKER, RETRIEVAL
+from imagen.evaluation.results.results import GROUND_TRUTH, CellResult, Results
 from imagen.evaluation.statistics.audit import Audit
 from imagen.evaluation.statistics.jackknife import Interval
 
@@ -11,17 +11,21 @@ Rows = list[list[str]]
 
 
 def table_metrics(results: Results) -> list[str]:
-    """The metrics of the tables: distances, alignments, the checker's total and GenEval's categories."""
+    """The metrics of the tables: distances, alignments, retrieval, the checker's total and its categories."""
     names = [name for name, metric in results.metrics.items() if metric.axis != CHECKER]
     return names + [n for n in (CHECKED_ALL, *results.facts.get("categories", [])) if n in results.metric_names]
 
 
 def curve_table(results: Results, label: str) -> Rows:
-    """The numbers of one curve with their intervals: metrics down, weights across."""
+    """The numbers of one curve with their intervals: metrics down, weights across. Retrieval also as a share of that of
+    real pictures."""
     curve = results.curve(label)
     rows = [["", *_weights(curve)]]
     for name in table_metrics(results):
         rows.append([name, *(with_interval(result.metrics, result.intervals, name) for result in curve)])
+        ceiling = results.controls.get(GROUND_TRUTH, {}).get(name)
+        if results.metrics[name].axis in RETRIEVAL.values() and ceiling:
+            rows.append([f"{name}, of real", *(f"{result.metrics[name] / ceiling:.2f}" for result in curve)])
     return rows
 
 
@@ -90,7 +94,8 @@ def control_table(results: Results) -> Rows:
     names = table_metrics(results)
     rows = [["control", *names]]
     for control, metrics in results.controls.items():
-        rows.append([control, *(f"{metrics[name]:.4g}" if name in metrics else "" for name in names)])
+        intervals = results.control_intervals.get(control, {})
+        rows.append([control, *(with_interval(metrics, intervals, name) for name in names)])
     return rows
 
 

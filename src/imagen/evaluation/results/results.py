@@ -52,9 +52,10 @@ class Step:
 @dataclass(frozen=True)
 class Results:
     """`controls`: the same metrics for real pictures of the prompts (the floor of the Fréchet distance, the ceiling of
-    the alignment) and for pure noise, and the alignment with other pictures' captions. `steps`: paired differences
-    between neighbouring weights. `pictures`: the first pictures of every cell and control, for grids. `facts`: the
-    settings that are written beside the numbers. `categories`: one for each prompt, None if it has none."""
+    alignment and retrieval) and for pure noise, and the alignment with other pictures' captions; `control_intervals`:
+    of those of their numbers that have one. `steps`: paired differences between neighbouring weights. `pictures`: the
+    first pictures of every cell and control, for grids. `facts`: the settings that are written beside the numbers.
+    `categories`: one for each prompt, None if it has none."""
 
     cells: Sequence[CellResult]
     controls: Mapping[str, Mapping[str, float]]
@@ -65,6 +66,7 @@ class Results:
     pictures: Mapping[str, Pixels]
     facts: Mapping[str, Any]
     categories: Sequence[str | None] = ()
+    control_intervals: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
 
     @property
     def curves(self) -> list[str]:

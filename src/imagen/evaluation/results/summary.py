@@ -1,7 +1,8 @@
 """From block files to numbers with intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from imagen.evaluation.statistics.jackknife import (
 )
 from imagen.evaluation.statistics.kernel_distance import CMMD, KID, KernelDistance
 from imagen.evaluation.statistics.precision_recall import precision_recall
+from imagen.evaluation.statistics.retrieval import ranks
 from imagen.evaluation.sweep.blocks import Block
 from imagen.evaluation.sweep.plan import Cell
 from imagen.evaluation.sweep.sweep import Panel
@@ -52,8 +54,8 @@ class Measured:
 class Summary:
     """Turns blocks into numbers, against reference features that are fitted once.
 
-    `prompts`: those of the pictures that all cells and controls have. `categories`: those of all prompts of the longest
-    cell, because a budget gives some cells more pictures.
+    `prompts`: those of the pictures that all cells and controls have. `all_prompts`: those of the longest cell, because
+    a budget gives some cells more pictures.
     """
 
     def __init__(
@@ -61,18 +63,22 @@ class Summary:
         panel: Panel,
         prompts: PromptSet,
         reference: Mapping[str, Features],
-        categories: Sequence[str | None],
+        all_prompts: PromptSet,
     ) -> None:
         self.panel = panel
         self.prompts = prompts
-        self.categories = categories
+        self.all_prompts = all_prompts
         self.reference = reference
         self.gaussians = {name: Gaussian.fit(features) for name, features in reference.items()}
         self.kid = {name: KernelDistance(KID, features) for name, features in reference.items()}
         self.cmmd = {name: KernelDistance(CMMD, reference[name]) for name in panel.aligners}
 
     def measure(self, block: Block) -> Measured:
-        """All numbers of a cell or control: distances, precision and recall, alignments, the checker's rates."""
+        """All numbers of a cell or control: distances, precision and recall, alignments, retrieval, rates of the
+        checker.
+
+        Retrieval is among the captions of the block's own pictures, so it compares at equal numbers only.
+        """
         values: dict[str, float] = {}
         jackknives: dict[str, Jackknife] = {}
         for judge in self.panel.judges:
@@ -87,13 +93,30 @@ class Summary:
                 if len(scores) > 1:
                     jackknives[aligner.alignment_key] = jackknife_mean(scores)
         intervals = {name: jackknife.interval for name, jackknife in jackknives.items()}
-        for name, answers in tallies(block.verdicts).items():
+        for name, answers in {**self._retrieval(block), **tallies(block.verdicts)}.items():
             values[name] = sum(answers) / len(answers)
             intervals[name] = wilson(sum(answers), len(answers))
             if len(answers) > 1:
                 jackknives[name] = jackknife_mean(torch.tensor(answers, dtype=torch.float64))
-        by_category = measure_categories(self.categories[: len(block)], self.panel.aligners.values(), block)
+        categories = [prompt.category for prompt in self.all_prompts.prompts[: len(block)]]
+        by_category = measure_categories(categories, self.panel.aligners.values(), block)
         return Measured(values, intervals, jackknives, by_category)
+
+    def _retrieval(self, block: Block) -> dict[str, list[bool]]:
+        """For each R@k of each judge that reads captions, whether each picture found its own caption. No k that finds
+        every caption, because there are no more than k."""
+        captions = self.all_prompts.texts[: len(block)]
+        found: dict[str, list[bool]] = {}
+        for name, judge in self.panel.aligners.items():
+            rank = ranks(block.features[name], self._texts[name][: len(block)], captions)
+            for k, axis in metric.RETRIEVAL.items():
+                if len(set(captions)) > k:
+                    found[judge.metrics[axis].key] = (rank < k).tolist()
+        return found
+
+    @cached_property
+    def _texts(self) -> dict[str, Features]:
+        return {name: judge.text_features(self.all_prompts.texts) for name, judge in self.panel.aligners.items()}
 
     def _distances(
         self, judge: Extractor, features: Features, values: dict[str, float], jackknives: dict[str, Jackknife]

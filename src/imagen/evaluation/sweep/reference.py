@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from imagen.data.openmoji.names import all_emoji, openmoji_version
+from imagen.data.openmoji.rendering import draw as draw_emoji
+from imagen.data.openmoji.splits import as_split, split_of
 from imagen.data.pixels import as_pixels
 from imagen.data.reading.problems import Fault
 from imagen.data.source import Picture, Source, without
@@ -56,6 +59,22 @@ class ShapesReference(Reference):
 
     def picture(self, index: int, resolution: int) -> Picture:
         return draw(sample_scene(self.seed, index, self.split), resolution)
+
+
+class OpenMojiReference(Reference):
+    """OpenMoji's pictures of a split ("train", "validation" or "held_out"), all of them, drawn at the size of the
+    generated pictures.
+
+    Raises UserError if a package of the extra `pictures` is missing, or there is no such split.
+    """
+
+    def __init__(self, split: str) -> None:
+        self.stems = [emoji.stem for emoji in all_emoji() if split_of(emoji) is as_split(split)]
+        self.count = len(self.stems)
+        self.identity = {"kind": "openmoji", "version": openmoji_version(), "count": self.count, "split": split}
+
+    def picture(self, index: int, resolution: int) -> Picture:
+        return draw_emoji(self.stems[index], resolution)
 
 
 class SourceReference(Reference):
