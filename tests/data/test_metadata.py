@@ -27,7 +27,7 @@ def pictures(tmp_path):
 
 
 def rows(folder) -> list[tuple[str, tuple[str, ...], str, int]]:
-    return [(row.file_name, row.captions, row.metadata, row.line) for row in ImageFolderSource(folder).rows]
+    return [(row.file_name, row.captions.texts, row.metadata, row.line) for row in ImageFolderSource(folder).rows]
 
 
 def test_a_table_is_read_as_spreadsheets_write_it(pictures):
