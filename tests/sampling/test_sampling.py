@@ -144,6 +144,7 @@ def test_a_run_asked_for_by_name_that_is_missing_or_does_not_fit_is_refused(stag
         find_stages(runs, shipped, ["mine", "odd"])
 
 
+@pytest.mark.slow
 def test_a_sweep_measures_every_weight_and_goes_on_where_it_stopped(compose_config, stages, tmp_path):
     config = compose_config(
         "evaluate", *FAST, f"cascade.stages=[{','.join(stages)}]", "guidance.weights=[1,3]", "prompts.count=12",
