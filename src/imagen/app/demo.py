@@ -180,7 +180,7 @@ def make_demo(demo: Demo, minutes: float) -> None:
 def main() -> None:
     prepare_environment()
     parser = argparse.ArgumentParser(prog="imagen demo", description=first_line(__doc__))
-    parser.add_argument("--pictures", action="store_true", help="drawn pictures with real captions, in place of the shapes world")
+    parser.add_argument("--pictures", action="store_true", help="drawn pictures with real captions")
     parser.add_argument("--minutes", type=float, help="for the whole demo (default: 14, with --pictures 29)")
     goes_on = "what is finished is kept, and the same command goes on"
 
