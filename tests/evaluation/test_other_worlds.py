@@ -9,18 +9,21 @@ from small_stages import describe, export_readers_of_shapes_t5
 
 from imagen.app.evaluate import evaluate
 from imagen.checks.worlds import EVERY, World
+from imagen.data.openmoji.source import OPENMOJI
 from imagen.data.shapes_source import SHAPES
 from imagen.errors import UserError
 from imagen.evaluation.judges.clip import ClipJudge
 from imagen.evaluation.judges.dinov2 import Dinov2
 from imagen.evaluation.judges.extractor import Extractor
 from imagen.evaluation.judges.inception import Inception
-from imagen.evaluation.worlds import refuse_other_worlds
+from imagen.evaluation.prompts.openmoji import openmoji_prompts
+from imagen.evaluation.prompts.prompt_set import list_prompts, shapes_prompts
+from imagen.evaluation.worlds import refuse_other_worlds, refuse_prompts_of_another_world
 from imagen.places import ROOT
 
 CATS = World("the pictures in cats", "ImageFolderSource", "1")
 LINE = (
-    "judge j knows the shapes world, and stage base was trained on the pictures in cats: its numbers would mean "
+    "judge j knows the shapes world, and stage base was trained on the pictures in cats: the numbers would mean "
     "nothing; take metrics=own with judges of those pictures (imagen train-judge) or metrics=published, or insist with "
     "across_worlds=true"
 )
@@ -60,7 +63,7 @@ def test_every_stage_of_every_cascade_counts():
     [
         (SHAPES, SHAPES, False, ""),
         (EVERY, CATS, False, ""),
-        (SHAPES, CATS, True, "its numbers mean nothing (across_worlds=true)"),
+        (SHAPES, CATS, True, "the numbers mean nothing (across_worlds=true)"),
         (None, CATS, False, "judge j does not say which pictures it knows: its numbers may mean nothing here"),
         (SHAPES, None, False, "stage base does not say what it was trained on"),
         (
@@ -74,6 +77,23 @@ def test_every_stage_of_every_cascade_counts():
 def test_what_is_not_known_or_insisted_on_gets_one_line_of_warning(known, trained_on, insist, said, caplog):
     refuse_other_worlds([judge(known)], [stage(trained_on)], insist)
     assert [said in record.message for record in caplog.records] == [True] * bool(said)
+
+
+def test_prompts_about_other_pictures_are_refused(caplog):
+    shapes, emoji = shapes_prompts(2, seed=5), openmoji_prompts("held_out", 2, seed=5)
+    with pytest.raises(UserError) as caught:
+        refuse_prompts_of_another_world(shapes, [stage(SHAPES), stage(CATS, "sr1")], insist=False)
+    assert str(caught.value) == (
+        "the prompts are captions of the shapes world, and stage sr1 was trained on the pictures in cats: the numbers "
+        "would mean nothing; take prompts=file prompts.path=..., or insist with across_worlds=true"
+    )
+    with pytest.raises(UserError, match="captions of OpenMoji, and stage base was trained on the shapes world"):
+        refuse_prompts_of_another_world(emoji, [stage(SHAPES)], insist=False)
+    refuse_prompts_of_another_world(emoji, [stage(OPENMOJI), stage(None, "sr1")], insist=False)
+    refuse_prompts_of_another_world(list_prompts(["a cat"]), [stage(CATS)], insist=False)
+    assert not caplog.records
+    refuse_prompts_of_another_world(shapes.first(1), [stage(CATS)], insist=True)
+    assert "mean nothing (across_worlds=true)" in caplog.text
 
 
 def test_published_judges_know_all_pictures_and_the_shipped_ones_the_shapes_world(clip):

@@ -7,32 +7,32 @@ from imagen.evaluation.judges.checker import NoChecker
 from imagen.evaluation.prompts.prompt_set import list_prompts
 from imagen.evaluation.results.summary import Summary
 from imagen.evaluation.statistics.jackknife import wilson
-from imagen.evaluation.statistics.retrieval import ranks
+from imagen.evaluation.statistics.retrieval import caption_ranks
 from imagen.evaluation.sweep.sweep import Panel
 
 
 def test_ranks_are_places_among_the_captions_by_cosine():
     texts = torch.tensor([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])
     pictures = torch.tensor([[5.0, 1.0], [1.0, 0.9], [1.0, 0.1]])
-    assert ranks(pictures, texts, ["a", "b", "c"]).tolist() == [0, 1, 2]
+    assert caption_ranks(pictures, texts, ["a", "b", "c"]).tolist() == [0, 1, 2]
 
 
 def test_a_caption_of_several_pictures_is_no_rival_of_itself():
     texts = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     pictures = torch.tensor([[1.0, 0.1], [0.1, 1.0], [0.0, 1.0]])
-    assert ranks(pictures, texts, ["a", "a", "b"]).tolist() == [0, 1, 0]
+    assert caption_ranks(pictures, texts, ["a", "a", "b"]).tolist() == [0, 1, 0]
 
 
 def test_captions_that_the_judge_cannot_tell_apart_are_not_found():
     texts = torch.randn(1, 16, generator=torch.Generator().manual_seed(0)).expand(7, -1)
     pictures = torch.randn(7, 16, generator=torch.Generator().manual_seed(1))
-    assert ranks(pictures, texts, list("abcdefg")).tolist() == [6] * 7
+    assert caption_ranks(pictures, texts, list("abcdefg")).tolist() == [6] * 7
 
 
 def test_the_ranks_of_noise_are_those_of_chance():
     generator = torch.Generator().manual_seed(2)
     pictures, texts = (torch.randn(400, 16, generator=generator) for _ in range(2))
-    rank = ranks(pictures, texts, [str(i) for i in range(400)])
+    rank = caption_ranks(pictures, texts, [str(i) for i in range(400)])
     assert 180 < rank.double().mean() < 220
     assert (rank < 5).double().mean() < 0.05
 

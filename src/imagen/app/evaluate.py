@@ -8,7 +8,7 @@ from imagen.errors import UserError
 from imagen.evaluation.begun import keep_identity
 from imagen.evaluation.compare.report import comparison_files, write_comparison
 from imagen.evaluation.compare.sides import load_side
-from imagen.evaluation.worlds import refuse_other_worlds
+from imagen.evaluation.worlds import refuse_other_worlds, refuse_prompts_of_another_world
 from imagen.files import user_path
 from imagen.sampling.curves import make_curves, make_plan
 from imagen.sampling.evaluation import make_evaluation
@@ -34,6 +34,7 @@ def evaluate(config: DictConfig) -> None:
     evaluation, curves = make_evaluation(config), make_curves(config)
     stages = [stage for curve in curves.values() for stage in curve.model.stages]
     refuse_other_worlds(evaluation.panel.judges, stages, config.across_worlds)
+    refuse_prompts_of_another_world(evaluation.all_prompts, stages, config.across_worlds)
     plan = make_plan(config, curves)
     keep_identity(evaluation, plan)
     with helping_processes(config):

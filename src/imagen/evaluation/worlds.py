@@ -1,4 +1,5 @@
-"""Numbers that mean nothing are refused: those of judges that know other pictures than the stages were trained on."""
+"""Numbers that mean nothing are refused: those of judges that know other pictures than the stages were trained on, and
+those of prompts about other pictures."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -6,9 +7,16 @@ from collections.abc import Iterable, Sequence
 from imagen.checks.worlds import World
 from imagen.errors import UserError
 from imagen.evaluation.judges.extractor import Extractor
+from imagen.evaluation.prompts.prompt_set import PromptSet
 from imagen.stages.export import StageDescription
 
 log = logging.getLogger(__name__)
+
+JUDGES = (
+    "take metrics=own with judges of those pictures (imagen train-judge) or metrics=published, or insist with "
+    "across_worlds=true"
+)
+PROMPTS = "take prompts=file prompts.path=..., or insist with across_worlds=true"
 
 
 def refuse_other_worlds(judges: Sequence[Extractor], stages: Iterable[StageDescription], insist: bool) -> None:
@@ -31,19 +39,31 @@ def refuse_other_worlds(judges: Sequence[Extractor], stages: Iterable[StageDescr
             log.warning("judge %s does not say which pictures it knows: its numbers may mean nothing here", judge.name)
             continue
         for name, world in sorted(worlds, key=str):
-            _compare(judge.name, judge.world, name, world, insist)
+            line = f"judge {judge.name} knows {judge.world}, and stage {name} was trained on {world}"
+            _compare(judge.world, world, line, JUDGES, insist)
 
 
-def _compare(judge: str, known: World, stage: str, world: World, insist: bool) -> None:
+def refuse_prompts_of_another_world(prompts: PromptSet, stages: Iterable[StageDescription], insist: bool) -> None:
+    """The same for prompts that are captions of a world's pictures, such as the default ones. Others may be about
+    anything.
+
+    Raises:
+        UserError: for the first stage that was trained on other pictures, naming both.
+    """
+    if prompts.world is None:
+        return
+    for name, world in sorted({(stage.name, stage.world) for stage in stages}, key=str):
+        if world is not None:
+            line = f"the prompts are captions of {prompts.world}, and stage {name} was trained on {world}"
+            _compare(prompts.world, world, line, PROMPTS, insist)
+
+
+def _compare(known: World, world: World, line: str, way_out: str, insist: bool) -> None:
     same = known.is_same(world)
-    line = f"judge {judge} knows {known}, and stage {stage} was trained on {world}"
     if same is None:
         log.warning("%s: whether these are the same pictures is not known", line)
     if same is not False:
         return
     if not insist:
-        raise UserError(
-            f"{line}: its numbers would mean nothing; take metrics=own with judges of those pictures (imagen "
-            "train-judge) or metrics=published, or insist with across_worlds=true"
-        )
-    log.warning("%s: its numbers mean nothing (across_worlds=true)", line)
+        raise UserError(f"{line}: the numbers would mean nothing; {way_out}")
+    log.warning("%s: the numbers mean nothing (across_worlds=true)", line)

@@ -33,7 +33,7 @@ Among {rows} validation rows, which it was not trained on, with Wilson's 95 % in
 
 A low recall does not forbid a Fréchet distance, whose features need not know words, but `align[{name}]` is then weak.
 
-{parameters:,} parameters, float32; sha256 of model.safetensors: `{sha256}`.
+{parameters:,} parameters, stored in float16, computed with in float32; sha256 of model.safetensors: `{sha256}`.
 """
 
 

@@ -133,7 +133,8 @@ def _train_judge(
     started = time.monotonic()
     train(model, lessons, instantiate(config.optimisation), report)
     minutes = (time.monotonic() - started) / 60
-    save(model.cpu(), tokenizer, folder)
+    # In half the size; what is measured is what is stored.
+    save(model.cpu().half(), tokenizer, folder)
     judge = ClipJudge(folder, full_name, config.device)
     measured = measure_retrieval(judge, pictures.validation)
     record = JudgeRecord(

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int64
-from torch import Tensor
-from torch.nn import functional
 
 from imagen.errors import UserError
 from imagen.evaluation.judges.extractor import AlignmentJudge
 from imagen.evaluation.statistics.jackknife import Interval, wilson
+from imagen.evaluation.statistics.retrieval import all_cosines, ranks
 from imagen.judging.pictures import CaptionedPictures
 from imagen.tensors import Features
 
@@ -61,20 +59,12 @@ def measure_retrieval(judge: AlignmentJudge, pictures: CaptionedPictures) -> Ret
 
 def retrieval(images: Features, texts: Features, pictures: CaptionedPictures) -> Retrieval:
     """The recalls by the cosines of features. Another picture with the same caption is as right as its own."""
-    scores = functional.normalize(texts, dim=-1) @ functional.normalize(images, dim=-1).T
+    scores = all_cosines(texts, images)
     places = {text: place for place, text in enumerate(dict.fromkeys(pictures.first_captions))}
     group = torch.tensor([places[text] for text in pictures.first_captions])
-    recalls = {}
-    for direction, cosines in zip(DIRECTIONS, (scores, scores.T), strict=True):
-        better = _ranks(cosines, group)
+    same, recalls = group[:, None] == group[None], {}
+    for direction, looked_through in zip(DIRECTIONS, (scores, scores.T), strict=True):
+        better = ranks(looked_through, same)
         for rank in RANKS:
             recalls[f"R@{rank}, {direction}"] = wilson(int((better < rank).sum()), len(group))
     return Retrieval(len(group), recalls)
-
-
-def _ranks(cosines: Tensor, group: Int64[Tensor, "rows"]) -> Int64[Tensor, "rows"]:
-    """For each row how many wrong columns score at least as high as the best right one. Where all score alike, a judge
-    knows nothing, so a tie counts against it."""
-    same = group[:, None] == group[None]
-    best = cosines.masked_fill(~same, float("-inf")).amax(dim=1, keepdim=True)
-    return ((cosines >= best) & ~same).sum(dim=1)

@@ -6,6 +6,7 @@ from typing import Any
 from imagen.data.openmoji.colours import asked_colour
 from imagen.data.openmoji.names import Emoji, all_emoji, openmoji_version
 from imagen.data.openmoji.rendering import draw
+from imagen.data.openmoji.source import OPENMOJI
 from imagen.data.openmoji.splits import as_split, split_of
 from imagen.data.source import Picture
 from imagen.errors import UserError
@@ -51,7 +52,7 @@ def openmoji_prompts(split: str, count: int, seed: int, about: str | None = None
     chosen.sort(key=lambda emoji: derive_seed(seed, "openmoji prompts", emoji.stem))
     identity: dict[str, Any] = {"kind": "openmoji", "version": openmoji_version(), "split": split, "seed": seed}
     prompts = tuple(Prompt(emoji.name, truth=TrueEmoji(emoji.stem)) for emoji in chosen[:count])
-    return PromptSet(prompts, identity | ({"about": about} if about else {}))
+    return PromptSet(prompts, identity | ({"about": about} if about else {}), OPENMOJI)
 
 
 def _is_about(emoji: Emoji, about: str | None) -> bool:

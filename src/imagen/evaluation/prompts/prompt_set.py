@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from imagen.checks.captions import checked_prompt
+from imagen.checks.worlds import World
+from imagen.data.shapes_source import SHAPES
 from imagen.data.source import Picture
 from imagen.errors import UserError
 from imagen.files import open_regular, user_path
@@ -48,10 +50,13 @@ class PromptSet:
 
     `identity` names the source of the prompts. It does not depend on their number, so a longer set can reuse the
     pictures of a shorter one.
+
+    `world`: of whose pictures the prompts are captions; None if they may be about anything.
     """
 
     prompts: tuple[Prompt, ...]
     identity: dict[str, Any]
+    world: World | None = None
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -89,7 +94,7 @@ def shapes_prompts(count: int, seed: int, split: str = "held_out") -> PromptSet:
         raise UserError(f"prompts.count is {count}; it must be at least 1")
     scenes = [sample_scene(seed, index, split) for index in range(count)]
     prompts = tuple(Prompt(scene.caption, scene.description, TrueScene(scene)) for scene in scenes)
-    return PromptSet(prompts, {"kind": "shapes", "seed": seed, "split": split})
+    return PromptSet(prompts, {"kind": "shapes", "seed": seed, "split": split}, SHAPES)
 
 
 def list_prompts(texts: Sequence[str]) -> PromptSet:

@@ -27,7 +27,7 @@ from imagen.evaluation.statistics.jackknife import (
 )
 from imagen.evaluation.statistics.kernel_distance import CMMD, KID, KernelDistance
 from imagen.evaluation.statistics.precision_recall import precision_recall
-from imagen.evaluation.statistics.retrieval import ranks
+from imagen.evaluation.statistics.retrieval import caption_ranks
 from imagen.evaluation.sweep.blocks import Block
 from imagen.evaluation.sweep.plan import Cell
 from imagen.evaluation.sweep.sweep import Panel
@@ -108,7 +108,7 @@ class Summary:
         captions = self.all_prompts.texts[: len(block)]
         found: dict[str, list[bool]] = {}
         for name, judge in self.panel.aligners.items():
-            rank = ranks(block.features[name], self._texts[name][: len(block)], captions)
+            rank = caption_ranks(block.features[name], self._texts[name][: len(block)], captions)
             for k, axis in metric.RETRIEVAL.items():
                 if len(set(captions)) > k:
                     found[judge.metrics[axis].key] = (rank < k).tolist()

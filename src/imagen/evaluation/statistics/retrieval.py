@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from imagen.tensors import Features
 
@@ -12,11 +13,19 @@ NOISE = 1e-9
 """Cosines that differ by less are a tie: equal texts can differ in the last digits of a matrix product."""
 
 
-def ranks(pictures: Features, texts: Features, captions: Sequence[str]) -> Int64[Tensor, "batch"]:
-    """For each picture, how many captions fit it at least as well as its own, by cosine: 0 is the first rank.
+def ranks(scores: Float[Tensor, "rows columns"], right: Bool[Tensor, "rows columns"]) -> Int64[Tensor, "rows"]:
+    """For each row, how many wrong columns score at least as high as the best right one: 0 is the first rank.
 
-    A caption that several pictures have is one caption, and no rival of itself. A tie counts against the picture: a
-    judge that cannot tell two captions apart has not found the right one.
+    A tie counts against the row: a judge that cannot tell two columns apart has not found the right one.
+    """
+    best = scores.masked_fill(~right, float("-inf")).amax(dim=1, keepdim=True)
+    return ((scores >= best - NOISE) & ~right).sum(dim=1)
+
+
+def caption_ranks(pictures: Features, texts: Features, captions: Sequence[str]) -> Int64[Tensor, "batch"]:
+    """For each picture, the rank of its own caption among all by cosine.
+
+    A caption that several pictures have is one caption, and no rival of itself.
 
     Args:
         pictures: features of the pictures.
@@ -26,10 +35,11 @@ def ranks(pictures: Features, texts: Features, captions: Sequence[str]) -> Int64
     places = {caption: place for place, caption in enumerate(dict.fromkeys(captions))}
     own = torch.tensor([places[caption] for caption in captions])
     first = torch.tensor([list(captions).index(caption) for caption in places])
-    scores = _normalised(pictures) @ _normalised(texts[first]).T
-    best = scores.gather(1, own[:, None])
-    return (scores >= best - NOISE).sum(dim=1) - 1  # without the caption itself
+    return ranks(all_cosines(pictures, texts[first]), own[:, None] == torch.arange(len(places)))
 
 
-def _normalised(features: Features) -> Tensor:
-    return torch.nn.functional.normalize(features.double(), dim=1)
+def all_cosines(
+    rows: Float[Tensor, "rows features"], columns: Float[Tensor, "columns features"]
+) -> Float[Tensor, "rows columns"]:
+    """The cosine of every row's features with every column's, in float64."""
+    return functional.normalize(rows.double(), dim=1) @ functional.normalize(columns.double(), dim=1).T
