@@ -38,7 +38,8 @@ Again from scratch: rm -r runs/*/{name} outputs/{name}
 class Demo:
     """One demo. `name`: of its runs, its folder of outputs, and its experiments, `name`_base, `name`_sr1 and `name`.
 
-    `stages`: what they make, for people; `prompts`: a list in Hydra's grammar; `another`: a prompt to try after it.
+    `stages`: what they make, for people; `prompts`: a list in Hydra's grammar, sampled with `settings`; `another`: a
+    prompt to try after it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Demo:
     stages: str
     prompts: str
     another: str
+    settings: str = ""
 
 
 SHAPES = Demo(
@@ -61,6 +63,7 @@ PICTURES = Demo(
     stages="text -> 16 x 16, and 16 -> 64",
     prompts="[woman astronaut dark skin tone,red heart,man in tuxedo light skin tone,flag of Germany]",
     another="woman surfing medium skin tone",
+    settings="thresholding=static guidance_weights=[2,1]",
 )
 
 
@@ -172,7 +175,8 @@ def make_demo(demo: Demo, minutes: float) -> None:
     )
     take(f"[2/4] Train the stages: {demo.stages}", lambda: train_stages(demo, minutes))
     pictures = f"out=outputs/{demo.name}/pictures overwrite=true"  # of a demo that was interrupted
-    take("[3/4] Sample", lambda: run(f"sample.py 'prompt={demo.prompts}' cascade.runs=[{demo.name}] {pictures}"))
+    chosen = f"cascade.runs=[{demo.name}] {demo.settings}".rstrip()
+    take("[3/4] Sample", lambda: run(f"sample.py 'prompt={demo.prompts}' {chosen} {pictures}"))
     take("[4/4] Sweep the guidance weight", lambda: run(f"evaluate.py experiment={demo.name}"))
     print(RESULTS.format(minutes=(time.monotonic() - started) / 60, name=demo.name, another=demo.another))
 
