@@ -17,6 +17,15 @@ def test_a_step_is_timed_and_nothing_is_kept(compose_config, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("minutes", ["0", "-3", "nan", "inf"])
+def test_minutes_that_cannot_be_are_refused_in_one_line(minutes, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["imagen demo", f"--minutes={minutes}"])
+    with pytest.raises(SystemExit) as caught:
+        demo.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == f"error: --minutes {float(minutes):g}: give a number above 0\n"
+
+
 @pytest.fixture
 def begun(compose_config, tmp_path):
     """A demo whose base stage was trained for 2 of the steps that it was to take."""

@@ -7,6 +7,7 @@ import torch
 from imagen.data.source import Example, Source
 from imagen.errors import UserError
 from imagen.evaluation.results.copies import TrainingSet
+from imagen.evaluation.statistics.jackknife import wilson
 from imagen.evaluation.statistics.nearest import NEIGHBOURS, QUERIES, different, distances, nearest
 from imagen.evaluation.sweep.blocks import Block
 from imagen.evaluation.sweep.reference import SourceReference, TrainingPictures
@@ -62,9 +63,9 @@ def of(pictures, captions):
 
 @pytest.fixture
 def world(tmp_path):
-    """200 training pictures and 60 real ones that were not trained on; caption i of each names it."""
+    """200 training pictures and 120 real ones that were not trained on; caption i of each names it."""
     training = of(smooth(200, 1), [f"trained {i}" for i in range(200)])
-    real = of(smooth(60, 2), [f"real {i}" for i in range(60)])
+    real = of(smooth(120, 2), [f"real {i}" for i in range(120)])
     return training, real, TrainingSet(TrainingPictures(training), SourceReference(real), 16, tmp_path)
 
 
@@ -173,17 +174,26 @@ class TestThumbnails:
 
 class TestCopies:
     def test_one_in_twenty_real_pictures_would_be_called_a_copy(self, world):
-        _, _, known = world
-        assert (known.of_real.ratios < known.threshold).sum() == 60 * 0.05 - 1  # the lower of two pictures is the limit
+        training, _, known = world
+        assert (known.of_real.ratios < known.threshold).sum() == 120 * 0.05
         assert not known.repeated.any()
+        found = known.compare({"cell": block(training.pictures[:4])}, list("abcd"), [])
+        assert found.false_alarms == wilson(6, 120)
+
+    def test_real_pictures_a_grey_level_or_two_from_a_training_picture_repeat_it(self, tmp_path):
+        shared = smooth(120, 1).clip(8, 240)
+        training = TrainingPictures(of(shared, [f"t{i}" for i in range(120)]))
+        moved = np.concatenate([shared[:60] + 2, shared[60:] + 3])
+        known = TrainingSet(training, SourceReference(of(moved, [f"r{i}" for i in range(120)])), 16, tmp_path)
+        assert known.repeated.tolist() == [True] * 60 + [False] * 60
 
     def test_redrawn_training_pictures_are_copies_and_redrawn_real_ones_are_not(self, world):
         training, real, known = world
-        texts = [f"prompt {i}" for i in range(60)]
-        redrawn = np.stack([near(picture, 8, i) for i, picture in enumerate(training.pictures[:60])])
+        texts = [f"prompt {i}" for i in range(120)]
+        redrawn = np.stack([near(picture, 8, i) for i, picture in enumerate(training.pictures[:120])])
         new = np.stack([near(picture, 8, i) for i, picture in enumerate(real.pictures)])
         found = known.compare({"copied": block(redrawn), "composed": block(new)}, texts, [])
-        assert found.neighbours["copied"].rows[:, 0].tolist() == list(range(60))
+        assert found.neighbours["copied"].rows[:, 0].tolist() == list(range(120))
         assert found.numbers["copied"].copies.estimate > 0.9
         assert found.numbers["composed"].copies.estimate < 0.1
         assert found.numbers["copied"].copies.low < found.numbers["copied"].copies.estimate

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from imagen.data.openmoji import names
+from imagen.data.openmoji.rendering import draw
 from imagen.errors import UserError
 from imagen.evaluation.evaluation import Evaluation
 from imagen.evaluation.judges.openmoji_checker import OpenMojiChecker
@@ -90,13 +91,30 @@ def test_tables_and_plots_show_categories_and_retrieval(evaluated):
 
 
 def test_a_longer_set_begins_with_the_shorter_one_and_another_seed_is_another_order():
-    few, many = held_out(12), held_out(564)
+    few, many = held_out(12), held_out(481)
     assert many.texts[:12] == few.texts
     assert many.identity == few.identity
-    assert sorted(openmoji_prompts("held_out", 564, seed=2).texts) == sorted(many.texts)
+    assert sorted(openmoji_prompts("held_out", 481, seed=2).texts) == sorted(many.texts)
     assert openmoji_prompts("held_out", 12, seed=2).texts != few.texts
     assert many.have_truths
     assert "skin tone" in many.texts[0]
+
+
+def test_held_out_names_whose_picture_was_trained_on_are_left_out_unless_asked_for():
+    new, every = openmoji_prompts("held_out", None, seed=1), openmoji_prompts("held_out", 564, seed=1, repeated=True)
+    left_out = set(every.texts) - set(new.texts)
+    assert (len(new), len(left_out)) == (481, 83)
+    assert "cook light skin tone" in left_out  # drawn like "man cook light skin tone"
+    assert new.identity != every.identity
+    trained = {draw(names.emoji_named(text).stem, 64).tobytes() for text in openmoji_prompts("train", 3291, 0).texts}
+    equal = {text for text in every.texts if draw(names.emoji_named(text).stem, 64).tobytes() in trained}
+    assert len(equal) > 60
+    assert equal <= left_out
+
+
+def test_without_a_count_a_split_gives_its_first_512_names_or_all():
+    assert len(openmoji_prompts("train", None, seed=1)) == 512
+    assert len(openmoji_prompts("train", None, seed=1, about="colour")) == 48
 
 
 def test_the_first_prompts_are_a_fair_sample_of_the_split():
@@ -116,7 +134,8 @@ def test_prompts_of_one_kind():
     ("options", "message"),
     [
         ({"split": "test"}, "split=test of OpenMoji is not one of train, validation, held_out"),
-        ({"count": 600}, r"OpenMoji \(held_out\) has 564 names; prompts.count is 600"),
+        ({"count": 600}, r"OpenMoji \(held_out\) has 481 names; prompts.count is 600"),
+        ({"count": 600, "repeated": True}, r"OpenMoji \(held_out\) has 564 names; prompts.count is 600"),
         ({"count": 0}, r"prompts.count is 0"),
         ({"about": "colour"}, r"OpenMoji \(held_out\) has 0 names about colour; prompts.count is 5"),
         ({"about": "shape"}, "prompts.about=shape is not one of skin_tone, colour, null"),

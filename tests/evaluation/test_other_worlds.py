@@ -50,6 +50,13 @@ def test_the_line_names_both_worlds_and_every_way_out():
     assert str(caught.value) == LINE
 
 
+def test_for_stages_of_a_world_with_shipped_judges_these_are_the_way_out():
+    with pytest.raises(UserError, match="nothing; take metrics=openmoji prompts=openmoji, or insist with across"):
+        refuse_other_worlds([judge(SHAPES)], [stage(OPENMOJI)], insist=False)
+    with pytest.raises(UserError, match="nothing; take metrics=shapes prompts=shapes, or insist with across"):
+        refuse_prompts_of_another_world(openmoji_prompts("held_out", 2, seed=5), [stage(SHAPES)], insist=False)
+
+
 def test_every_stage_of_every_cascade_counts():
     refuse_other_worlds([judge(SHAPES)], [stage(SHAPES), stage(SHAPES, "sr1")], insist=False)
     with pytest.raises(UserError, match="stage sr1 was trained on the pictures in cats"):

@@ -37,6 +37,12 @@ def test_the_ranks_of_noise_are_those_of_chance():
     assert (rank < 5).double().mean() < 0.05
 
 
+def test_a_broken_judge_finds_nothing():
+    features = torch.full((5, 16), float("nan"))
+    assert caption_ranks(features, torch.randn(5, 16), list("abcde")).tolist() == [4] * 5
+    assert caption_ranks(torch.randn(5, 16), features, list("abcde")).tolist() == [4] * 5
+
+
 @pytest.mark.parametrize("count", [1, 2, 5, 6])
 def test_no_recall_that_every_picture_has(judge, random_pixels, count):
     prompts = list_prompts([f"caption {i}" for i in range(count)])

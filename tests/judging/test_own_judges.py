@@ -98,9 +98,28 @@ def test_what_is_finished_is_not_trained_again_and_what_is_not_is(compose_config
         train_judges(compose_config("train_judge", *options(picture_folder, "steps=4")))
 
 
+def test_judges_of_pictures_that_have_changed_are_not_taken_for_finished(compose_config, picture_folder, tmp_path):
+    folder = shutil.copytree(picture_folder, tmp_path / "halves")
+    short = options(folder, "steps=3")
+    train_judges(compose_config("train_judge", *short, "judges=[a]"))
+    lines = (folder / "metadata.jsonl").read_text().replace("red", "crimson")
+    (folder / "metadata.jsonl").write_text(lines)
+    with pytest.raises(UserError, match=r"a holds a judge of the pictures in halves as they were: .* another name="):
+        train_judges(compose_config("train_judge", *short))
+    (folder / "metadata.jsonl").write_text(lines.replace("crimson", "red"))
+    with pytest.raises(UserError, match="was trained with data="):
+        train_judges(compose_config("train_judge", *short, "data.geometry.upscale=true"))
+
+
+def test_a_judge_with_a_warm_up_of_one_step_is_trained(compose_config, picture_folder):
+    train_judges(compose_config("train_judge", *options(picture_folder, "steps=3"), "optimisation.warmup=1"))
+
+
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
+        (["data.train.n=3", "data.validation.n=2"], "16 of 24 validation rows of .* are training rows too: give"),
+        (["data.batch_size=1"], "a step of 1 picture: .* data.batch_size=1 and 32 training pictures must be 2 or more"),
         (["data.train.n=40"], r"2 validation rows, and the recall of a judge needs at least 10"),
         (["judges=[]"], r"judges=\[\]: give a list of different names"),
         (["judges=[a,a]"], r"judges=\['a', 'a'\]: give a list of different names"),

@@ -10,9 +10,11 @@ from small_stages import export_random_stage
 
 from imagen.app.train import train
 from imagen.checks.worlds import World
+from imagen.data.openmoji.source import OPENMOJI
 from imagen.data.shapes_source import SHAPES
+from imagen.places import ROOT
 from imagen.runs.weights import AVERAGED, load_weights
-from imagen.runs.worlds import world_of_configuration
+from imagen.runs.worlds import warn_of_foreign_words, world_of_configuration
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
 from imagen.stages.export import read_description
 
@@ -80,3 +82,17 @@ def test_a_file_beside_an_export_that_is_no_configuration_of_a_run_says_nothing(
     export_random_stage(tmp_path / "export", "base", 8, None)
     (tmp_path / "config.yaml").write_text("a: [")
     assert world_in(tmp_path / "export") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "world", "warned"),
+    [
+        (ROOT / "assets" / "shapes_t5", OPENMOJI, True),
+        (ROOT / "assets" / "shapes_t5", SHAPES, False),
+        ("google/t5-v1_1-base", OPENMOJI, False),
+        (None, OPENMOJI, False),
+    ],
+)
+def test_the_shapes_t5_is_not_given_other_captions_without_a_word(path, world, warned, caplog):
+    warn_of_foreign_words({"encoder": {"path": None if path is None else str(path)}}, world)
+    assert [record.message.startswith("text=shapes_t5 knows") for record in caplog.records] == [True] * warned

@@ -90,6 +90,7 @@ def test_the_same_seed_gives_the_same_pictures_in_any_batch(compose_sample, tmp_
         ),
         ([f"prompt={CAPTION}", "text.encoder.path=/nowhere"], "/nowhere"),
         ([f"prompt={CAPTION}", "cascade.stages=null", "cascade.runs=[nobody]"], "cascade.runs=['nobody']: no finished"),
+        ([f"prompt={CAPTION}", "cascade.runs=[mine]"], "cascade.runs=['mine'] and cascade.stages are both set"),
         (["prompts_file=/nowhere.txt"], "nowhere.txt cannot be read"),
     ],
 )

@@ -6,6 +6,7 @@ pictures with real captions instead of the shapes world, which needs `pip instal
 """
 
 import argparse
+import math
 import shlex
 import sys
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from imagen.commandline.command import first_line, prepare_environment, run_reporting_errors
 from imagen.commandline.together import run_alone, run_together, threads_each
+from imagen.errors import UserError
 from imagen.places import ROOT
 
 STAGES = ("base", "sr1")
@@ -191,7 +193,10 @@ def main() -> None:
     def demonstrate() -> None:
         chosen = parser.parse_args()
         demo = PICTURES if chosen.pictures else SHAPES
-        make_demo(demo, demo.minutes if chosen.minutes is None else chosen.minutes)
+        minutes = demo.minutes if chosen.minutes is None else chosen.minutes
+        if not 0 < minutes < math.inf:
+            raise UserError(f"--minutes {minutes:g}: give a number above 0")
+        make_demo(demo, minutes)
 
     raise SystemExit(run_reporting_errors(demonstrate, interrupted=goes_on))
 

@@ -28,6 +28,7 @@ from imagen.runs.fine_tuning import begin_with
 from imagen.runs.folder import RunFolder
 from imagen.runs.rehearsal import rehearse_data, rehearse_resumption, rehearse_stage
 from imagen.runs.trainer import quieten_libraries, resolved_auto
+from imagen.runs.worlds import warn_of_foreign_words
 from imagen.sampling.command import sampling_command
 from imagen.stages.diffusion_stage import DiffusionStage
 from imagen.stages.export import default_card, export_stage
@@ -80,6 +81,8 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
     rehearse_stage(config, stage, trainer)
     run.check_space(_checkpoint_bytes(stage))
     data = make_data(config.data)
+    if trainer.is_global_zero:
+        warn_of_foreign_words(as_dict(config.text), data.world)
     rehearse_data(data, trainer)
     checkpoint, step = run.newest_valid_checkpoint(lambda found: rehearse_resumption(found, stage, data)) or (None, 0)
     if checkpoint:

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from imagen.checks.worlds import World
+from imagen.data.openmoji.source import OPENMOJI
+from imagen.data.shapes_source import SHAPES
 from imagen.errors import UserError
 from imagen.evaluation.judges.extractor import Extractor
 from imagen.evaluation.prompts.prompt_set import PromptSet
@@ -12,11 +14,11 @@ from imagen.stages.export import StageDescription
 
 log = logging.getLogger(__name__)
 
-JUDGES = (
-    "take metrics=own with judges of those pictures (imagen train-judge) or metrics=published, or insist with "
-    "across_worlds=true"
-)
-PROMPTS = "take prompts=file prompts.path=..., or insist with across_worlds=true"
+SHIPPED = {SHAPES: "metrics=shapes prompts=shapes", OPENMOJI: "metrics=openmoji prompts=openmoji"}
+"""What measures stages of a world that this project has judges and prompts for."""
+
+JUDGES = "metrics=own with judges of those pictures (imagen train-judge) or metrics=published"
+PROMPTS = "prompts=file prompts.path=..."
 
 
 def refuse_other_worlds(judges: Sequence[Extractor], stages: Iterable[StageDescription], insist: bool) -> None:
@@ -65,5 +67,6 @@ def _compare(known: World, world: World, line: str, way_out: str, insist: bool) 
     if same is not False:
         return
     if not insist:
-        raise UserError(f"{line}: the numbers would mean nothing; {way_out}")
+        taken = SHIPPED.get(world, way_out)
+        raise UserError(f"{line}: the numbers would mean nothing; take {taken}, or insist with across_worlds=true")
     log.warning("%s: the numbers mean nothing (across_worlds=true)", line)

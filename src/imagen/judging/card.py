@@ -52,6 +52,7 @@ def own_card(record: JudgeRecord, retrieval: Retrieval, pictures: int, parameter
         f"| {direction} | " + " | ".join(_cell(retrieval, f"R@{rank}, {direction}") for rank in RANKS) + " |"
         for direction in DIRECTIONS
     ]
+    settings = {key: value for key, value in (record.settings or {}).items() if key != "data"}
     return CARD.format(
         name=record.name,
         world=World.from_record(record.world, "world", "train the judge again"),
@@ -59,7 +60,7 @@ def own_card(record: JudgeRecord, retrieval: Retrieval, pictures: int, parameter
         seen=f"{record.pictures_seen or 0:,}",
         minutes=record.minutes,
         device=device,
-        settings=printable(", ".join(_flat(record.settings or {}))),
+        settings=printable(", ".join(_flat(settings))),
         rows=rows,
         recalls="\n".join(lines),
         chance_1=min(1.0, 1 / rows),

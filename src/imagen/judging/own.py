@@ -16,7 +16,7 @@ from imagen.data.source import Source
 from imagen.data.transforms import Geometry
 from imagen.devices import choose_device, uses_autocast
 from imagen.errors import UserError
-from imagen.evaluation.judges.clip import ClipJudge, pooled
+from imagen.evaluation.judges.clip import ClipJudge, caption_features, picture_features
 from imagen.evaluation.judges.record import JudgeRecord, read_record
 from imagen.files import sha256_of_file, user_path, write_text
 from imagen.instantiation import instantiate, resolved
@@ -60,11 +60,12 @@ def train_judges(config: DictConfig) -> None:
     autocast = uses_autocast(config.precision, device)
     network: JudgeNetwork = instantiate(config.network)
     out.mkdir(parents=True, exist_ok=True)
+    training: Source = instantiate(config.data.train)
     with only_trainer(out):
-        waiting = [name for name in names if not _is_finished(out / name, config)]
+        waiting = [name for name in names if not _is_finished(out / name, config, training.world)]
         if not waiting:
             raise UserError(f"{out}: {' and '.join(names)} are trained already; train others with name=...")
-        pictures = _read(config, network)
+        pictures = _read(config, network, training)
         for name in waiting:
             seed = derive_seed("own-judge", config.seed, name)
             course = Course(seed, config.steps, config.data.batch_size, instantiate(config.augmentation), autocast)
@@ -81,8 +82,9 @@ def _names(config: DictConfig) -> list[str]:
     return names
 
 
-def _is_finished(folder: Path, config: DictConfig) -> bool:
-    """Whether the judge that `config` describes is in `folder`. Raises UserError if there is another one."""
+def _is_finished(folder: Path, config: DictConfig, world: World) -> bool:
+    """Whether the judge that `config` describes is in `folder`. Raises UserError if there is another one, or one that
+    was trained on other pictures than `world` has now."""
     record = read_record(folder)
     if record is None:  # nothing, or what an interrupted training left
         return False
@@ -94,18 +96,25 @@ def _is_finished(folder: Path, config: DictConfig) -> bool:
                 f"{folder} holds a judge that was trained with {key}={given.get(key)!r:.120}, and now "
                 f"{wanted[key]!r:.120} is asked for: give another name=..., or remove that folder"
             )
+    if World.from_record(record.world, f"{folder}: world", "train the judge again").is_same(world) is False:
+        raise UserError(
+            f"{folder} holds a judge of {world} as they were: pictures or captions have changed since; give another "
+            "name=..., or remove that folder"
+        )
     return True
 
 
 def _settings(config: DictConfig) -> dict[str, Any]:
-    return {key: resolved(config[key]) for key in SETTINGS} | {"batch_size": config.data.batch_size}
+    data = {"validation": resolved(config.data.validation), "geometry": resolved(config.data.geometry)}
+    data["skip_small"] = config.data.bad_pictures.skip_small
+    return {key: resolved(config[key]) for key in SETTINGS} | {"batch_size": config.data.batch_size, "data": data}
 
 
-def _read(config: DictConfig, network: JudgeNetwork) -> OwnPictures:
+def _read(config: DictConfig, network: JudgeNetwork, training: Source) -> OwnPictures:
     """The pictures of both parts of the data, in memory."""
-    training: Source = instantiate(config.data.train)
     validation: Source = instantiate(config.data.validation)
     check_rows(len(validation), validation.name)
+    _refuse_shared_rows(training, validation)
     geometry: Geometry = instantiate(config.data.geometry)
     bad: BadPictures = instantiate(config.data.bad_pictures)
     side = network.image_size
@@ -113,6 +122,19 @@ def _read(config: DictConfig, network: JudgeNetwork) -> OwnPictures:
     unseen = read_pictures(validation, "validation", side, geometry, bad, MOST_ROWS)
     check_rows(len(unseen), validation.name)
     return OwnPictures(seen, unseen, training.world)
+
+
+def _refuse_shared_rows(training: Source, validation: Source) -> None:
+    """Raises UserError if a row is in both parts: the recall is to be that of pictures the judge has not seen."""
+    if training.origin.identity != validation.origin.identity:
+        return
+    seen = {training.origin_row(index) for index in range(len(training))}
+    shared = sum(validation.origin_row(index) in seen for index in range(len(validation)))
+    if shared:
+        raise UserError(
+            f"{shared} of {len(validation)} validation rows of {validation.name} are training rows too: give "
+            "data.validation the rows that data.train leaves out (the same n)"
+        )
 
 
 def _train_judge(
@@ -154,15 +176,11 @@ def _train_judge(
     print(f"judge {full_name}: {minutes:.1f} min, {measured.line}\n  {folder}", flush=True)
 
 
-@torch.inference_mode()
 def _recall(model: "CLIPModel", tokenizer: Any, network: JudgeNetwork, pictures: CaptionedPictures) -> str:
     """The recalls of a network in training, in one line."""
-    device = model.logit_scale.device
     model.eval()
-    batches = [network.preprocessing(batch).to(device) for batch in pictures.pixels.split(128)]
-    images = torch.cat([pooled(model.get_image_features(pixel_values=batch)).cpu() for batch in batches])
-    tokens = tokenizer(pictures.first_captions, padding=True, truncation=True, return_tensors="pt").to(device)
-    texts = pooled(model.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"])).cpu()
+    images = picture_features(model, network.preprocessing, pictures.pixels)
+    texts = caption_features(model, tokenizer, pictures.first_captions)
     model.train()
     return retrieval(images, texts, pictures).line
 

@@ -48,7 +48,7 @@ class OwnLessons(Lessons):
     Of several captions of a picture one is drawn each time. A caption that also belongs to another picture of the batch
     does not count against it.
 
-    Raises UserError if there are not two different captions.
+    Raises UserError if there are not two different captions, or a step has a single picture.
     """
 
     def __init__(
@@ -63,6 +63,11 @@ class OwnLessons(Lessons):
                 "learns to tell captions apart, so give at least two"
             )
         size = min(course.batch_size, len(pictures))
+        if size < FEWEST_CAPTIONS:
+            raise UserError(
+                f"a step of {size} picture: a judge learns which of several captions belongs to a picture; "
+                f"data.batch_size={course.batch_size} and {len(pictures)} training pictures must be 2 or more"
+            )
         order = derive_seed("judge-order", course.seed)
         self.sampler = PositionKeyedBatchSampler(len(pictures), size, order, Share())
 

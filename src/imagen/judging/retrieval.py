@@ -53,8 +53,15 @@ def check_rows(rows: int, name: str) -> None:
 
 
 def measure_retrieval(judge: AlignmentJudge, pictures: CaptionedPictures) -> Retrieval:
-    """The recalls of `judge` on `pictures` and the first caption of each."""
-    return retrieval(judge.image_features(pictures.pixels), judge.text_features(pictures.first_captions), pictures)
+    """The recalls of `judge` on `pictures` and the first caption of each.
+
+    Raises:
+        UserError: if its features are not finite.
+    """
+    images, texts = judge.image_features(pictures.pixels), judge.text_features(pictures.first_captions)
+    if not (images.isfinite().all() and texts.isfinite().all()):
+        raise UserError(f"judge {judge.name}: its features are not finite; train it with a lower learning rate")
+    return retrieval(images, texts, pictures)
 
 
 def retrieval(images: Features, texts: Features, pictures: CaptionedPictures) -> Retrieval:

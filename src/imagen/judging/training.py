@@ -14,6 +14,7 @@ from torch.nn import functional
 from imagen.checks.arguments import Natural
 from imagen.errors import UserError
 from imagen.progress import track
+from imagen.stages.lr import warmup_then_cosine
 
 if TYPE_CHECKING:
     from transformers import CLIPModel
@@ -70,7 +71,11 @@ def train(
     after_step: Callable[["CLIPModel", int], None] | None = None,
 ) -> "CLIPModel":
     """Teach `model` all phases of `lessons`; it is changed, and returned in evaluation mode. `after_step` is called
-    with the number of every step that was taken."""
+    with the number of every step that was taken.
+
+    Raises:
+        UserError: for a loss that is not finite.
+    """
     for phase in lessons.phases(model):
         _take(phase, model, optimisation, after_step or (lambda model, step: None))
     return model.eval()
@@ -89,15 +94,13 @@ def _take(
         betas=(0.9, 0.98),
         fused=True,
     )
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        settings.learning_rate,
-        len(phase.steps),
-        pct_start=min(settings.warmup / len(phase.steps), 0.5),
-        cycle_momentum=False,
-    )
+    scheduler = warmup_then_cosine(optimizer, min(settings.warmup, len(phase.steps) // 2), len(phase.steps))
     for step in track(phase.steps, phase.description):
         loss = phase.loss_of(step)
+        if not loss.isfinite():
+            raise UserError(
+                f"{phase.description}: the loss is {loss.item()} at step {step + 1}; lower optimisation.learning_rate"
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,5 +1,6 @@
 """Which pictures a run was trained on, for exports and checkpoints that are older than the record of it."""
 
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -10,8 +11,12 @@ from imagen.checks.worlds import World
 from imagen.data.openmoji.source import OPENMOJI
 from imagen.data.shapes_source import SHAPES
 from imagen.errors import UserError
+from imagen.files import user_path
+from imagen.places import ROOT
 from imagen.runs.saved_config import read_saved
 from imagen.stages.export import StageDescription
+
+log = logging.getLogger(__name__)
 
 KNOWN = {world.kind: world for world in (SHAPES, OPENMOJI)}
 """Kinds that have one world only."""
@@ -36,6 +41,21 @@ def world_of_configuration(config: Mapping[str, Any]) -> World | None:
         return KNOWN[kind]
     path = node.get("path")
     return World(f"the pictures in {path}" if isinstance(path, str) else f"the pictures of {kind}", kind)
+
+
+def warn_of_foreign_words(text: Mapping[str, Any], world: World) -> None:
+    """One line of warning where the shapes world's T5 is to read captions of other pictures: it knows no other words.
+
+    Args:
+        text: the section `text` of a configuration.
+        world: of the training pictures.
+    """
+    path = (text.get("encoder") or {}).get("path")
+    if world != SHAPES and path is not None and user_path(path) == ROOT / "assets" / "shapes_t5":
+        log.warning(
+            "text=shapes_t5 knows the words of the shapes world alone, and the captions are of %s: take text=minilm or "
+            "another encoder (docs/how-to/choose_a_text_encoder.md)", world,
+        )  # fmt: skip
 
 
 def with_world(description: StageDescription, run: Path) -> StageDescription:

@@ -9,6 +9,7 @@ from imagen.cascade import Cascade
 from imagen.checks.names import as_name, printable
 from imagen.commandline.numbers import check_numbers
 from imagen.devices import choose_device, uses_autocast
+from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.instantiation import resolved
 from imagen.runs.weights import AVERAGED
@@ -48,6 +49,11 @@ def open_model(config: DictConfig) -> TextToImage:
 
 
 def _folders(config: DictConfig) -> list[Path]:
+    if config.cascade.stages is not None and config.cascade.runs is not None:
+        raise UserError(
+            f"cascade.runs={config.cascade.runs} and cascade.stages are both set (cascade=openmoji sets stages): give "
+            "one of them"
+        )
     if config.cascade.stages is not None:
         return [user_path(folder) for folder in listed(config.cascade, "stages", "cascade.stages")]
     names = None

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import torch
 
+from imagen.checks.worlds import World
 from imagen.commandline.command import prepare_environment, run_reporting_errors
+from imagen.data.openmoji.source import OPENMOJI
+from imagen.data.shapes_source import SHAPES
+from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.places import ROOT
 from imagen.runs.weights import AVERAGED, load_weights
@@ -19,10 +23,11 @@ from imagen.stages.export import default_card, export_stage
 
 @dataclass(frozen=True)
 class Origin:
-    """A shipped cascade: its folder in assets, and what the cards of its stages say besides the default card, each with
-    `{stage}` for the name of the stage."""
+    """A shipped cascade: its folder in assets, the pictures it was trained on, and what the cards of its stages say
+    besides the default card, each with `{stage}` for the name of the stage."""
 
     folder: str
+    world: World
     lines: tuple[str, ...]
 
 
@@ -30,6 +35,7 @@ STORED = "Stored in float16, computed with in float32"
 ORIGINS = {
     "shapes": Origin(
         "cascade",
+        SHAPES,
         (
             "Made by: `make assets` (`python train.py experiment=shipped_{stage}` and its later legs)",
             STORED,
@@ -38,6 +44,7 @@ ORIGINS = {
     ),
     "openmoji": Origin(
         "openmoji",
+        OPENMOJI,
         (
             "Made by: `python train.py experiment=openmoji_{stage}`",
             STORED,
@@ -56,10 +63,12 @@ def ship(run: Path, origin: Origin, assets: Path) -> None:
     """Export the stage of `run` under its role in the folder of `origin` in `assets`, and add its origin to its card.
 
     Raises:
-        UserError: if the run has no exported stage.
+        UserError: if the run has no exported stage, or one of other pictures.
     """
     stage = load_weights(run / "export", AVERAGED, torch.device("cpu"))
     name = stage.description.name
+    if stage.description.world != origin.world:
+        raise UserError(f"{run} was trained on {stage.description.world}, and {origin.folder} is of {origin.world}")
     folder = assets / origin.folder / name
     card = default_card(stage.description, sampling_command(stage.description, folder, run.absolute().parent.parent))
     card += "".join(f"- {line.format(stage=name)}\n" for line in origin.lines)

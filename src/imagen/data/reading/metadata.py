@@ -87,7 +87,7 @@ def read_metadata(folder: Path, columns: Columns) -> list[Row]:
 
 def _metadata_files(folder: Path) -> list[Path]:
     if not folder.exists():
-        raise UserError(f"there is no folder {folder}; give one with data.path=/path/to/pictures")
+        raise UserError(f"there is no folder {folder}; give the one that holds your pictures")
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give the folder that holds metadata.jsonl (parquet: data=hub)")
     files: list[Path] = []

@@ -69,14 +69,9 @@ class ClipJudge(AlignmentJudge):
         self.world = EVERY if published else world_of_judge(self.folder, hashes.get("model.safetensors", ""))
         self._texts: dict[str, Tensor] = {}
 
-    @torch.inference_mode()
     def image_features(self, pixels: Pixels) -> Features:
         """Features as the class describes. `pixels` of any size are resized as by the model's own processor."""
-        batches = [
-            pooled(self.model.get_image_features(pixel_values=self.preprocessing(batch.to(self.device)))).cpu()
-            for batch in pixels.split(self.batch_size)
-        ]
-        return torch.cat(batches).clone()
+        return picture_features(self.model, self.preprocessing, pixels, self.batch_size)
 
     def text_features(self, captions: Sequence[str]) -> Features:
         """Captions with more tokens than the model has positions are cut before the end-of-text token, which is always
@@ -84,20 +79,32 @@ class ClipJudge(AlignmentJudge):
         missing = [caption for caption in dict.fromkeys(captions) if caption not in self._texts]
         for start in range(0, len(missing), self.batch_size):
             some = missing[start : start + self.batch_size]
-            self._texts.update(zip(some, self._encode(some), strict=True))
+            self._texts.update(zip(some, caption_features(self.model, self.tokenizer, some), strict=True))
         return torch.stack([self._texts[caption] for caption in captions])
 
     def truncated_share(self, captions: Sequence[str]) -> float:
         lengths = [len(ids) for ids in self.tokenizer(list(captions), truncation=False)["input_ids"]]
         return sum(length > self.max_tokens for length in lengths) / max(len(lengths), 1)
 
-    @torch.inference_mode()
-    def _encode(self, captions: list[str]) -> Features:
-        tokens = self.tokenizer(
-            captions, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
-        ).to(self.device)
-        output = self.model.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"])
-        return pooled(output).cpu().clone()
+
+@torch.inference_mode()
+def picture_features(model: Any, preprocessing: ClipPreprocessing, pixels: Pixels, batch_size: int = 64) -> Features:
+    """The projected features of pictures of any size, on the CPU."""
+    batches = [
+        pooled(model.get_image_features(pixel_values=preprocessing(batch.to(model.device)))).cpu()
+        for batch in pixels.split(batch_size)
+    ]
+    return torch.cat(batches).clone()
+
+
+@torch.inference_mode()
+def caption_features(model: Any, tokenizer: Any, captions: Sequence[str]) -> Features:
+    """The projected features of captions, cut to the model's number of positions, on the CPU."""
+    most = model.config.text_config.max_position_embeddings
+    tokens = tokenizer(list(captions), padding=True, truncation=True, max_length=most, return_tensors="pt")
+    tokens = tokens.to(model.device)
+    output = model.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"])
+    return pooled(output).cpu().clone()
 
 
 def pooled(output: Any) -> Tensor:

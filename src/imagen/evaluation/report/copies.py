@@ -40,9 +40,9 @@ def copies_lines(copies: Copies) -> list[str]:
         lines.append(f"No picture is called a copy, because fewer than {FEWEST_REAL} real pictures are left.")
     else:
         lines.append(
-            f"A copy has a ratio below {copies.threshold:.3f}, as {FALSE_ALARMS:.0%} of those real pictures do. So a "
-            f"share of {FALSE_ALARMS:.0%} is what pictures that copy nothing would have. Badly drawn pictures have "
-            "ratios near 1, copied or not: then only the last column tells."
+            f"A copy has a ratio below {copies.threshold:.3f}, as about {FALSE_ALARMS:.0%} of those real pictures do: "
+            "the first line of the table has their share with its interval. Badly drawn pictures have ratios near 1, "
+            "copied or not: then only the last column tells."
         )
     lines += [
         "- distance, ratio: medians",
@@ -65,7 +65,7 @@ def copies_table(results: Results, copies: Copies) -> Rows:
     rows = [["", "pictures", "distance", "ratio", "copies", "other caption", "own caption", "unseen nearer"]]
     if len(copies.new):
         medians = [f"{np.median(values):.4f}" for values in (copies.new.nearest, copies.new.ratios)]
-        alarms = "" if copies.threshold is None else f"{FALSE_ALARMS:.2f} by definition"
+        alarms = _rate(copies.false_alarms, None)
         rows.append(["real, not trained on", str(len(copies.new)), *medians, alarms, "", "", ""])
     for result in results.cells:
         name = result.cell.name

@@ -16,10 +16,10 @@ NOISE = 1e-9
 def ranks(scores: Float[Tensor, "rows columns"], right: Bool[Tensor, "rows columns"]) -> Int64[Tensor, "rows"]:
     """For each row, how many wrong columns score at least as high as the best right one: 0 is the first rank.
 
-    A tie counts against the row: a judge that cannot tell two columns apart has not found the right one.
+    A tie counts against the row: a judge that cannot tell two columns apart has not found the right one. So does NaN.
     """
     best = scores.masked_fill(~right, float("-inf")).amax(dim=1, keepdim=True)
-    return ((scores >= best - NOISE) & ~right).sum(dim=1)
+    return (~(scores < best - NOISE) & ~right).sum(dim=1)
 
 
 def caption_ranks(pictures: Features, texts: Features, captions: Sequence[str]) -> Int64[Tensor, "batch"]:

@@ -122,7 +122,7 @@ class SourceReference(Reference):
 
     def picture(self, index: int, resolution: int) -> Picture:
         try:
-            return Geometry()(self.source[index].image, resolution, key=0)
+            return Geometry()(self.source.at(resolution)[index].image, resolution, key=0)
         except TooSmallError as error:
             raise UserError(
                 f"{self.setting}: {self.source.where(index)}: {error}; metrics.{self.setting}.min_side={resolution} "
