@@ -10,6 +10,7 @@ What was chosen for imagen-pytorch, and why, stands in benchmarks/race_peer.py.
 
 import argparse
 import json
+import math
 import os
 import shlex
 import time
@@ -28,6 +29,7 @@ from speed import cpu_name
 from imagen.commandline.command import first_line, prepare_environment, run_reporting_errors
 from imagen.commandline.together import run_alone
 from imagen.data.pixels import as_pixels, to_uint8
+from imagen.diffusion.guidance import check_guidance
 from imagen.errors import UserError
 from imagen.evaluation.judges.checker import ShapesChecker
 from imagen.evaluation.prompts.prompt_set import PromptSet, shapes_prompts
@@ -166,8 +168,9 @@ def race(options: argparse.Namespace) -> None:
     """Run the contestants one after another; then the table of all that are in the folder, also as results.json.
 
     Raises:
-        UserError: if imagen-pytorch is to run and is not installed, and as `run`.
+        UserError: if imagen-pytorch is to run and is not installed, as `check`, and as `run`.
     """
+    check(options)
     if set(options.contestants) & set(RECIPES) and find_spec("imagen_pytorch") is None:
         raise UserError(
             "imagen-pytorch is not installed: pip install -e '.[benchmark]' -c constraints.txt, or --contestants ours"
@@ -184,6 +187,17 @@ def race(options: argparse.Namespace) -> None:
     versions = {package: _version(package) for package in ("torch", "imagen-lightning", "imagen-pytorch")}
     write_json(machine | {"versions": versions, "contestants": results}, out / "results.json")
     print(f"\n{table(results)}\n\n{out / 'results.json'}; pictures beside it", flush=True)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raises UserError for a number that no contestant could train or sample with, before the first trains."""
+    for name in ("minutes", "pictures", "threads", "timesteps"):
+        value = getattr(options, name)
+        for number in value if isinstance(value, list) else [value]:
+            if not 0 < number < math.inf:
+                raise UserError(f"--{name} {number:g}: give a finite number above 0")
+    for weight in options.weights:
+        check_guidance(weight, rescale=0)
 
 
 def _version(package: str) -> str | None:

@@ -22,6 +22,8 @@ from imagen.text.embeddings import TextEmbeddings
 
 SHARE_OF_TIME = 0.95
 """Of the minutes, for the steps; the rest is for starting, checkpoints and exporting, which count too."""
+LARGEST_OVERRUN = 1.01
+"""Of the minutes: the number of steps is fixed before, from the pace of some seconds, and that may be wrong."""
 STEPS = (12, 8)
 """Of DPM-Solver++(2M) in conf/experiment/demo.yaml."""
 
@@ -51,6 +53,7 @@ class Ours(Contestant):
         if code := run_together(commands):
             raise UserError(f"ours: a training ended with exit code {code}; run the command above alone to see why")
         minutes = (time.monotonic() - started) / 60
+        check_minutes(minutes, rules.minutes)
         return {"minutes": minutes, **{stage: _facts(folder, stage) for stage in STAGES}}
 
     def points(self, weights: Sequence[float], timesteps: Sequence[int]) -> list[Point]:
@@ -66,6 +69,15 @@ class Ours(Contestant):
             return images
 
         return sample
+
+
+def check_minutes(minutes: float, allowed: float) -> None:
+    """Raises UserError if our training took longer than the others may: the race then keeps no result of it."""
+    if minutes > LARGEST_OVERRUN * allowed:
+        raise UserError(
+            f"ours: training took {minutes:.2f} minutes of {allowed:g}, and is not kept: run again on a quieter "
+            "machine, or with more --minutes, or lower SHARE_OF_TIME in benchmarks/race_ours.py"
+        )
 
 
 def _facts(folder: Path, stage: str) -> dict[str, int]:

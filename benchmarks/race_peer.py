@@ -19,6 +19,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from peer import import_peer
+from race_noise import OUR_LOWRES, OURS, Noise
 from race_rules import RESOLUTIONS, STAGES, Contestant, Point, Rules, Sample
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -65,7 +66,8 @@ class Recipe:
 
     `imagen` and `trainer` are arguments of Imagen and ImagenTrainer, in the place of their defaults. `our_optimizer`:
     the optimizer of conf/experiment/demo_*.yaml with its warm-up and cosine, in the place of Adam. `elucidated`: steps
-    of each stage for its other class, ElucidatedImagen (Karras et al. 2022), whose sampler needs fewer.
+    of each stage for its other class, ElucidatedImagen (Karras et al. 2022), whose sampler needs fewer. `noise`: in the
+    place of its own.
     """
 
     description: str
@@ -73,13 +75,11 @@ class Recipe:
     trainer: Mapping[str, Any] = field(default_factory=dict)
     our_optimizer: bool = False
     elucidated: tuple[int, int] | None = None
+    noise: Noise | None = None
 
 
 OUR_TRAINING = {"max_grad_norm": 1.0, "ema_beta": 0.99, "ema_update_every": 1, "ema_update_after_step": 0}
-AUGMENTATION = {
-    "per_sample_random_aug_noise_level": True,
-    "lowres_sample_noise_level": 0.1,  # signal to noise 9.5; at its default, 0.2, only 2.0
-}
+AUGMENTATION = {"per_sample_random_aug_noise_level": True}
 RECIPES = {
     "peer": Recipe(
         "imagen-pytorch, its defaults: Adam 5e-4, EMA 0.9999 every 10 steps, cosine schedules, noise prediction",
@@ -91,17 +91,19 @@ RECIPES = {
         our_optimizer=True,
     ),
     "peer-best": Recipe(
-        "as peer-muon, with v-prediction, and an augmentation drawn for each picture and weaker in sampling",
+        "as peer-muon, with v-prediction, our shifted schedules, and our noise on the small pictures",
         imagen={"pred_objectives": "v", **AUGMENTATION},
         trainer=OUR_TRAINING,
         our_optimizer=True,
+        noise=OURS,
     ),
     "peer-elucidated": Recipe(
-        "as peer-best, with its ElucidatedImagen in the place of Imagen, 64 and 32 steps",
+        "as peer-best, with its ElucidatedImagen (own noise levels) in the place of Imagen, 64 and 32 steps",
         imagen=AUGMENTATION,
         trainer=OUR_TRAINING,
         our_optimizer=True,
         elucidated=(64, 32),
+        noise=OUR_LOWRES,
     ),
 }
 
@@ -113,8 +115,12 @@ def make_imagen(recipe: Recipe, text_features: int, timesteps: Sequence[int] = (
     # Its default, nearest, makes the small pictures of every fourth pixel.
     options = {"image_sizes": RESOLUTIONS, "text_embed_dim": text_features, "resize_mode": "area", **recipe.imagen}
     if recipe.elucidated:
-        return peer.ElucidatedImagen(unets, num_sample_steps=tuple(timesteps), **options)
-    return peer.Imagen(unets, timesteps=tuple(timesteps), **options)
+        imagen = peer.ElucidatedImagen(unets, num_sample_steps=tuple(timesteps), **options)
+    else:
+        imagen = peer.Imagen(unets, timesteps=tuple(timesteps), **options)
+    if recipe.noise:
+        recipe.noise.give(imagen)
+    return imagen
 
 
 class Peer(Contestant):
@@ -184,7 +190,7 @@ def train_stage(recipe: Recipe, stage: str, seconds: float, cache: Path, folder:
         "parameters": sum(parameter.numel() for parameter in unet.parameters()),
         "steps": len(losses),
         "batch_size": config.data.batch_size,
-        "seconds": time.monotonic() - started,
+        "seconds": elapsed,
         "first_loss": _mean(losses[:50]),
         "last_loss": _mean(losses[-50:]),
     }
