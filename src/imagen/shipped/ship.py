@@ -24,12 +24,18 @@ from imagen.stages.export import default_card, export_stage
 @dataclass(frozen=True)
 class Origin:
     """A shipped cascade: its folder in assets, the pictures it was trained on, and what the cards of its stages say
-    besides the default card, each with `{stage}` for the name of the stage."""
+    besides the default card, each with `{stage}` for the name of the stage and `{legs}` for those of its training."""
 
     folder: str
     world: World
     lines: tuple[str, ...]
 
+
+OPENMOJI_LEGS = {
+    "base": "12,000 steps, then 3,450 from their averaged weights (`init_from=`, seed=1, stage.optimizer.lr=1e-3)",
+    "sr1": "1,500 steps, then 13,950 from their averaged weights (`init_from=`, seed=1)",
+}
+"""The last one is the run whose steps the card begins with."""
 
 STORED = "Stored in float16, computed with in float32"
 ORIGINS = {
@@ -46,7 +52,8 @@ ORIGINS = {
         "openmoji",
         OPENMOJI,
         (
-            "Made by: `python train.py experiment=openmoji_{stage}`",
+            "Made by: `python train.py experiment=openmoji_{stage}`, in two legs: {legs}",
+            "300 passes over the training pictures in all",
             STORED,
             "Trained on: OpenMoji 17.0.0. All emojis designed by [OpenMoji](https://openmoji.org), the open-source "
             "emoji and icon project. Licence of the pictures: CC BY-SA 4.0",
@@ -71,7 +78,7 @@ def ship(run: Path, origin: Origin, assets: Path) -> None:
         raise UserError(f"{run} was trained on {stage.description.world}, and {origin.folder} is of {origin.world}")
     folder = assets / origin.folder / name
     card = default_card(stage.description, sampling_command(stage.description, folder, run.absolute().parent.parent))
-    card += "".join(f"- {line.format(stage=name)}\n" for line in origin.lines)
+    card += "".join(f"- {line.format(stage=name, legs=OPENMOJI_LEGS.get(name, ""))}\n" for line in origin.lines)
     # float16 halves the size. Rounding weights to 11 bits changes a picture less than rounding the picture to 8 bits.
     export_stage(folder, stage.description, stage.model.denoiser, card, torch.float16)
     print(f"{run} -> {folder}")
