@@ -1,5 +1,6 @@
 """The cascade in assets/openmoji: people whom training never saw have the skin tone that is asked for."""
 
+import pytest
 import torch
 
 from imagen.data.pixels import to_uint8
@@ -26,6 +27,16 @@ def test_people_whom_training_never_saw_have_the_asked_skin_tone(compose_config)
     right = [verdict["correct"] for verdict in verdicts if verdict is not None]
     assert len(right) >= PROMPTS - 2
     assert sum(right) / len(right) > 0.6  # by chance a fifth
+
+
+@pytest.mark.parametrize("entry", ["sample", "evaluate"])
+def test_it_is_sampled_as_suits_flat_pictures_unless_told_otherwise(entry, compose_config):
+    config = compose_config(entry, "cascade=openmoji")
+    assert config.thresholding._target_.endswith("StaticThresholding")
+    assert config.sampling.sr1.guidance_weight == 1
+    told = compose_config(entry, "cascade=openmoji", "thresholding=dynamic", "sampling.sr1.guidance_weight=null")
+    assert told.thresholding._target_.endswith("DynamicThresholding")
+    assert told.sampling.sr1.guidance_weight is None
 
 
 def test_every_card_names_the_pictures_and_their_licence():
