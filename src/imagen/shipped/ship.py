@@ -78,7 +78,8 @@ def ship(run: Path, origin: Origin, assets: Path) -> None:
         raise UserError(f"{run} was trained on {stage.description.world}, and {origin.folder} is of {origin.world}")
     folder = assets / origin.folder / name
     card = default_card(stage.description, sampling_command(stage.description, folder, run.absolute().parent.parent))
-    card += "".join(f"- {line.format(stage=name, legs=OPENMOJI_LEGS.get(name, ""))}\n" for line in origin.lines)
+    named = {"stage": name, "legs": OPENMOJI_LEGS.get(name)}
+    card += "".join(f"- {line.format(**named)}\n" for line in origin.lines)
     # float16 halves the size. Rounding weights to 11 bits changes a picture less than rounding the picture to 8 bits.
     export_stage(folder, stage.description, stage.model.denoiser, card, torch.float16)
     print(f"{run} -> {folder}")
