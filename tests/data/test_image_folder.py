@@ -72,7 +72,7 @@ def test_a_wrong_line_is_named(folder, content, message):
 
 
 def test_what_is_missing_is_named_with_the_way_out(tmp_path):
-    with pytest.raises(UserError, match=r"no folder .*absent.*data\.path="):
+    with pytest.raises(UserError, match=r"no folder .*absent; give the one that holds your pictures"):
         ImageFolderSource(tmp_path / "absent")
     with pytest.raises(UserError, match="is empty; write one line for each picture"):
         ImageFolderSource(tmp_path)
