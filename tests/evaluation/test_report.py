@@ -12,9 +12,10 @@ from imagen.diffusion.guidance import LARGEST_WEIGHT
 from imagen.evaluation.report.html import as_html
 from imagen.evaluation.report.pareto_plot import dominated
 from imagen.evaluation.report.report import as_markdown, write_report
-from imagen.evaluation.report.tables import best, curve_table
+from imagen.evaluation.report.tables import best, change_text, curve_table
 from imagen.evaluation.report.tensorboard import run_name, steps_of
 from imagen.evaluation.statistics.audit import Audit
+from imagen.evaluation.statistics.jackknife import Interval
 
 from .conftest import WEIGHTS
 
@@ -228,3 +229,8 @@ def test_tensorboard_draws_each_number_with_its_interval_and_puts_the_pareto_pai
 def test_a_point_is_dominated_by_one_that_is_nowhere_worse():
     """(alignment, distance): higher and lower are better."""
     assert dominated([(0.8, 5.0), (0.9, 5.0), (0.9, 4.0), (0.7, 3.0), (0.7, 3.0)]) == [True, True, False, False, False]
+
+
+def test_a_difference_of_rounding_errors_is_printed_as_zero():
+    assert change_text(Interval(-1.5e-17, -0.014, 0.014, "jackknife")) == "+0 [-0.014, +0.014]"
+    assert change_text(Interval(-0.2, -0.3, -0.1, "jackknife")) == "**-0.2 [-0.3, -0.1]**"

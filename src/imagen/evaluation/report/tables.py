@@ -9,6 +9,9 @@ from imagen.evaluation.statistics.jackknife import Interval
 
 Rows = list[list[str]]
 
+ROUNDING = 1e-12
+"""Differences below it are zero: the last digits of a mean."""
+
 
 def table_metrics(results: Results) -> list[str]:
     """The metrics of the tables: distances, alignments, retrieval, the checker's total and its categories."""
@@ -105,7 +108,8 @@ def _weights(curve: Sequence[CellResult]) -> list[str]:
 
 def change_text(change: Interval) -> str:
     """A difference with its interval, in double asterisks if the interval excludes zero."""
-    text = f"{change.estimate:+.3g} [{change.low:+.2g}, {change.high:+.2g}]"
+    estimate = 0.0 if abs(change.estimate) < ROUNDING else change.estimate
+    text = f"{estimate:+.3g} [{change.low:+.2g}, {change.high:+.2g}]"
     return f"**{text}**" if change.excludes_zero else text
 
 
