@@ -12,6 +12,7 @@ from imagen.data.hugging_face import HuggingFaceSource
 from imagen.data.image_folder import ImageFolderSource
 from imagen.data.shapes_source import ShapesSource
 from imagen.data.source import AllButEveryNth, EveryNth
+from imagen.data.transforms import Geometry
 from imagen.errors import UserError
 from imagen.evaluation.sweep.reference import SourceReference, reference_features
 
@@ -101,3 +102,10 @@ def test_small_pictures_can_be_left_out_of_a_reference(tmp_path):
     assert reference.identity != SourceReference(source, 2).identity
     with pytest.raises(UserError, match=r"no picture of .* has metrics\.reference\.min_side=21 pixels a side"):
         SourceReference(source, min_side=21)
+
+
+def test_a_source_that_draws_its_pictures_draws_them_at_the_size_of_the_generated_ones():
+    source = ShapesSource(1, 4, "train", 64)
+    picture = SourceReference(source).picture(2, 24)
+    assert np.array_equal(picture, ShapesSource(1, 4, "train", 24)[2].image)
+    assert not np.array_equal(picture, Geometry()(source[2].image, 24, key=0)), "drawn large and made smaller"
