@@ -31,7 +31,7 @@ Done in {minutes:.1f} minutes. Look at
   pictures       outputs/{name}/pictures/grid.png
   Pareto plot    outputs/{name}/sweep/pareto.png     (numbers: sweep.csv, results.json, report.md beside it)
   curves         .venv/bin/tensorboard --logdir runs
-Then try      python sample.py prompt="{another}"
+Then try      python sample.py prompt="{another}"{settings}
 Again from scratch: rm -r runs/*/{name} outputs/{name}
 """
 
@@ -41,7 +41,7 @@ class Demo:
     """One demo. `name`: of its runs, its folder of outputs, and its experiments, `name`_base, `name`_sr1 and `name`.
 
     `stages`: what they make, for people; `prompts`: a list in Hydra's grammar, sampled with `settings`; `another`: a
-    prompt to try after it.
+    prompt to try after it, with the same.
     """
 
     name: str
@@ -180,7 +180,9 @@ def make_demo(demo: Demo, minutes: float) -> None:
     chosen = f"cascade.runs=[{demo.name}] {demo.settings}".rstrip()
     take("[3/4] Sample", lambda: run(f"sample.py 'prompt={demo.prompts}' {chosen} {pictures}"))
     take("[4/4] Sweep the guidance weight", lambda: run(f"evaluate.py experiment={demo.name}"))
-    print(RESULTS.format(minutes=(time.monotonic() - started) / 60, name=demo.name, another=demo.another))
+    minutes = (time.monotonic() - started) / 60
+    settings = f" {demo.settings}".rstrip()
+    print(RESULTS.format(minutes=minutes, name=demo.name, another=demo.another, settings=settings))
 
 
 def main() -> None:

@@ -36,8 +36,10 @@ def own_records(folder: str | Path, run: str | int | None = None) -> dict[Path, 
     found = [path.parent for path in folder.glob(f"{pattern}/*/{FILE}")]
     if not found:
         missing = folder if run is None else folder / pattern
+        others = ", ".join(sorted({path.parent.parent.name for path in folder.glob(f"*/*/{FILE}")}))
         raise UserError(
             f"{missing} holds no judge: {TRAIN} name={'my' if run is None else pattern}, or set metrics.run"
+            + (f" to one of {others}" if others else "")
         )
     newest = max(found, key=lambda path: (path / FILE).stat().st_mtime_ns).parent
     records = {path: read_record(path) for path in sorted(found) if path.parent == newest}
