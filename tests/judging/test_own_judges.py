@@ -162,7 +162,8 @@ def test_metrics_own_takes_the_newest_judges_or_those_that_are_named(judges, tmp
     assert [*own_judges(folder)] == ["my-a", "my-b"]
     assert f"judges: {folder / 'new'} (newest)" in capsys.readouterr().out
     assert own_judges(folder, "old")["my-a"].folder == folder / "old" / "a"
-    with pytest.raises(UserError, match=r"judges/gone holds no judge: train .* metrics\.run to one of new, old$"):
+    line = r"judges/gone holds no judge: train judges of your pictures with imagen train.* to one of new, old$"
+    with pytest.raises(UserError, match=line):
         own_judges(folder, "gone")
     with pytest.raises(UserError, match="holds no judge"):
         own_judges(tmp_path / "nowhere")
