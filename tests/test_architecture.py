@@ -35,6 +35,7 @@ ORDER = (
     "data",
     "stages",
     "cascade",
+    "inputs",
     "evaluation",
     "callbacks",
     "runs",

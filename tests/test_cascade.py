@@ -1,12 +1,14 @@
 """Sampling through stages."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from small_stages import FEATURES, export_random_stage, small_cascade
 
-from imagen.cascade import Cascade, SamplingSettings
+from imagen.cascade import Cascade, SamplingSettings, evaluations
 from imagen.diffusion.conditioning import Conditioning, ImageSignal, TextSignal
 from imagen.diffusion.corrections import KnownPixels
 from imagen.diffusion.guidance import ClassifierFreeGuidance
@@ -138,3 +140,80 @@ def test_stages_that_do_not_follow_each_other_are_refused(cascade, tmp_path):
 def test_an_aug_level_outside_its_range_is_refused():
     with pytest.raises(UserError, match=r"aug_level=1\.5"):
         settings(aug_level=1.5)
+
+
+def begun(cascade, text, strength, start, ids=(0, 1), **changes):
+    how = [replace(one, strength=strength, **changes) for one in (settings(), settings())]
+    given = Conditioning(given_text(text, list(ids)), start=ImageSignal(start))
+    return cascade.sample(given, 0, list(ids), how)
+
+
+def test_a_strength_of_1_is_the_caption_alone_and_0_gives_the_picture_back(cascade, text):
+    start = torch.rand(2, 3, 16, 16) * 2 - 1
+    assert torch.equal(begun(cascade, text, 1.0, start)[1], sample(cascade, text, [0, 1])[1])
+    assert torch.equal(begun(cascade, text, 0.0, start)[1], start)
+
+
+def test_the_lower_the_strength_the_nearer_the_picture(cascade, text):
+    start = torch.rand(2, 3, 16, 16) * 2 - 1
+    distances = [(begun(cascade, text, strength, start)[1] - start).square().mean() for strength in (0.05, 0.3, 1.0)]
+    assert distances == sorted(distances)
+    alone = begun(cascade, text, 0.3, start[1:], ids=(1,))[1]
+    torch.testing.assert_close(begun(cascade, text, 0.3, start)[1][1:], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_strength_without_a_picture_is_refused(cascade, text):
+    with pytest.raises(UserError, match="no signal 'start' here"):
+        cascade.sample(given_text(text, [0]), 0, [0], [replace(settings(), strength=0.5)])
+
+
+def test_pictures_need_not_be_square(cascade, text):
+    how = [replace(settings(), size=(6, 8)), replace(settings(), size=(12, 16))]
+    assert [tuple(images.shape) for images in sample(cascade, text, [0, 1], how)] == [(2, 3, 6, 8), (2, 3, 12, 16)]
+    with pytest.raises(UserError, match="stage 'sr1' cannot make 16 × 16 from 6 × 8: it enlarges 2 times"):
+        sample(cascade, text, [0], [how[0], settings()])
+    with pytest.raises(UserError, match="images of 5 x 8: each side must be a multiple of 2"):
+        sample(cascade, text, [0], [replace(settings(), size=(5, 8))])
+
+
+def test_a_large_picture_is_sampled_in_tiles(cascade, text):
+    """A tile of the size of the picture changes nothing; a larger picture is another one than without tiles."""
+    tiled = [replace(settings(), tile_overlap=0.25)] * 2
+    assert torch.equal(sample(cascade, text, [0], tiled)[1], sample(cascade, text, [0])[1])
+    smaller = Conditioning(given_text(text, [0]), smaller=ImageSignal(torch.rand(1, 3, 12, 20)))
+    large = [replace(one, size=size) for one, size in zip(tiled, [(12, 20), (24, 40)], strict=True)]
+    whole = [replace(one, tile_overlap=None) for one in large]
+    pictures, others = (cascade.sample(smaller, 0, [0], how, first=1)[0] for how in (large, whole))
+    assert pictures.shape == (1, 3, 24, 40)
+    assert not torch.allclose(pictures, others)
+
+
+def test_every_estimate_can_be_watched(cascade, text):
+    seen = []
+    made = cascade.sample(given_text(text, [0]), 0, [0], [settings()] * 2, watch=lambda *one: seen.append(one))
+    assert [name for name, _ in seen] == ["base"] * 3 + ["sr1"] * 3
+    assert torch.equal(seen[2][1].x0, made[0])
+    levels = [estimate.log_snr for _, estimate in seen[:3]]
+    assert levels == sorted(levels)
+    assert len(seen) == sum(evaluations(stage.model, settings()) for stage in cascade.stages)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"strength": 1.2}, r"strength=1.2 must be in \[0, 1\]"),
+        ({"strength": float("nan")}, r"strength=nan must be in \[0, 1\]"),
+        ({"tile_overlap": 0.0}, "tile_overlap=0.0 must be above 0 and at most 0.5"),
+        ({"resample": 0}, "resample=0 must be a whole number of at least 1"),
+        ({"size": (0, 8)}, "must be a height and a width in pixels"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        replace(settings(), **changes)
+
+
+def test_settings_that_came_later_do_not_change_what_is_described_without_them():
+    plain = settings().describe()
+    assert plain.keys().isdisjoint({"size", "tile_overlap", "strength", "resample"})
+    assert replace(settings(), strength=0.5).describe() == plain | {"strength": 0.5}

@@ -1,20 +1,23 @@
 """Sampling from trained stages: text → small image → larger image → …"""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, fields
 from operator import index
 from typing import Any, SupportsIndex
 
 import torch
 
-from imagen.diffusion.conditioning import Conditioning, ImageSignal
+from imagen.checks.arguments import Count, described, fits
+from imagen.diffusion.conditioning import Conditioning, ImageSignal, Size, resize
 from imagen.diffusion.corrections import Correction, correct
-from imagen.diffusion.guidance import Guidance
+from imagen.diffusion.guidance import ConditionalDenoise, Guidance
 from imagen.diffusion.noise_level import NoiseLevel
-from imagen.diffusion.samplers import Sampler
+from imagen.diffusion.samplers import Estimate, Sampler, level_of
+from imagen.diffusion.spacing import beginning_at, resampled
 from imagen.diffusion.thresholding import Thresholding
+from imagen.diffusion.tiling import TiledDenoiser
 from imagen.errors import UserError
-from imagen.instantiation import configuration_of
+from imagen.instantiation import configuration_of, is_unused_addition
 from imagen.randomness import make_generator, randn_per_image
 from imagen.stages.export import TrainedStage
 from imagen.stages.model import StageModel
@@ -22,6 +25,10 @@ from imagen.tensors import Images
 from imagen.text.record import differences
 
 CHANNELS = 3
+
+Watch = Callable[[str, Estimate], object]
+"""Called after every evaluation of a denoiser: name of the stage, and its estimate of x0, guided, thresholded and
+corrected."""
 
 TEXT_MULTIPLE = 32
 """Captions are padded to a multiple of this number of tokens. A softmax in bfloat16 on a CPU sums the last keys, which
@@ -39,19 +46,36 @@ class SamplingSettings:
         thresholding: of the guided estimate of x0.
         aug_level: how much noise is added to the low-resolution image, in [0, 1]; 0 is none. A base stage has no such
             image, and ignores it.
+        size: height and width of the pictures; None: the square that the stage was trained on.
+        tile_overlap: share that neighbouring tiles have in common, in (0, 0.5], for pictures that are sampled in tiles
+            of the size that the stage was trained on (`TiledDenoiser`); None: as a whole.
+        strength: the time on the stage's schedule at which sampling begins, from the picture `start` that is given: 1
+            is pure noise, 0 gives the picture back.
+        resample: how many times each step is taken (`imagen.diffusion.spacing.resampled`); 1 is once.
 
     Raises:
-        UserError: unless aug_level is in [0, 1].
+        UserError: for a value out of range.
     """
 
     sampler: Sampler
     guidance: Guidance
     thresholding: Thresholding
     aug_level: float = 0.0
+    size: Size | None = field(default=None, metadata={"added_later": True})
+    tile_overlap: float | None = field(default=None, metadata={"added_later": True})
+    strength: float = field(default=1.0, metadata={"added_later": True})
+    resample: int = field(default=1, metadata={"added_later": True})
 
     def __post_init__(self) -> None:
-        if not 0 <= self.aug_level <= 1:
-            raise UserError(f"aug_level={self.aug_level} must be in [0, 1]")
+        for name in ("aug_level", "strength"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name}={getattr(self, name)} must be in [0, 1]")
+        if self.size is not None and not (len(self.size) == 2 and all(fits(side, Count) for side in self.size)):
+            raise UserError(f"size={self.size} must be a height and a width in pixels, such as [48,64]")
+        if self.tile_overlap is not None and not 0 < self.tile_overlap <= 0.5:
+            raise UserError(f"tile_overlap={self.tile_overlap} must be above 0 and at most 0.5")
+        if not fits(self.resample, Count):
+            raise UserError(f"resample={self.resample} must be {described(Count)}")
 
     def describe(self) -> dict[str, Any]:
         """Every setting in plain values; the guidance as `guidance_rule` and `guidance_weight` (None if it has none).
@@ -59,7 +83,8 @@ class SamplingSettings:
         Raises:
             UserError: for an object that is no dataclass of plain values.
         """
-        plain = {field.name: configuration_of(getattr(self, field.name)) for field in fields(self)}
+        used = [field for field in fields(self) if not is_unused_addition(field, self)]
+        plain = {field.name: configuration_of(getattr(self, field.name)) for field in used}
         rule = plain.pop("guidance")
         weight = rule.pop("weight", None)
         return {
@@ -116,6 +141,7 @@ class Cascade:
         settings: Sequence[SamplingSettings],
         first: int = 0,
         corrections: Sequence[Correction | None] | None = None,
+        watch: Watch | None = None,
     ) -> list[Images]:
         """The pictures of every stage that is run, smallest first, in [-1, 1].
 
@@ -123,16 +149,19 @@ class Cascade:
         else is in the batch, to the rounding of the hardware (docs/reference/reliability.md).
 
         Args:
-            given: what the conditioners of the stages build their signals from, one row for each picture: `text`, and
-                `smaller`, the pictures of stage number `first` - 1, to continue from them.
+            given: what the conditioners of the stages build their signals from, one row for each picture: `text`;
+                `smaller`, the pictures of stage number `first` - 1, to continue from them; `start`, the pictures that
+                a `strength` below 1 begins with, resized to each stage.
             seed: of the whole run.
             picture_ids: number of each picture in the run.
             settings: one for each stage; fewer than there are stages stops early.
             first: number of the first stage to run. The pictures are those of a run of all stages.
             corrections: one for each picture, for every stage; None: no picture is corrected.
+            watch: called after every evaluation of a denoiser.
 
         Raises:
-            UserError: if `given` or `corrections` are not one for each picture, or a stage misses a signal.
+            UserError: if `given` or `corrections` are not one for each picture, a stage misses a signal, or the sizes
+                of the settings are not those of a cascade.
         """
         per_picture = given if corrections is None else {**given, "corrections": corrections}
         for name, rows in per_picture.items():
@@ -140,13 +169,47 @@ class Cascade:
                 raise UserError(f"{name}: {len(rows)} rows for {len(picture_ids)} pictures; give one for each")
         if "text" in given:
             given = Conditioning(given, text=given["text"].padded(TEXT_MULTIPLE))
+        self._check_sizes(settings)
         pictures: list[Images] = []
         for stage, one in zip(self.stages[first : len(settings)], settings[first:], strict=True):
             # A NumPy integer would be another key than the same int.
             generators = [make_generator(seed, "picture", index(i), stage.model.name) for i in picture_ids]
-            pictures.append(sample_images(stage.model, given, one, generators, corrections))
+            pictures.append(sample_images(stage.model, given, one, generators, corrections, watch))
             given = Conditioning(given, smaller=ImageSignal(pictures[-1]))
         return pictures
+
+    def _check_sizes(self, settings: Sequence[SamplingSettings]) -> None:
+        """Raises UserError unless every stage makes pictures `factor` times as large as the stage before."""
+        sizes = [size_of(stage.model, one) for stage, one in zip(self.stages, settings, strict=False)]
+        for stage, (height, width), large in zip(self.stages[1:], sizes, sizes[1:], strict=False):
+            factor = stage.model.conditioner.factor
+            if large != (height * factor, width * factor):
+                raise UserError(
+                    f"stage {stage.description.name!r} cannot make {large[0]} × {large[1]} from {height} × {width}: it "
+                    f"enlarges {factor} times; choose sizes that fit together"
+                )
+
+
+def size_of(model: StageModel, settings: SamplingSettings) -> Size:
+    """Height and width of the pictures."""
+    return settings.size or (model.resolution, model.resolution)
+
+
+def path_of(model: StageModel, settings: SamplingSettings) -> list[float]:
+    """The log-SNRs that sampling goes through; none at all for a strength of 0."""
+    if settings.strength == 0:
+        return []
+    path = settings.sampler.log_snrs(model.schedule)
+    if settings.strength < 1:
+        begin = model.schedule(torch.tensor([settings.strength], dtype=torch.float64)).log_snr.item()
+        path = beginning_at(path, begin)
+    return resampled(path, settings.resample)
+
+
+def evaluations(model: StageModel, settings: SamplingSettings) -> int:
+    """Number of estimates of x0 that sampling takes: calls of `watch`."""
+    path = path_of(model, settings)
+    return settings.sampler.evaluations(path) if path else 0
 
 
 def sample_images(
@@ -155,17 +218,34 @@ def sample_images(
     settings: SamplingSettings,
     generators: Sequence[torch.Generator],
     corrections: Sequence[Correction | None] | None = None,
+    watch: Watch | None = None,
 ) -> Images:
     """Pictures of one stage, in [-1, 1], on the device of its network.
 
     Picture i is drawn from `generators[i]` alone. The other arguments are those of `Cascade.sample`.
     """
     device = next(model.denoiser.parameters()).device
-    conditioning = model.conditioner.for_sampling(given.to(device), model.resolution, settings.aug_level, generators)
+    given, size, path = given.to(device), size_of(model, settings), path_of(model, settings)
+    if not path:
+        return resize(given["start"].images, size)
+    conditioning = model.conditioner.for_sampling(given, size, settings.aug_level, generators)
+    estimate = _estimator(model, settings)
 
     def denoise(z: Images, level: NoiseLevel) -> Images:
-        x0 = settings.thresholding(settings.guidance(model.denoiser, z, level, conditioning))
-        return x0 if corrections is None else correct(corrections, x0, z, level)
+        x0 = settings.thresholding(settings.guidance(estimate, z, level, conditioning))
+        if corrections is not None:
+            x0 = correct(corrections, x0, z, level)
+        if watch is not None:
+            watch(model.name, Estimate(float(level.log_snr[0]), x0))
+        return x0
 
-    noise = randn_per_image(generators, (CHANNELS, model.resolution, model.resolution), device)
-    return settings.sampler(denoise, model.schedule, noise, generators)
+    z = randn_per_image(generators, (CHANNELS, *size), device)
+    if settings.strength < 1:
+        z = level_of(z, path[0]).add_noise(resize(given["start"].images, size), z)
+    return settings.sampler.walk(denoise, path, z, generators)
+
+
+def _estimator(model: StageModel, settings: SamplingSettings) -> ConditionalDenoise:
+    if settings.tile_overlap is None:
+        return model.denoiser
+    return TiledDenoiser(model.denoiser, model.resolution, settings.tile_overlap, model.conditioner.factor)

@@ -148,13 +148,14 @@ def configuration_of(thing: Any) -> Any:
             f"{kind.__module__}.{kind.__qualname__} cannot be described: make the class a dataclass, with all that its "
             "results depend on as fields"
         )
-    values = {field.name: getattr(thing, field.name) for field in described if not _is_unused_addition(field, thing)}
+    values = {field.name: getattr(thing, field.name) for field in described if not is_unused_addition(field, thing)}
     return {"_target_": f"{kind.__module__}.{kind.__qualname__}"} | {
         name: configuration_of(value) for name, value in values.items()
     }
 
 
-def _is_unused_addition(field: Field, thing: Any) -> bool:
+def is_unused_addition(field: Field, thing: Any) -> bool:
+    """Whether the class got this field later, and the object leaves it at its default."""
     return bool(field.metadata.get("added_later")) and getattr(thing, field.name) == field.default
 
 

@@ -114,7 +114,7 @@ def test_no_images_are_mid_grey_of_the_same_size():
 
 def test_augmentation_is_the_resized_image_noised_to_the_level():
     image, eps, level = pictures(4), pictures(8, "eps"), NoiseLevel(torch.tensor([-2.0, 0.0, 3.0]))
-    augmented = LowResImage.augment(image, 8, level, eps)
+    augmented = LowResImage.augment(image, level, eps)
     assert augmented.level is level
     torch.testing.assert_close(augmented.image, level.add_noise(resize(image, 8), eps))
 
@@ -124,6 +124,7 @@ def test_resizing_keeps_the_mean_when_it_makes_images_smaller_and_does_nothing_a
     assert resize(image, 16) is image
     smaller = resize(image, 4)
     assert smaller.shape == (3, 3, 4, 4)
+    assert resize(image, (4, 8)).shape == (3, 3, 4, 8)
     constant = torch.full((1, 3, 16, 16), 0.3)
     torch.testing.assert_close(resize(constant, 4), torch.full((1, 3, 4, 4), 0.3))
     stripes = torch.tensor([-1.0, 1.0]).repeat(8).expand(1, 3, 16, 16)

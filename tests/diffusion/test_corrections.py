@@ -3,6 +3,7 @@ import pytest
 import torch
 from exact_denoisers import GAUSSIAN
 
+from imagen.diffusion.conditioning import resize
 from imagen.diffusion.corrections import Correction, KnownPixels, check_corrections, correct
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.samplers import DDIMSampler, DDPMSampler, DPMSolverPP2M, HeunSampler
@@ -68,11 +69,15 @@ def test_every_sampler_ends_on_the_known_pixels_and_keeps_their_noise_on_the_way
             torch.testing.assert_close(eps, on_the_way[1], atol=1e-2, rtol=1e-2)
 
 
-def test_a_mask_of_another_size_or_a_picture_that_is_not_square_is_refused():
+def test_a_mask_of_another_size_or_a_picture_of_another_shape_is_refused():
     with pytest.raises(UserError, match="the picture is 8 × 8 and the mask of its known pixels 4 × 8"):
         KnownPixels(PICTURE, LEFT[:4])
-    with pytest.raises(UserError, match="square"):
-        KnownPixels(PICTURE[:, :4], LEFT[:4])
+    flat = KnownPixels(PICTURE[:, :4], LEFT[:4])
+    with pytest.raises(UserError, match="the known picture is 4 × 8 and the sampled one 8 × 8: give one of the same"):
+        flat(PICTURE[None], PICTURE[None], NoiseLevel(torch.zeros(1)))
+    half = flat(torch.zeros(1, 3, 2, 4), torch.zeros(1, 3, 2, 4), NoiseLevel(torch.zeros(1)))
+    assert torch.equal(half[..., :2], resize(PICTURE[None, :, :4], (2, 4))[..., :2])
+    assert not half[..., 2:].any()
 
 
 def test_a_mask_of_numbers_and_what_is_no_correction_are_refused_in_one_line(monkeypatch):

@@ -171,6 +171,7 @@ def test_settings_are_described_as_the_configuration_that_makes_them(compose_con
 
 
 def test_a_setting_that_is_added_is_in_every_description():
-    settings = SamplingSettings(DDIMSampler(3), ClassifierFreeGuidance(2), StaticThresholding(), 0.5)
+    guidance = ClassifierFreeGuidance(2)
+    settings = SamplingSettings(DDIMSampler(3), guidance, StaticThresholding(), 0.5, (8, 12), 0.25, 0.6, 2)
     names = {"guidance_weight" if name == "guidance" else name for name in SamplingSettings.__dataclass_fields__}
     assert settings.describe().keys() == names | {"guidance_rule"}

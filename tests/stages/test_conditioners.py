@@ -46,7 +46,7 @@ def test_sampling_is_told_what_training_was(kind):
     trained = LowResConditioner(4, 8, conditioner.augmentation).at(level, batch, make_generator("eps"))
     text, smaller = TextSignal(batch.text, batch.text_mask), ImageSignal(resize(IMAGES[:1], 4))
     given = Conditioning(text=text, smaller=smaller, unknown=smaller)
-    sampled = conditioner.for_sampling(given, 8, aug_level, [make_generator("eps")])
+    sampled = conditioner.for_sampling(given, (8, 8), aug_level, [make_generator("eps")])
     assert sampled.keys() == trained.keys() == {"text", "low_res"}
     assert sampled["text"] is text
     assert torch.equal(sampled["low_res"].image, trained["low_res"].image)
@@ -59,7 +59,7 @@ def test_pictures_outside_of_the_range_are_clamped_before_they_are_enlarged():
 
     def told(images):
         given = Conditioning(text=text, smaller=ImageSignal(images))
-        return conditioner.for_sampling(given, 8, 0.0, [make_generator("eps")])["low_res"].image
+        return conditioner.for_sampling(given, (8, 8), 0.0, [make_generator("eps")])["low_res"].image
 
     assert torch.equal(told(torch.full((1, 3, 4, 4), 2.0)), told(torch.ones(1, 3, 4, 4)))
 
@@ -76,5 +76,5 @@ def test_what_a_batch_would_be_given_is_what_sampling_needs(kind):
     given = conditioner.given(batch)
     assert torch.equal(given["smaller"].images, resize(IMAGES, 4))
     generators = [make_generator(i) for i in range(16)]
-    assert conditioner.for_sampling(given, 8, 0.0, generators).keys() == {"text", "low_res"}
+    assert conditioner.for_sampling(given, (8, 8), 0.0, generators).keys() == {"text", "low_res"}
     assert TextConditioner().given(batch).keys() == {"text"}

@@ -16,9 +16,9 @@ from imagen.diffusion.guidance import check_guidance
 from imagen.errors import UserError
 from imagen.evaluation.prompts.prompt_set import file_prompts, list_prompts
 from imagen.files import sha256_of_file, user_path
+from imagen.inputs.captions import PromptsOrEmbeddings, one_for_each_picture, reads_text
 from imagen.pictures import labelled_grid, save_png
 from imagen.sampling.configured import configured_settings
-from imagen.sampling.inputs import PromptsOrEmbeddings, one_for_each_picture, reads_text
 from imagen.sampling.opening import open_model
 from imagen.sampling.text_to_image import TextToImage
 from imagen.text.embedding_file import read_embeddings
@@ -63,8 +63,9 @@ def sample(config: DictConfig) -> None:
 def _sample(order: Order, settings: Sequence[SamplingSettings], seed: int, model: TextToImage, mine: Claim) -> None:
     described = model.describe(settings, seed)
     total = len(order.text)
-    with model.shown(total, settings) as watched:
-        pictures = [to_uint8(images) for images in model.sample(order.text, range(total), watched, seed)]
+    with model.shown(total, settings) as watch:
+        made = model.sample(order.text, range(total), settings, seed, watch=watch)
+    pictures = [to_uint8(images) for images in made]
     mine.begin([f"{stage}/{i:05d}.png" for stage in model.roles for i in range(total)] + ["grid.png"])
     _save(pictures, order, seed, described, model.roles, mine.folder)
     columns = min(order.count, GRID_COLUMNS)

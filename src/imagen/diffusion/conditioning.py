@@ -18,6 +18,9 @@ OtherSizeImages = Float[Tensor, "batch channels other_height other_width"]
 """Images of the same batch as `Images`, but not of the same size."""
 
 
+Size = tuple[int, int]
+"""Height and width of an image, in pixels."""
+
 Kind = TypeVar("Kind", bound="Signal")
 
 
@@ -44,6 +47,11 @@ class Signal(ABC):
     def take(self: Kind, rows: slice | Sequence[int]) -> Kind:
         """The same signal for some of the images."""
         return map_tensors(lambda tensor: tensor[rows], self)
+
+    def crop(self, canvas: Size, rows: slice, columns: slice) -> "Signal":
+        """What a window of the pictures is told, pictures of the size `canvas`: all of it, unless it has pixels."""
+        del canvas, rows, columns
+        return self
 
     def __len__(self) -> int:
         """Number of images."""
@@ -80,6 +88,10 @@ class Conditioning(dict[str, Any]):
     def take(self, rows: slice | Sequence[int]) -> "Conditioning":
         """The same signals for some of the images."""
         return Conditioning({name: signal.take(rows) for name, signal in self.items()})
+
+    def crop(self, canvas: Size, rows: slice, columns: slice) -> "Conditioning":
+        """The signals of a window of the pictures, pictures of the size `canvas`."""
+        return Conditioning({name: signal.crop(canvas, rows, columns) for name, signal in self.items()})
 
     def to(self, device: torch.device | str) -> "Conditioning":
         """The same signals on another device."""
@@ -134,6 +146,9 @@ class ImageSignal(Signal):
     def null(self) -> "ImageSignal":
         return ImageSignal(torch.zeros_like(self.images))
 
+    def crop(self, canvas: Size, rows: slice, columns: slice) -> "ImageSignal":
+        return ImageSignal(resize(self.images, canvas)[..., rows, columns])
+
 
 @dataclass(frozen=True)
 class LowResImage(Signal):
@@ -143,19 +158,22 @@ class LowResImage(Signal):
     level: NoiseLevel
 
     @classmethod
-    def augment(cls, image: OtherSizeImages, resolution: int, level: NoiseLevel, eps: Images) -> "LowResImage":
+    def augment(cls, image: OtherSizeImages, level: NoiseLevel, eps: Images) -> "LowResImage":
         """Noise conditioning augmentation (Imagen, section 2.4), the same call in training and in sampling.
 
         Args:
-            image: low-resolution images in [-1, 1].
-            resolution: of the stage.
+            image: low-resolution images in [-1, 1]; they are enlarged to the size of `eps`.
             level: how much noise to add (`aug_level` as a point on a noise schedule).
-            eps: standard normal noise, already of the stage's `resolution`.
+            eps: standard normal noise, of the size of the stage's images.
         """
-        return cls(level.add_noise(resize(image, resolution), eps), level)
+        height, width = eps.shape[-2:]
+        return cls(level.add_noise(resize(image, (height, width)), eps), level)
 
     def null(self) -> "LowResImage":
         return LowResImage(torch.zeros_like(self.image), self.level)
+
+    def crop(self, canvas: Size, rows: slice, columns: slice) -> "LowResImage":
+        return LowResImage(self.image[..., rows, columns], self.level)
 
 
 def map_tensors(function: Callable[..., Tensor], *values: Any) -> Any:
@@ -168,8 +186,10 @@ def map_tensors(function: Callable[..., Tensor], *values: Any) -> Any:
     )
 
 
-def resize(images: Images, resolution: int) -> Float[Tensor, "batch channels {resolution} {resolution}"]:
-    """Square resize, bilinear; antialiased when it makes images smaller. The only resize of tensors in the project."""
-    if images.shape[-1] == resolution and images.shape[-2] == resolution:
+def resize(images: Images, size: Size | int) -> OtherSizeImages:
+    """Bilinear resize to (height, width), or to a square; antialiased where it makes images smaller. The only resize of
+    tensors in the project."""
+    size = (size, size) if isinstance(size, int) else size
+    if images.shape[-2:] == torch.Size(size):
         return images
-    return F.interpolate(images.float(), size=(resolution, resolution), mode="bilinear", antialias=True)
+    return F.interpolate(images.float(), size=size, mode="bilinear", antialias=True)

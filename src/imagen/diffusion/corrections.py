@@ -30,12 +30,13 @@ class KnownPixels:
     """Inpainting: known pixels keep their colour, the others are sampled to match.
 
     Args:
-        picture: (3, height, width) in [-1, 1], square; each stage gets it at its own resolution.
+        picture: (3, height, width) in [-1, 1]; each stage gets it at its own size, which has the same shape.
         known: (height, width), True where the picture is to be kept. In a smaller stage a pixel is known if all the
             pixels that it is averaged from are.
 
     Raises:
-        UserError: if they have different sizes or are not square, and for a mask that is not boolean.
+        UserError: if they have different sizes, for a mask that is not boolean, and when the pictures to correct have
+            another ratio of height to width.
     """
 
     picture: Float[Tensor, "3 height width"]
@@ -47,16 +48,22 @@ class KnownPixels:
             raise UserError(f"the mask of known pixels is of {kind}; give a tensor of torch.bool, such as mask > 0.5")
         height, width = self.picture.shape[-2:]
         mask_height, mask_width = self.known.shape
-        if (mask_height, mask_width) != (height, width) or height != width:
+        if (mask_height, mask_width) != (height, width):
             raise UserError(
                 f"the picture is {height} × {width} and the mask of its known pixels {mask_height} × {mask_width}; "
-                "both must be square and of one size"
+                "both must be of one size"
             )
 
     def __call__(self, x0: Images, z: Images, level: NoiseLevel) -> Images:
-        side = x0.shape[-1]
-        picture = resize(self.picture[None].to(x0), side)
-        unknown = resize((~self.known)[None, None].to(x0), side)
+        height, width = x0.shape[-2:]
+        given_height, given_width = self.picture.shape[-2:]
+        if height * given_width != width * given_height:
+            raise UserError(
+                f"the known picture is {given_height} × {given_width} and the sampled one {height} × {width}: give one "
+                "of the same ratio of height to width"
+            )
+        picture = resize(self.picture[None].to(x0), (height, width))
+        unknown = resize((~self.known)[None, None].to(x0), (height, width))
         return torch.where(unknown > 0, x0, picture)
 
 

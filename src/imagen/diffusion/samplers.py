@@ -2,7 +2,8 @@
 
 Every sampler sees only z and x0; eps is implied by the (guided, thresholded) x0, never taken from the network. A step
 goes from one log-SNR, `here`, to a higher one, `there`; its few coefficients are computed once, in float64, as plain
-numbers, because all images of a batch are at the same level. The last step returns x0 itself.
+numbers, because all images of a batch are at the same level. The last step returns x0 itself. Where a path goes back to
+a lower log-SNR, fresh noise is added: RePaint's resampling (`imagen.diffusion.spacing.resampled`).
 """
 
 import math
@@ -10,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 
@@ -23,6 +25,14 @@ from imagen.tensors import Images
 
 Denoise = Callable[[Images, NoiseLevel], Images]
 """(z, level) -> x0: already guided, thresholded and corrected."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate of x0, and the log-SNR of the z that it was made from."""
+
+    log_snr: float
+    x0: Images
 
 
 @dataclass(frozen=True)
@@ -44,23 +54,59 @@ class Sampler(ABC):
         if not fits(self.num_steps, Count):
             raise UserError(f"num_steps of the sampler is {self.num_steps}; it must be {described(Count)}")
 
+    evaluations_per_step: ClassVar[int] = 1
+    """Calls of the denoiser in a step; the last one, to x0, is always a single call."""
+
     @abstractmethod
-    def __call__(
-        self, denoise: Denoise, schedule: NoiseSchedule, noise: Images, generators: Sequence[torch.Generator]
-    ) -> Images:
-        """The clean images the noise turns into.
+    def step(
+        self,
+        denoise: Denoise,
+        z: Images,
+        here: float,
+        there: float,
+        generators: Sequence[torch.Generator],
+        before: Estimate | None,
+    ) -> tuple[Images, Images]:
+        """z at the log-SNR `there`, and the estimate of x0 at `here` that led to it.
 
         Args:
             denoise: estimates x0, already guided, thresholded and corrected.
-            schedule: on which `spacing` places the levels; it need not be the one the network was trained on.
-            noise: standard normal, float32; image i of the result depends on noise[i] and generators[i] alone.
+            z: noisy images at the log-SNR `here`, which is below `there`.
             generators: one for each image, for noise added on the way; deterministic samplers do not draw.
+            before: the estimate of the step before; None for the first step, and where the path has gone back.
         """
 
-    @property
-    def evaluations(self) -> int:
-        """Number of denoiser evaluations for one image."""
-        return self.num_steps
+    def walk(self, denoise: Denoise, path: Sequence[float], z: Images, generators: Sequence[torch.Generator]) -> Images:
+        """The clean images at the end of `path`.
+
+        Args:
+            denoise: estimates x0, already guided, thresholded and corrected.
+            path: log-SNRs, of which the last is the highest. Where one is below the one before it, noise is added.
+            z: noisy images at the first of them, float32; image i of the result depends on z[i] and generators[i].
+            generators: one for each image.
+        """
+        assert len(generators) in (0, len(z)), f"{len(generators)} generators for {len(z)} images"
+        before = None
+        for here, there in pairwise(path):
+            if there < here:
+                z, before = add_back(z, here, there, generators), None
+            else:
+                z, x0 = self.step(denoise, z, here, there, generators, before)
+                before = Estimate(here, x0)
+        return denoise(z, level_of(z, path[-1]))
+
+    def __call__(
+        self, denoise: Denoise, schedule: NoiseSchedule, noise: Images, generators: Sequence[torch.Generator]
+    ) -> Images:
+        """The clean images that standard normal `noise` turns into, on the levels that `spacing` places on `schedule`.
+
+        `schedule` need not be the one that the network was trained on. The other arguments are those of `walk`.
+        """
+        return self.walk(denoise, self.log_snrs(schedule), noise, generators)
+
+    def evaluations(self, path: Sequence[float]) -> int:
+        """Number of denoiser evaluations of one image on `path`."""
+        return 1 + self.evaluations_per_step * sum(here <= there for here, there in pairwise(path))
 
     def log_snrs(self, schedule: NoiseSchedule) -> list[float]:
         """The log-SNR at the start of each step, noisiest first."""
@@ -86,31 +132,37 @@ class DDPMSampler(Sampler):
         if not 0 <= self.gamma <= 1:
             raise UserError(f"gamma of the DDPM sampler is {self.gamma}; it must be in [0, 1]")
 
-    def __call__(
-        self, denoise: Denoise, schedule: NoiseSchedule, noise: Images, generators: Sequence[torch.Generator]
-    ) -> Images:
-        assert len(generators) == len(noise), f"{len(generators)} generators for {len(noise)} images"
-        z, log_snrs = noise, self.log_snrs(schedule)
-        for here, there in pairwise(log_snrs):
-            x0 = denoise(z, level_of(z, here))
-            fresh = -math.expm1(here - there)  # 1 - exp(here - there), the share of the noise that is drawn anew
-            mean = (1 - fresh) * alpha(there) / alpha(here) * z + fresh * alpha(there) * x0
-            std = math.sqrt(fresh) * sigma(there) ** (1 - self.gamma) * sigma(here) ** self.gamma
-            z = mean + std * randn_per_image(generators, tuple(noise.shape[1:]), noise.device)
-        return denoise(z, level_of(z, log_snrs[-1]))
+    def step(
+        self,
+        denoise: Denoise,
+        z: Images,
+        here: float,
+        there: float,
+        generators: Sequence[torch.Generator],
+        before: Estimate | None,
+    ) -> tuple[Images, Images]:
+        x0 = denoise(z, level_of(z, here))
+        fresh = -math.expm1(here - there)  # 1 - exp(here - there), the share of the noise that is drawn anew
+        mean = (1 - fresh) * alpha(there) / alpha(here) * z + fresh * alpha(there) * x0
+        std = math.sqrt(fresh) * sigma(there) ** (1 - self.gamma) * sigma(here) ** self.gamma
+        return mean + std * randn_per_image(generators, tuple(z.shape[1:]), z.device), x0
 
 
 @dataclass(frozen=True)
 class DDIMSampler(Sampler):
     """Deterministic sampling (Song et al. 2021; Imagen, eq. 3): x0 and the implied eps, combined at the next level."""
 
-    def __call__(
-        self, denoise: Denoise, schedule: NoiseSchedule, noise: Images, generators: Sequence[torch.Generator]
-    ) -> Images:
-        z, log_snrs = noise, self.log_snrs(schedule)
-        for here, there in pairwise(log_snrs):
-            z = exponential_step(z, denoise(z, level_of(z, here)), here, there)
-        return denoise(z, level_of(z, log_snrs[-1]))
+    def step(
+        self,
+        denoise: Denoise,
+        z: Images,
+        here: float,
+        there: float,
+        generators: Sequence[torch.Generator],
+        before: Estimate | None,
+    ) -> tuple[Images, Images]:
+        x0 = denoise(z, level_of(z, here))
+        return exponential_step(z, x0, here, there), x0
 
 
 @dataclass(frozen=True)
@@ -120,19 +172,20 @@ class DPMSolverPP2M(Sampler):
     x0 is extrapolated linearly in log-SNR from the last two estimates; the first and the last step are of first order.
     """
 
-    def __call__(
-        self, denoise: Denoise, schedule: NoiseSchedule, noise: Images, generators: Sequence[torch.Generator]
-    ) -> Images:
-        z, log_snrs = noise, self.log_snrs(schedule)
-        before, x0_before = None, None
-        for here, there in pairwise(log_snrs):
-            x0 = denoise(z, level_of(z, here))
-            estimate = x0
-            if before is not None and x0_before is not None:
-                estimate = torch.lerp(x0_before, x0, 1 + (there - here) / (here - before) / 2)
-            z = exponential_step(z, estimate, here, there)
-            before, x0_before = here, x0
-        return denoise(z, level_of(z, log_snrs[-1]))
+    def step(
+        self,
+        denoise: Denoise,
+        z: Images,
+        here: float,
+        there: float,
+        generators: Sequence[torch.Generator],
+        before: Estimate | None,
+    ) -> tuple[Images, Images]:
+        x0 = denoise(z, level_of(z, here))
+        estimate = x0
+        if before is not None:
+            estimate = torch.lerp(before.x0, x0, 1 + (there - here) / (here - before.log_snr) / 2)
+        return exponential_step(z, estimate, here, there), x0
 
 
 @dataclass(frozen=True)
@@ -142,25 +195,25 @@ class HeunSampler(Sampler):
     Two calls of the denoiser per step, one for the last: 2 num_steps - 1. Meant for `RhoSpacing`.
     """
 
-    @property
-    def evaluations(self) -> int:
-        """As `Sampler.evaluations`."""
-        return 2 * self.num_steps - 1
+    evaluations_per_step: ClassVar[int] = 2
 
-    def __call__(
-        self, denoise: Denoise, schedule: NoiseSchedule, noise: Images, generators: Sequence[torch.Generator]
-    ) -> Images:
-        z, log_snrs = noise, self.log_snrs(schedule)
-        for here, there in pairwise(log_snrs):
-            x0 = denoise(z, level_of(z, here))
-            euler = exponential_step(z, x0, here, there)
-            x0_there = denoise(euler, level_of(z, there))
-            eps = (z - alpha(here) * x0) / sigma(here)
-            eps_there = (euler - alpha(there) * x0_there) / sigma(there)
-            # In z / alpha over s = sigma / alpha, the slope of the path is eps; Heun takes the mean of both ends.
-            half_step = (math.exp(-there / 2) - math.exp(-here / 2)) / 2
-            z = euler + alpha(there) * half_step * (eps_there - eps)
-        return denoise(z, level_of(z, log_snrs[-1]))
+    def step(
+        self,
+        denoise: Denoise,
+        z: Images,
+        here: float,
+        there: float,
+        generators: Sequence[torch.Generator],
+        before: Estimate | None,
+    ) -> tuple[Images, Images]:
+        x0 = denoise(z, level_of(z, here))
+        euler = exponential_step(z, x0, here, there)
+        x0_there = denoise(euler, level_of(z, there))
+        eps = (z - alpha(here) * x0) / sigma(here)
+        eps_there = (euler - alpha(there) * x0_there) / sigma(there)
+        # In z / alpha over s = sigma / alpha, the slope of the path is eps; Heun takes the mean of both ends.
+        half_step = (math.exp(-there / 2) - math.exp(-here / 2)) / 2
+        return euler + alpha(there) * half_step * (eps_there - eps), x0
 
 
 def exponential_step(z: Images, x0: Images, here: float, there: float) -> Images:
@@ -169,6 +222,13 @@ def exponential_step(z: Images, x0: Images, here: float, there: float) -> Images
     alpha(there) x0 + sigma(there) eps with eps = (z - alpha(here) x0) / sigma(here), written so that nothing cancels.
     """
     return sigma(there) / sigma(here) * z - alpha(there) * math.expm1((here - there) / 2) * x0
+
+
+def add_back(z: Images, here: float, there: float, generators: Sequence[torch.Generator]) -> Images:
+    """z at the lower log-SNR `there`: q(z_there | z_here), with fresh noise of each image's own generator."""
+    share = alpha(there) / alpha(here)
+    std = math.sqrt(sigma(there) ** 2 - (share * sigma(here)) ** 2)
+    return share * z + std * randn_per_image(generators, tuple(z.shape[1:]), z.device)
 
 
 def alpha(log_snr: float) -> float:

@@ -1,8 +1,10 @@
-"""Spacings: the noise levels at which a sampler evaluates the denoiser."""
+"""Spacings: the noise levels at which a sampler evaluates the denoiser, and paths made of them."""
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -75,3 +77,21 @@ class RhoSpacing(Spacing):
         position = torch.arange(num_steps, dtype=torch.float64) / max(num_steps - 1, 1)
         root_max, root_min = math.exp(-first / 2 / self.rho), math.exp(-last / 2 / self.rho)
         return -2 * self.rho * (root_max + position * (root_min - root_max)).log()
+
+
+def beginning_at(path: Sequence[float], log_snr: float) -> list[float]:
+    """The part of an increasing `path` above `log_snr`, which comes first: for images that are not sampled from pure
+    noise (SDEdit, Meng et al. 2022)."""
+    return [log_snr, *(level for level in path if level > log_snr)]
+
+
+def resampled(path: Sequence[float], times: int) -> list[float]:
+    """An increasing `path` on which each step is taken `times` times, going back in between.
+
+    RePaint's resampling (Lugmayr et al. 2022, algorithm 1, U = `times`): each time, what is sampled anew sees the known
+    pixels once more.
+    """
+    walked = list(path[:1])
+    for here, there in pairwise(path):
+        walked += [there, *[here, there] * (times - 1)]
+    return walked

@@ -12,10 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from imagen.cascade import SamplingSettings
 from imagen.commandline.numbers import check_numbers
 from imagen.data.pixels import to_uint8
+from imagen.diffusion.conditioning import Conditioning, ImageSignal
 from imagen.errors import UserError
 from imagen.evaluation.sweep.plan import Curve, Plan, check_weights
 from imagen.evaluation.sweep.shared_stages import SharedStages
 from imagen.files import user_path
+from imagen.inputs.edits import PictureInputs
 from imagen.instantiation import resolved
 from imagen.sampling.configured import configured_settings, listed, merged, own_settings
 from imagen.sampling.opening import open_model
@@ -98,12 +100,13 @@ class CascadeCurve:
     ) -> np.ndarray:
         """Pictures of the last stage; those of the first stages come from `shared` where other cells need them too."""
         stages, settings = self.stages(guidance_weight), self.settings(guidance_weight)
-        smaller, depth = None, shared.depth(stages)
+        inputs, depth = None, shared.depth(stages)
         if depth:
             content = {"captions": list(captions), "picture_ids": list(picture_ids), "seed": self.seed}
             make = partial(self.model.sample, captions, picture_ids, settings[:depth], self.seed)
-            smaller = shared.images(stages[:depth], content, lambda: make()[-1])
-        return to_uint8(self.model.sample(captions, picture_ids, settings, self.seed, smaller, depth)[-1])
+            smaller = ImageSignal(shared.images(stages[:depth], content, lambda: make()[-1]))
+            inputs = PictureInputs(Conditioning(smaller=smaller), first=depth)
+        return to_uint8(self.model.sample(captions, picture_ids, settings, self.seed, inputs)[-1])
 
     def settings(self, guidance_weight: float) -> list[SamplingSettings]:
         """The settings of each stage at one weight of the sweep. Raises UserError for those that cannot be used."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from imagen.cascade import SamplingSettings
 from imagen.checks.arguments import Count, described, fits
+from imagen.diffusion.conditioning import Size
 from imagen.diffusion.guidance import ClassifierFreeGuidance, Guidance
 from imagen.diffusion.samplers import DPMSolverPP2M, Sampler
 from imagen.diffusion.thresholding import DynamicThresholding
@@ -28,6 +29,10 @@ def settings_by_role(
     guidance: Any = None,
     guidance_weight: Any = None,
     aug_level: Any = None,
+    strength: Any = None,
+    resample: Any = None,
+    tile_overlap: Any = None,
+    sizes: Sequence[Size | None] | None = None,
 ) -> list[SamplingSettings]:
     """The settings of each stage. Every argument is one value for all stages, or a mapping by role, such as
     {"base": 3, "sr1": 1.5}, in which the roles left out keep the default; None is the default for all.
@@ -41,6 +46,10 @@ def settings_by_role(
         guidance_weight: in the place of the weight that `guidance` has; 1 is off. A sequence gives them in the order of
             the stages, and its last one serves all stages after it.
         aug_level: noise on the smaller image of a super-resolution stage, in [0, 1].
+        strength: where sampling begins, for a picture that is changed: 1 is pure noise, 0 gives the picture back.
+        resample: how many times each step is taken, for inpainting.
+        tile_overlap: share that neighbouring tiles have in common; None: pictures are sampled whole.
+        sizes: of the pictures of each stage, in order.
 
     Raises:
         UserError: for a role that is not in the cascade, and for values that are out of range or of another type.
@@ -54,6 +63,9 @@ def settings_by_role(
         raise UserError(
             f"aug_level={{{roles[0]!r}: ...}}: {roles[0]} enlarges nothing and has no aug_level; leave it out"
         )
+    strengths = _each(strength, roles, 1.0, "strength")
+    times = _each(resample, roles, 1, "resample")
+    overlaps = _each(tile_overlap, roles, None, "tile_overlap")
     aug_levels = [0.0, *_each(aug_level, roles[1:], AUG_LEVEL, "aug_level")]
     return [
         SamplingSettings(
@@ -61,6 +73,10 @@ def settings_by_role(
             guidance=_guidance(rules[i], weights[i], GUIDANCE_WEIGHTS[min(i, 1)]),
             thresholding=_checked_callable(thresholdings[i], "thresholding"),
             aug_level=_number(aug_levels[i], "aug_level"),
+            size=None if sizes is None else sizes[i],
+            tile_overlap=None if overlaps[i] is None else _number(overlaps[i], "tile_overlap"),
+            strength=_number(strengths[i], "strength"),
+            resample=times[i],
         )
         for i in range(len(roles))
     ]

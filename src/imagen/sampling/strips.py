@@ -1,13 +1,12 @@
 """Denoising strips of an evaluation: a few of its prompts, sampled again on the same noise and recorded."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from omegaconf import DictConfig
 
 from imagen.data.pixels import to_uint8
-from imagen.diffusion.recording import evenly, recording
+from imagen.diffusion.samplers import Estimate
 from imagen.evaluation.report.strips import Strip, draw_strips, load_strips, remove_strips, save_strips
 from imagen.evaluation.sweep.plan import check_weights, middle_and_ends
 from imagen.files import user_path
@@ -58,13 +57,29 @@ def _sample(curve: CascadeCurve, texts: Sequence[str], weights: Sequence[float],
     pictures: dict[str, list[torch.Tensor]] = {name: [] for name in stages}
     log_snrs: dict[str, list[float]] = {}
     for weight in weights:
-        settings = curve.settings(weight)
-        recorders = [recording(one.sampler) for one in settings]
-        recorded = [replace(one, sampler=recorder) for one, recorder in zip(settings, recorders, strict=True)]
-        curve.model.sample(texts, range(len(texts)), recorded, curve.seed)
-        for name, recorder in zip(stages, recorders, strict=True):
-            kept = evenly(recorder.moments, moments)
+        seen = _estimates(curve, texts, weight)
+        for name in stages:
+            kept = evenly(seen[name], moments)
             log_snrs[name] = [round(moment.log_snr, 3) for moment in kept]
             over_time = [torch.from_numpy(to_uint8(moment.x0)) for moment in kept]
             pictures[name].append(torch.stack(over_time, dim=1))
     return [Strip(name, log_snrs[name], torch.stack(pictures[name])) for name in stages]
+
+
+def _estimates(curve: CascadeCurve, texts: Sequence[str], weight: float) -> dict[str, list[Estimate]]:
+    """All estimates of each stage, noisiest first."""
+    seen: dict[str, list[Estimate]] = {name: [] for name in curve.model.roles}
+
+    def watch(name: str, estimate: Estimate) -> None:
+        seen[name].append(estimate)
+
+    curve.model.sample(texts, range(len(texts)), curve.settings(weight), curve.seed, watch=watch)
+    return seen
+
+
+def evenly(estimates: Sequence[Estimate], count: int) -> list[Estimate]:
+    """At most `count` of the estimates, evenly spaced, the first and the last among them."""
+    kept = min(count, len(estimates))
+    if kept <= 1:
+        return list(estimates[len(estimates) - kept :])
+    return [estimates[round(i * (len(estimates) - 1) / (kept - 1))] for i in range(kept)]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -10,18 +9,20 @@ from typing import Any, SupportsIndex
 import torch
 from PIL import Image
 
-from imagen.cascade import Cascade, SamplingSettings
+from imagen.cascade import Cascade, SamplingSettings, Watch, evaluations
 from imagen.checks.arguments import Count, described, fits
 from imagen.data.pixels import to_uint8
 from imagen.devices import choose_device, uses_autocast
-from imagen.diffusion.conditioning import Conditioning, ImageSignal, OtherSizeImages, TextSignal
-from imagen.diffusion.corrections import Correction, check_corrections
-from imagen.diffusion.recording import counted
+from imagen.diffusion.conditioning import Conditioning, TextSignal
+from imagen.diffusion.corrections import Correction
 from imagen.errors import UserError
-from imagen.files import fingerprint, user_path
+from imagen.files import user_path
+from imagen.inputs.captions import PromptsOrEmbeddings, one_for_each_picture
+from imagen.inputs.edits import Edit, PictureInputs
+from imagen.inputs.negative import NegativePrompts, negative_for_each, told_against
 from imagen.progress import counting
 from imagen.runs.weights import AVERAGED
-from imagen.sampling.inputs import PromptsOrEmbeddings, one_for_each_picture
+from imagen.sampling.description import described_stage
 from imagen.sampling.loading import load_stages, newest_stages, root, stage_folders
 from imagen.sampling.settings import settings_by_role
 from imagen.sampling.text_source import open_text
@@ -158,11 +159,17 @@ class TextToImage:
         prompts: Sequence[str] | str | None = None,
         *,
         embeddings: TextEmbeddings | None = None,
+        negative_prompt: NegativePrompts = None,
         count: int = 1,
         seed: int = 0,
+        picture: Any = None,
+        mask: Any = None,
+        start_at: str | None = None,
+        condition: Any = None,
+        size: Sequence[int] | None = None,
+        corrections: Sequence[Correction | None] | None = None,
         all_stages: bool = False,
         progress: bool = False,
-        corrections: Sequence[Correction | None] | None = None,
         **settings: Any,
     ) -> Images | dict[str, Images]:
         """Pictures as tensors: float32 of shape (pictures, 3, height, width) in [-1, 1], on the device of the model.
@@ -171,36 +178,50 @@ class TextToImage:
             prompts: captions. Unconditional stages take none.
             embeddings: embedded captions in the place of prompts, in the width that the stages were trained on; the
                 encoder is then not needed.
+            negative_prompt: what to steer away from, in the place of "no text" in guidance: one, or one for each prompt
+                (None: none).
             count: number of pictures of each prompt, or in all of unconditional stages.
             seed: of the whole call. Picture i is the same in every call with the same seed, prompt and settings.
+            picture: to change (with `mask`, or `strength` below 1) or to enlarge (with `start_at`): a file, a PIL image
+                or a tensor (3, height, width) in [-1, 1]; one, or a list with one for each prompt.
+            mask: what of the picture is drawn anew: white, or True in a tensor of torch.bool (height, width).
+            start_at: name of the first stage that is run; it enlarges the picture.
+            condition: a picture for stages that were trained with one; as `picture`.
+            size: height and width of the pictures of the last stage; None: the square that it was trained on.
+            corrections: one for each picture, applied to every estimate of x0: see `imagen.diffusion.corrections`.
             all_stages: whether to give the pictures of every stage, by its name, and not only those of the last.
             progress: whether to show the denoiser evaluations on standard error.
-            corrections: one for each picture, applied to every estimate of x0: see `imagen.diffusion.corrections`.
-            settings: sampler, steps, thresholding, guidance, guidance_weight and aug_level, each one value for all
-                stages or a mapping by role; see `imagen.sampling.settings.settings_by_role`.
+            settings: sampler, steps, thresholding, guidance, guidance_weight, aug_level, strength, resample and
+                tile_overlap, each one value for all stages or a mapping by role; see
+                `imagen.sampling.settings.settings_by_role`.
 
         Raises:
-            UserError: for prompts, embeddings and settings that cannot be used.
+            UserError: for prompts, embeddings, pictures and settings that cannot be used.
         """
         text = one_for_each_picture(self.stages[0], prompts, embeddings, count)
         if not fits(seed, int):
             raise UserError(f"seed={seed!r:.80} must be {described(int)}")
-        by_role = settings_by_role(self.roles, **settings)
-        with self.shown(len(text), by_role, progress) as watched:
-            made = self.sample(text, range(len(text)), watched, seed, corrections=corrections)
-        return dict(zip(self.roles, made, strict=True)) if all_stages else made[-1]
+        edit = Edit.of(picture, mask, condition, start_at=start_at, size=size)
+        sizes = edit.sizes(self.stages, tiled=settings.get("tile_overlap") is not None)
+        by_role = settings_by_role(self.roles, sizes=sizes, **settings)
+        inputs = edit.inputs(self.stages, by_role, len(text), corrections)
+        negative = negative_for_each(negative_prompt, len(text), by_role)
+        with self.shown(len(text), by_role, inputs.first, progress) as watch:
+            made = self.sample(text, range(len(text)), by_role, seed, inputs, negative, watch)
+        return dict(zip(self.roles[inputs.first :], made, strict=True)) if all_stages else made[-1]
 
     @contextmanager
     def shown(
-        self, pictures: int, settings: Sequence[SamplingSettings], progress: bool = True
-    ) -> Iterator[Sequence[SamplingSettings]]:
-        """The same settings, with samplers that show the denoiser evaluations of all batches on standard error."""
+        self, pictures: int, settings: Sequence[SamplingSettings], first: int = 0, progress: bool = True
+    ) -> Iterator[Watch | None]:
+        """A `watch` that shows on standard error how many of the denoiser evaluations of all batches are done."""
         if not progress:
-            yield settings
+            yield None
             return
         batches = -(-pictures // self.batch_size)
-        with counting("sampling", batches * sum(one.sampler.evaluations for one in settings)) as advance:
-            yield [replace(one, sampler=counted(one.sampler, advance)) for one in settings]
+        stages = zip(self.cascade.stages[first:], settings[first:], strict=False)
+        with counting("sampling", batches * sum(evaluations(stage.model, one) for stage, one in stages)) as advance:
+            yield lambda name, estimate: advance()
 
     def sample(
         self,
@@ -208,32 +229,32 @@ class TextToImage:
         picture_ids: Collection[SupportsIndex],
         settings: Sequence[SamplingSettings],
         seed: int,
-        smaller: OtherSizeImages | None = None,
-        first: int = 0,
-        corrections: Sequence[Correction | None] | None = None,
+        inputs: PictureInputs | None = None,
+        negative: Sequence[str | None] | None = None,
+        watch: Watch | None = None,
     ) -> list[Images]:
         """As `Cascade.sample`, in batches: the pictures of every stage that is run, in [-1, 1].
 
         Args:
             text: a caption or an embedded caption for each picture.
             picture_ids: number of each picture.
-            settings: one for each stage to run.
+            settings: one for each stage, up to the last one that is run.
             seed: of the whole run.
-            smaller: pictures of the stage before `first`, to continue from.
-            first: number of the first stage to run.
-            corrections: one for each picture, or none at all.
+            inputs: what the pictures are made from besides text.
+            negative: what to steer each picture away from; None: nothing.
+            watch: called after every evaluation of a denoiser, with the estimates of a batch.
         """
-        if corrections is not None:
-            check_corrections(corrections, len(text))
+        inputs = inputs or PictureInputs()
         batches, ids = [], list(picture_ids)
         for start in range(0, len(text), self.batch_size):
             part = slice(start, start + self.batch_size)
-            given = Conditioning(text=TextSignal(*self._embedded(text, part).pad()))
-            if smaller is not None:
-                given = Conditioning(given, smaller=ImageSignal(smaller[part]))
+            own = inputs.take(part)
+            signal = TextSignal(*self._embedded(text, part).pad())
+            if negative is not None:
+                signal = told_against(signal, negative[part], self.text)
+            given = Conditioning(own.signals, text=signal)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                own = None if corrections is None else corrections[part]
-                batches.append(self.cascade.sample(given, seed, ids[part], settings, first, own))
+                batches.append(self.cascade.sample(given, seed, ids[part], settings, own.first, own.corrections, watch))
         return [torch.cat(stage) for stage in zip(*batches, strict=True)]
 
     def _embedded(self, text: PromptsOrEmbeddings, part: slice) -> TextEmbeddings:
@@ -248,20 +269,8 @@ class TextToImage:
         Raises:
             UserError: for a sampler, guidance or thresholding that cannot be described.
         """
-        return [self._describe(stage, one, seed) for stage, one in zip(self.stages, settings, strict=False)]
-
-    def _describe(self, stage: StageDescription, settings: SamplingSettings, seed: int) -> dict[str, Any]:
-        described = settings.describe()
-        aug_level = described.pop("aug_level")
-        return {
-            "stage_sha256": fingerprint(stage.identity),
-            "weights_sha256": stage.weights_sha256,  # part of it, for the reader
-            "weights": self.weights,
-            "seed": seed,
-            **described,
-            "autocast": self.autocast,
-            "device": self.device.type,
-        } | ({} if stage.low_resolution is None else {"aug_level": aug_level})  # a base stage ignores it
+        every = {"weights": self.weights, "seed": seed, "autocast": self.autocast, "device": self.device.type}
+        return [described_stage(stage, one, every) for stage, one in zip(self.stages, settings, strict=False)]
 
 
 def as_pictures(images: Images) -> list[Image.Image]:

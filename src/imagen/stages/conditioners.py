@@ -6,7 +6,15 @@ from collections.abc import Sequence
 import torch
 
 from imagen.data.batch import Batch
-from imagen.diffusion.conditioning import Conditioning, ImageSignal, LowResImage, OtherSizeImages, TextSignal, resize
+from imagen.diffusion.conditioning import (
+    Conditioning,
+    ImageSignal,
+    LowResImage,
+    OtherSizeImages,
+    Size,
+    TextSignal,
+    resize,
+)
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
@@ -32,13 +40,13 @@ class Conditioner(ABC):
 
     @abstractmethod
     def for_sampling(
-        self, given: Conditioning, resolution: int, aug_level: float, generators: Sequence[torch.Generator]
+        self, given: Conditioning, size: Size, aug_level: float, generators: Sequence[torch.Generator]
     ) -> Conditioning:
         """The signals of pictures to be sampled.
 
         Args:
             given: what comes from outside the stage: `text`, `smaller` (the pictures of the stage before), ….
-            resolution: of the pictures to be sampled.
+            size: of the pictures to be sampled.
             aug_level: in [0, 1], how much noise is added to the smaller pictures; a base stage has no use for it.
             generators: one for each picture, on the CPU.
 
@@ -54,7 +62,7 @@ class TextConditioner(Conditioner):
         return self.given(batch)
 
     def for_sampling(
-        self, given: Conditioning, resolution: int, aug_level: float, generators: Sequence[torch.Generator]
+        self, given: Conditioning, size: Size, aug_level: float, generators: Sequence[torch.Generator]
     ) -> Conditioning:
         return Conditioning(text=given["text"])
 
@@ -90,7 +98,7 @@ class LowResConditioner(Conditioner):
         return Conditioning(super().given(batch), smaller=ImageSignal(self._reduced(batch.images)))
 
     def _reduced(self, images: Images) -> OtherSizeImages:
-        return resize(images, images.shape[-1] // self.factor)
+        return resize(images, (images.shape[-2] // self.factor, images.shape[-1] // self.factor))
 
     def for_training(self, batch: Batch, generator: torch.Generator) -> Conditioning:
         level = self.augmentation.sample(len(batch.images), generator, batch.images.device)
@@ -100,18 +108,18 @@ class LowResConditioner(Conditioner):
         """The signals of a training batch with the smaller images noised to `level`."""
         images = batch.images
         eps = torch.randn(images.shape, generator=generator).to(images.device)
-        low_res = LowResImage.augment(self._reduced(images), images.shape[-1], level, eps)
+        low_res = LowResImage.augment(self._reduced(images), level, eps)
         return Conditioning(self.text.for_training(batch, generator), low_res=low_res)
 
     def for_sampling(
-        self, given: Conditioning, resolution: int, aug_level: float, generators: Sequence[torch.Generator]
+        self, given: Conditioning, size: Size, aug_level: float, generators: Sequence[torch.Generator]
     ) -> Conditioning:
         smaller: ImageSignal = given["smaller"]
         images = smaller.images.clamp(-1, 1)  # as the training images were
         level = self.augmentation(torch.full((len(images),), aug_level, device=images.device))
-        eps = randn_per_image(generators, (images.shape[1], resolution, resolution), images.device)
-        low_res = LowResImage.augment(images, resolution, level, eps)
-        return Conditioning(self.text.for_sampling(given, resolution, aug_level, generators), low_res=low_res)
+        eps = randn_per_image(generators, (images.shape[1], *size), images.device)
+        low_res = LowResImage.augment(images, level, eps)
+        return Conditioning(self.text.for_sampling(given, size, aug_level, generators), low_res=low_res)
 
 
 class CleanLowResConditioner(Conditioner):
@@ -132,6 +140,6 @@ class CleanLowResConditioner(Conditioner):
         return self._noised.at(clean, batch, generator)
 
     def for_sampling(
-        self, given: Conditioning, resolution: int, aug_level: float, generators: Sequence[torch.Generator]
+        self, given: Conditioning, size: Size, aug_level: float, generators: Sequence[torch.Generator]
     ) -> Conditioning:
-        return self._noised.for_sampling(given, resolution, aug_level, generators)
+        return self._noised.for_sampling(given, size, aug_level, generators)

@@ -92,7 +92,7 @@ def decode(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
             defined range (float, 32-bit integers beyond 16 bits).
         UserError: if the file cannot be read for reasons that are not its own (permissions, a broken disk).
     """
-    return _read(file, max_pixels, _pixels)
+    return _read(file, max_pixels, rgb_pixels)
 
 
 def _read(file: Path | bytes, max_pixels: int, look: Callable[[Image.Image], Seen]) -> Seen:
@@ -186,7 +186,7 @@ def _other_format(file: Path | bytes) -> tuple[str, Fault]:
     return f"not a picture in any of {', '.join(FORMATS)} (begins with {head[:8]!r})", Fault.DAMAGED
 
 
-def _pixels(image: Image.Image) -> Picture:
+def rgb_pixels(image: Image.Image) -> Picture:
     image.load()
     turn = TURNS.get(_orientation(image.getexif))
     return _to_rgb(image if turn is None else image.transpose(turn))

@@ -1,0 +1,1 @@
+"""What pictures are made from: captions, pictures of the user, sizes."""

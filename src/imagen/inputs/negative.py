@@ -1,0 +1,47 @@
+"""Negative prompts: what guidance steers away from."""
+
+from collections.abc import Sequence
+
+import torch
+
+from imagen.cascade import SamplingSettings
+from imagen.checks.captions import checked_prompt
+from imagen.diffusion.conditioning import TextSignal
+from imagen.errors import UserError
+from imagen.text.sources import TextSource
+
+NegativePrompts = Sequence[str | None] | str | None
+"""One for all, one for each prompt (None: none), or none at all."""
+
+
+def negative_for_each(
+    negative: NegativePrompts, pictures: int, settings: Sequence[SamplingSettings]
+) -> list[str | None] | None:
+    """The negative prompt of each of `pictures` pictures; None: there is none.
+
+    Raises:
+        UserError: for what is no prompt, for another number than that of the prompts, and where no stage is guided.
+    """
+    if negative is None:
+        return None
+    given = [negative] if isinstance(negative, str) else list(negative)
+    for number, one in enumerate(given, start=1):
+        if one is not None:
+            checked_prompt(one, f"negative prompt {number}")
+    if not given or pictures % len(given):
+        raise UserError(
+            f"negative_prompt: {len(given)} are given for {pictures} pictures; give one, or one for each prompt"
+        )
+    if all(getattr(one.guidance, "weight", None) == 1 for one in settings):
+        raise UserError("negative_prompt has no effect at guidance weight 1, which is off: choose a larger weight")
+    return [one for one in given for _ in range(pictures // len(given))]
+
+
+def told_against(text: TextSignal, negative: Sequence[str | None], source: TextSource) -> TextSignal:
+    """`text`, for which the embedded negative prompts stand for "no text"; None leaves the paper's zeros."""
+    values, mask = source.embed([one or "" for one in negative]).pad()
+    present = torch.tensor([one is not None for one in negative], device=mask.device)[:, None]
+    without = TextSignal(values * present[..., None], mask & present)
+    tokens = max(text.values.shape[1], values.shape[1])
+    padded = text.padded(tokens)  # one multiple: both become as long as the longer one
+    return TextSignal(padded.values, padded.mask, without.padded(tokens))
