@@ -105,6 +105,7 @@ class Edit:
         settings: Sequence[SamplingSettings],
         pictures: int,
         corrections: Sequence[Correction | None] | None = None,
+        begins: bool = False,
     ) -> PictureInputs:
         """The inputs of `pictures` pictures.
 
@@ -113,12 +114,13 @@ class Edit:
             settings: of each stage, with the `sizes` of its pictures.
             pictures: how many are made; a multiple of the number of those that are given.
             corrections: the user's own, one for each picture.
+            begins: whether a strength is asked for, which may be 1 and then has no use for the picture.
 
         Raises:
             UserError: for pictures that do not fit, are too many or too few, or are given and not used.
         """
         first = self.first(stages)
-        begins = any(one.strength < 1 for one in settings[first:])
+        begins = begins or any(one.strength < 1 for one in settings[first:])
         self._check(begins, corrections)
         sizes = [square(stage, one.size) for stage, one in zip(stages, settings, strict=True)]
         signals: dict[str, list[PictureTensor]] = {}
@@ -166,8 +168,9 @@ class Edit:
                     f"{mask.shape[1]}: both must be of one size"
                 )
             # As large as the last stage once, and not at every step.
+            kept = reduced(picture, size, "picture")
             anew = reduced(mask.float().expand(3, -1, -1), size, "mask")[0] > 0
-            known.append(KnownPixels(reduced(picture, size, "picture"), ~anew))
+            known.append(KnownPixels(kept, ~anew))
         return known
 
 

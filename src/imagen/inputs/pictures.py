@@ -17,7 +17,7 @@ from imagen.inputs.sizes import PictureTensor
 PictureLike = str | Path | Image.Image | Tensor
 """A file, a PIL image, or a tensor (3, height, width) in [-1, 1]."""
 
-Mask = Bool[Tensor, "height width"]
+Mask = Bool[Tensor, "_ _"]
 """True where a picture is to be drawn anew."""
 
 WHITE = 128

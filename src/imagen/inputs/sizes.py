@@ -11,7 +11,7 @@ from imagen.diffusion.conditioning import Size, resize
 from imagen.errors import UserError
 from imagen.stages.export import StageDescription
 
-PictureTensor = Float[Tensor, "3 height width"]
+PictureTensor = Float[Tensor, "3 _ _"]
 """One picture in [-1, 1]."""
 
 

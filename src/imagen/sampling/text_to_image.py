@@ -204,7 +204,8 @@ class TextToImage:
         edit = Edit.of(picture, mask, condition, start_at=start_at, size=size)
         sizes = edit.sizes(self.stages, tiled=settings.get("tile_overlap") is not None)
         by_role = settings_by_role(self.roles, sizes=sizes, **settings)
-        inputs = edit.inputs(self.stages, by_role, len(text), corrections)
+        begins = settings.get("strength") is not None
+        inputs = edit.inputs(self.stages, by_role, len(text), corrections, begins)
         negative = negative_for_each(negative_prompt, len(text), by_role)
         with self.shown(len(text), by_role, inputs.first, progress) as watch:
             made = self.sample(text, range(len(text)), by_role, seed, inputs, negative, watch)
