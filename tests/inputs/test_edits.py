@@ -64,6 +64,8 @@ def test_resampling_changes_what_is_drawn_and_nothing_that_is_kept(model, files)
     once, twice = (model.images([CAPTION], **files, resample=times, **FAST) for times in (1, 2))
     assert not torch.allclose(once[..., :8], twice[..., :8], atol=0.01)
     assert torch.equal(once[..., 8:], twice[..., 8:])
+    default, stated = (model.images([CAPTION], **files, **how, **FAST) for how in ({}, {"resample": {"base": 4}}))
+    assert torch.equal(default, stated)
 
 
 def test_strength_0_gives_the_picture_back_and_1_is_the_caption_alone(model, files):

@@ -15,6 +15,11 @@ from imagen.inputs.sizes import reduced, sizes_of, square
 from imagen.stages.export import StageDescription
 
 
+RESAMPLE = 4
+"""How often inpainting takes each step of the first stage, unless said otherwise. Taken once, what is drawn anew meets
+what is kept at a seam (docs/how-to/edit.md)."""
+
+
 @dataclass(frozen=True)
 class PictureInputs:
     """What pictures are made from besides their text, one row for each picture.
@@ -98,6 +103,13 @@ class Edit:
                 f"{', '.join(enlarging) or 'a cascade that has one'}"
             )
         return [stage.name for stage in stages].index(self.start_at)
+
+    def resample(self, stages: Sequence[StageDescription]) -> dict[str, int]:
+        """How often each step is taken by default, by role: several times where the first stage draws a part anew.
+
+        The stages after it find in their input how that part goes on.
+        """
+        return {stages[0].name: RESAMPLE} if self.masks and self.start_at is None else {}
 
     def inputs(
         self,

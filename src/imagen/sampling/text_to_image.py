@@ -202,6 +202,8 @@ class TextToImage:
         if not fits(seed, int):
             raise UserError(f"seed={seed!r:.80} must be {described(int)}")
         edit = Edit.of(picture, mask, condition, start_at=start_at, size=size)
+        if settings.get("resample") is None:
+            settings["resample"] = edit.resample(self.stages)
         sizes = edit.sizes(self.stages, tiled=settings.get("tile_overlap") is not None)
         by_role = settings_by_role(self.roles, sizes=sizes, **settings)
         begins = settings.get("strength") is not None
