@@ -135,7 +135,7 @@ class TextToImage:
         return [stage.name for stage in self.stages]
 
     @cached_property
-    def text(self) -> TextSource:
+    def text(self) -> RememberedText:
         """The source of embeddings; each caption is embedded once."""
         return RememberedText(self._text if isinstance(self._text, TextSource) else self._text())
 
@@ -207,7 +207,7 @@ class TextToImage:
         text: PromptsOrEmbeddings,
         picture_ids: Collection[SupportsIndex],
         settings: Sequence[SamplingSettings],
-        seed: int,
+        seed: int | Sequence[int],
         smaller: OtherSizeImages | None = None,
         first: int = 0,
         corrections: Sequence[Correction | None] | None = None,
@@ -218,7 +218,7 @@ class TextToImage:
             text: a caption or an embedded caption for each picture.
             picture_ids: number of each picture.
             settings: one for each stage to run.
-            seed: of the whole run.
+            seed: of the whole run, or one for each picture.
             smaller: pictures of the stage before `first`, to continue from.
             first: number of the first stage to run.
             corrections: one for each picture, or none at all.
@@ -233,7 +233,8 @@ class TextToImage:
                 given = Conditioning(given, smaller=ImageSignal(smaller[part]))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
                 own = None if corrections is None else corrections[part]
-                batches.append(self.cascade.sample(given, seed, ids[part], settings, first, own))
+                own_seed = seed if isinstance(seed, int) else seed[part]
+                batches.append(self.cascade.sample(given, own_seed, ids[part], settings, first, own))
         return [torch.cat(stage) for stage in zip(*batches, strict=True)]
 
     def _embedded(self, text: PromptsOrEmbeddings, part: slice) -> TextEmbeddings:
