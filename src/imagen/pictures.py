@@ -3,8 +3,9 @@
 import json
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
@@ -24,15 +25,17 @@ def save_png(picture: np.ndarray | Image.Image, path: Path, settings: Mapping[st
     Raises ValueError for NaN and infinity in `settings`, which are not JSON.
     """
     with replacing(path) as stream:
-        write_png(picture, stream, settings)
+        stream.write(png_of(picture, settings))
 
 
-def write_png(picture: np.ndarray | Image.Image, stream: BinaryIO, settings: Mapping[str, Any]) -> None:
-    """As `save_png`, into an open file."""
+def png_of(picture: np.ndarray | Image.Image, settings: Mapping[str, Any]) -> bytes:
+    """The content of the file that `save_png` writes."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     info = PngImagePlugin.PngInfo()
     info.add_itxt(KEY, settings_text(settings))
-    image.save(stream, format="PNG", pnginfo=info)
+    content = BytesIO()
+    image.save(content, format="PNG", pnginfo=info)
+    return content.getvalue()
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:

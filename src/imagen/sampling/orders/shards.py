@@ -12,7 +12,7 @@ from PIL import Image
 from imagen.data.reading.tar_index import Member, members_of, read_member
 from imagen.errors import UserError
 from imagen.files import fingerprint, replacing
-from imagen.pictures import settings_text, write_png
+from imagen.pictures import png_of, settings_text
 from imagen.sampling.orders.kept import Kept, Save
 from imagen.sampling.orders.order import Order
 
@@ -86,10 +86,9 @@ class Shards(Kept):
                 yield np.asarray(image)
 
     def _add(self, tar: tarfile.TarFile, picture: int, made: np.ndarray) -> None:
-        png = BytesIO()
-        write_png(made, png, self.order.facts_of(picture, len(self.order.roles) - 1))
+        png = png_of(made, self.order.facts_of(picture, len(self.order.roles) - 1))
         caption = (self.order.row_of(picture).prompt or "").encode()
-        for ending, content in (("png", png.getvalue()), ("txt", caption), ("json", self._facts(picture))):
+        for ending, content in (("png", png), ("txt", caption), ("json", self._facts(picture))):
             member = tarfile.TarInfo(f"{_key(picture)}.{ending}")  # of nobody, at no time
             member.size = len(content)
             tar.addfile(member, BytesIO(content))
