@@ -136,7 +136,7 @@ class Cascade:
     def sample(
         self,
         given: Conditioning,
-        seed: int,
+        seed: int | Sequence[int],
         picture_ids: Collection[SupportsIndex],
         settings: Sequence[SamplingSettings],
         first: int = 0,
@@ -145,14 +145,14 @@ class Cascade:
     ) -> list[Images]:
         """The pictures of every stage that is run, smallest first, in [-1, 1].
 
-        Picture i depends on (`seed`, `picture_ids[i]`), its own row of `given` and its own correction alone, whatever
+        Picture i depends on (its seed, `picture_ids[i]`), its own row of `given` and its own correction alone, whatever
         else is in the batch, to the rounding of the hardware (docs/reference/reliability.md).
 
         Args:
             given: what the conditioners of the stages build their signals from, one row for each picture: `text`;
                 `smaller`, the pictures of stage number `first` - 1, to continue from them; `start`, the pictures that
                 a `strength` below 1 begins with, resized to each stage.
-            seed: of the whole run.
+            seed: of the whole run, or one for each picture.
             picture_ids: number of each picture in the run.
             settings: one for each stage; fewer than there are stages stops early.
             first: number of the first stage to run. The pictures are those of a run of all stages.
@@ -170,10 +170,11 @@ class Cascade:
         if "text" in given:
             given = Conditioning(given, text=given["text"].padded(TEXT_MULTIPLE))
         self._check_sizes(settings)
+        seeds = [seed] * len(picture_ids) if isinstance(seed, int) else seed
+        keys = list(zip(seeds, map(index, picture_ids), strict=True))  # a NumPy integer would be another key
         pictures: list[Images] = []
         for stage, one in zip(self.stages[first : len(settings)], settings[first:], strict=True):
-            # A NumPy integer would be another key than the same int.
-            generators = [make_generator(seed, "picture", index(i), stage.model.name) for i in picture_ids]
+            generators = [make_generator(own, "picture", i, stage.model.name) for own, i in keys]
             pictures.append(sample_images(stage.model, given, one, generators, corrections, watch))
             given = Conditioning(given, smaller=ImageSignal(pictures[-1]))
         return pictures

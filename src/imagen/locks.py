@@ -4,7 +4,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from imagen.errors import UserError
@@ -58,6 +58,28 @@ def hold(path: Path, wait: bool) -> Iterator[bool]:
         yield True
     finally:
         os.close(handle)
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold `folder`, which is made if it is missing. Raises UserError at once if another process holds it.
+
+    The lock file is removed in the end, and so is a folder in which nothing is left. (Of two processes that start in
+    that moment both may get it. What they write there is written atomically, so it is merely done twice.)
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / f".{LOCK}"
+    with hold(lock, wait=False) as held:
+        if not held:
+            raise UserError(
+                f"another process writes into {folder}: wait for it, stop it, or give another out=", environment=True
+            )
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.rmdir()
 
 
 @contextmanager

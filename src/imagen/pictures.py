@@ -2,7 +2,8 @@
 
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from imagen.files import replacing
 
 MARGIN, LABEL_HEIGHT, LABEL_WIDTH = 4, 18, 190
 NOTE_SIZE, NOTE_WIDTH, NOTE_HEIGHT, NOTE_LETTERS, NOTE_LINES = 10, 130, 38, 25, 3
+KEY = "imagen"
+"""Of the settings in the metadata of a PNG."""
 INK, PAPER = (32, 32, 32), (255, 255, 255)
 
 
@@ -21,15 +24,37 @@ def save_png(picture: np.ndarray | Image.Image, path: Path, settings: Mapping[st
 
     Raises ValueError for NaN and infinity in `settings`, which are not JSON.
     """
+    with replacing(path) as stream:
+        stream.write(png_of(picture, settings))
+
+
+def png_of(picture: np.ndarray | Image.Image, settings: Mapping[str, Any]) -> bytes:
+    """The content of the file that `save_png` writes."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     info = PngImagePlugin.PngInfo()
-    info.add_itxt("imagen", json.dumps(settings, ensure_ascii=False, allow_nan=False))
-    with replacing(path) as stream:
-        image.save(stream, format="PNG", pnginfo=info)
+    info.add_itxt(KEY, settings_text(settings))
+    content = BytesIO()
+    image.save(content, format="PNG", pnginfo=info)
+    return content.getvalue()
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """The settings as JSON, as they stand in a PNG. Raises ValueError for NaN and infinity."""
+    return json.dumps(settings, ensure_ascii=False, allow_nan=False)
+
+
+def settings_text_of(path: Path) -> str | None:
+    """The `settings_text` that a PNG of ours carries; None for any other file, and where there is none."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            text = image.info.get(KEY)
+    except (OSError, ValueError, SyntaxError):  # the last: what Pillow calls a damaged PNG
+        return None
+    return text if isinstance(text, str) else None
 
 
 def labelled_grid(
-    rows: Sequence[Sequence[np.ndarray]],
+    rows: Iterable[Iterable[np.ndarray]],
     row_labels: Sequence[str],
     column_labels: Sequence[str],
     cell: int = 96,
@@ -38,13 +63,14 @@ def labelled_grid(
     """A grid of pictures, each `cell` pixels wide, with a label to the left of each row and above each column, and a
     note of a few words under each picture if there are `notes`.
 
-    Smaller pictures are enlarged by nearest neighbour, so that every generated pixel can be seen.
+    Smaller pictures are enlarged by nearest neighbour, so that every generated pixel can be seen. Each picture is asked
+    for when it is drawn, so that they need not all be in memory.
     """
     font, small = ImageFont.load_default(size=11), ImageFont.load_default(size=NOTE_SIZE)
     across = MARGIN + (cell if notes is None else max(cell, NOTE_WIDTH))
     down = MARGIN + cell + (0 if notes is None else NOTE_HEIGHT)
     width = LABEL_WIDTH + len(column_labels) * across + MARGIN
-    height = LABEL_HEIGHT + len(rows) * down + MARGIN
+    height = LABEL_HEIGHT + len(row_labels) * down + MARGIN
     grid = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(grid)
     for column, label in enumerate(column_labels):

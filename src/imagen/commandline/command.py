@@ -109,7 +109,8 @@ def run_reporting_errors(run: Callable[[], object], config_name: str = "", inter
         print(f"error: {printable(where)}{error.strerror}; check paths.* and the disk", file=sys.stderr)
         return 3
     except Interrupted as signalled:
-        print("interrupted" + (f"; {interrupted}" if interrupted else ""), file=sys.stderr)
+        kept = printable(signalled.kept) or interrupted
+        print("interrupted" + (f"; {kept}" if kept else ""), file=sys.stderr)
         return 128 + signalled.number
     return 0
 

@@ -9,7 +9,12 @@ from types import FrameType
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM, whose `number` it holds. Not a KeyboardInterrupt, which Lightning turns into exit code 1."""
+    """SIGINT or SIGTERM, whose `number` it holds. Not a KeyboardInterrupt, which Lightning turns into exit code 1.
+
+    Who catches it and knows what is kept says so in `kept`, and raises it again.
+    """
+
+    kept = ""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)

@@ -28,6 +28,8 @@ NUMBERS = {
     "plugins": Sequence[str],
     "prompts_file": str | None,
     "embeddings": str | None,
+    "format": str,
+    "shard_size": Count,
     "paths.runs": str,
     "paths.cache": str,
     "paths.outputs": str,

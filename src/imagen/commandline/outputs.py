@@ -95,8 +95,11 @@ class Claim:
     made_by: str
     earlier: Sequence[str]
 
-    def begin(self, files: Sequence[str]) -> None:
+    def begin(self, files: Sequence[str], keeping: bool = False) -> None:
         """Remove the files of the earlier run and note those that are about to be written.
+
+        Args:
+            keeping: whether to leave the files of the earlier run if it was to write exactly these.
 
         Raises:
             UserError: if another run claimed the folder meanwhile, or the earlier files lie behind a link.
@@ -104,6 +107,8 @@ class Claim:
         if read_list(self.folder).made_by != self.made_by:
             raise UserError(f"{self.folder} was taken over by another run meanwhile; nothing was written there")
         _refuse_links(self.folder, [*self.earlier, *files])
+        if keeping and list(self.earlier) == list(files):
+            return
         _remove(self.folder, self.earlier)
         write_json(asdict(FileList(self.made_by, list(files))), self.folder / LIST)
 

@@ -14,7 +14,6 @@ from imagen.inputs.pictures import Mask, PictureTensor, read_mask, read_picture
 from imagen.inputs.sizes import reduced, sizes_of, square
 from imagen.stages.export import StageDescription
 
-
 RESAMPLE = 4
 """How often inpainting takes each step of the first stage, unless said otherwise. Taken once, what is drawn anew meets
 what is kept at a seam (docs/how-to/edit.md)."""
@@ -50,6 +49,7 @@ class Edit:
         start_at: name of the first stage that is run; it enlarges the picture.
         conditions: for stages that were trained with a `condition`.
         size: height and width of the pictures of the last stage; None: the square that it was trained on.
+        begins: whether a strength is asked for; it may be 1, and then has no use for the picture.
     """
 
     pictures: Sequence[PictureTensor] = ()
@@ -57,6 +57,7 @@ class Edit:
     start_at: str | None = None
     conditions: Sequence[PictureTensor] = ()
     size: Any = None
+    begins: bool = False
 
     @classmethod
     def of(cls, picture: Any = None, mask: Any = None, condition: Any = None, **others: Any) -> "Edit":
@@ -117,7 +118,6 @@ class Edit:
         settings: Sequence[SamplingSettings],
         pictures: int,
         corrections: Sequence[Correction | None] | None = None,
-        begins: bool = False,
     ) -> PictureInputs:
         """The inputs of `pictures` pictures.
 
@@ -126,13 +126,12 @@ class Edit:
             settings: of each stage, with the `sizes` of its pictures.
             pictures: how many are made; a multiple of the number of those that are given.
             corrections: the user's own, one for each picture.
-            begins: whether a strength is asked for, which may be 1 and then has no use for the picture.
 
         Raises:
             UserError: for pictures that do not fit, are too many or too few, or are given and not used.
         """
         first = self.first(stages)
-        begins = begins or any(one.strength < 1 for one in settings[first:])
+        begins = self.begins or any(one.strength < 1 for one in settings[first:])
         self._check(begins, corrections)
         sizes = [square(stage, one.size) for stage, one in zip(stages, settings, strict=True)]
         signals: dict[str, list[PictureTensor]] = {}

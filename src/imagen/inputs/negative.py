@@ -8,6 +8,8 @@ from imagen.cascade import SamplingSettings
 from imagen.checks.captions import checked_prompt
 from imagen.diffusion.conditioning import TextSignal
 from imagen.errors import UserError
+from imagen.inputs.captions import reads_text
+from imagen.stages.export import StageDescription
 from imagen.text.sources import TextSource
 
 NegativePrompts = Sequence[str | None] | str | None
@@ -15,7 +17,7 @@ NegativePrompts = Sequence[str | None] | str | None
 
 
 def negative_for_each(
-    negative: NegativePrompts, pictures: int, settings: Sequence[SamplingSettings]
+    negative: NegativePrompts, pictures: int, settings: Sequence[SamplingSettings], stage: StageDescription
 ) -> list[str | None] | None:
     """The negative prompt of each of `pictures` pictures; None: there is none.
 
@@ -32,9 +34,16 @@ def negative_for_each(
         raise UserError(
             f"negative_prompt: {len(given)} are given for {pictures} pictures; give one, or one for each prompt"
         )
-    if all(getattr(one.guidance, "weight", None) == 1 for one in settings):
-        raise UserError("negative_prompt has no effect at guidance weight 1, which is off: choose a larger weight")
+    check_guided(settings, stage, "negative_prompt")
     return [one for one in given for _ in range(pictures // len(given))]
+
+
+def check_guided(settings: Sequence[SamplingSettings], stage: StageDescription, name: str) -> None:
+    """Raises UserError where a negative prompt, which the user knows as `name`, would have no effect."""
+    if not reads_text(stage):
+        raise UserError(f"{name}: these stages were trained without text (text=none); leave it out")
+    if all(getattr(one.guidance, "weight", None) == 1 for one in settings):
+        raise UserError(f"{name} has no effect at guidance weight 1, which is off: choose a larger weight")
 
 
 def told_against(text: TextSignal, negative: Sequence[str | None], source: TextSource) -> TextSignal:

@@ -1,12 +1,14 @@
 """Settings of each stage from a configuration: what it says for all stages, and what `sampling.<role>` says of one."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from imagen.cascade import SamplingSettings
 from imagen.checks.arguments import described, fits
+from imagen.diffusion.conditioning import Size
 from imagen.errors import UserError
 from imagen.instantiation import instantiate, resolved
 from imagen.sampling.command import ROLES
@@ -14,9 +16,20 @@ from imagen.sampling.command import ROLES
 SETTINGS = ("sampler", "thresholding", "guidance_rule", "guidance_weight", "aug_level")
 """What can be set for one stage alone; a base stage has no aug_level."""
 
+EDITING = ("strength", "resample", "tile_overlap")
+"""The same, of sample.py alone. null: the default of `SamplingSettings`."""
+
+NUMBERS = {"guidance_weight": float, "aug_level": float, "strength": float, "resample": int, "tile_overlap": float}
+"""The settings that are numbers."""
+
 
 def configured_settings(
-    config: DictConfig, roles: Sequence[str], weights: Sequence[float], stopped: bool = False
+    config: DictConfig,
+    roles: Sequence[str],
+    weights: Sequence[float],
+    stopped: bool = False,
+    sizes: Sequence[Size | None] | None = None,
+    resample: Mapping[str, int] | None = None,
 ) -> list[SamplingSettings]:
     """The settings of each stage.
 
@@ -25,13 +38,19 @@ def configured_settings(
         roles: names of the stages, in order.
         weights: guidance weight of each stage, where `config.sampling` gives it no other.
         stopped: whether stages may be left out behind these; what is said of them is not used then.
+        sizes: of the pictures of each stage; None: squares.
+        resample: by role, where `config` does not say how often steps are taken.
 
     Raises:
         UserError: for a role that no stage has, a setting that does not exist, and a value out of range.
     """
     own = own_settings(config)
     _check_roles(config, roles, stopped)
-    return [_settings(config, role, i, float(weights[i]), own.get(role, {})) for i, role in enumerate(roles)]
+    settings = []
+    for i, role in enumerate(roles):
+        times = (resample or {}).get(role, 1)
+        settings.append(_settings(config, role, i, float(weights[i]), times, own.get(role, {})))
+    return [replace(one, size=size) for one, size in zip(settings, sizes or [None] * len(roles), strict=True)]
 
 
 def own_settings(config: DictConfig) -> dict[str, dict[str, Any]]:
@@ -56,13 +75,16 @@ def _check_roles(config: DictConfig, roles: Sequence[str], stopped: bool) -> Non
         if role not in roles and not listed_anyway:
             key = next(iter([*given, *settings]), "")
             raise UserError(f"sampling.{role}.{key}: no stage {role!r} here; choose one of {', '.join(roles)}")
-        known = [key for key in SETTINGS if key != "aug_level" or role != ROLES[0]]
+        editing = [key for key in EDITING if key in config]
+        known = [*(key for key in SETTINGS if key != "aug_level" or role != ROLES[0]), *editing]
         for key in settings:
             if key not in known:
                 raise UserError(f"sampling.{role}.{key}: no such key; choose one of {', '.join(known)}")
 
 
-def _settings(config: DictConfig, role: str, index: int, weight: float, own: Mapping[str, Any]) -> SamplingSettings:
+def _settings(
+    config: DictConfig, role: str, index: int, weight: float, times: int, own: Mapping[str, Any]
+) -> SamplingSettings:
     """The settings of stage number `index`: what the configuration says for all stages, with its `own`."""
     places = {
         "sampler": "sr_sampler" if index else "sampler",
@@ -71,13 +93,18 @@ def _settings(config: DictConfig, role: str, index: int, weight: float, own: Map
     }
     plain: dict[str, Any] = {key: resolved(config[place]) for key, place in places.items()}
     plain |= {"guidance_weight": weight} | ({"aug_level": float(config.cascade.aug_level)} if index else {})
+    plain |= {key: config[key] for key in EDITING if key in config}
+    if "resample" in plain and plain["resample"] is None:
+        plain["resample"] = times
     values = merged(plain, own, f"sampling.{role}")
-    for key in values.keys() - places.keys():
-        if not fits(values[key], float):
-            raise UserError(f"sampling.{role}.{key}={values[key]!r:.80} must be {described(float)}")
 
     def place(key: str) -> str:
-        return f"sampling.{role}.{key}" if key in own else places[key]
+        return f"sampling.{role}.{key}" if key in own else places.get(key, key)
+
+    numbers = {key: values[key] for key in NUMBERS if values.get(key) is not None}
+    for key, value in numbers.items():
+        if not fits(value, NUMBERS[key]):
+            raise UserError(f"{place(key)}={value!r:.80} must be {described(NUMBERS[key])}")
 
     def built(key: str, **arguments: Any) -> Any:
         return _built(values[key], key, place(key), **arguments)
@@ -93,7 +120,7 @@ def _settings(config: DictConfig, role: str, index: int, weight: float, own: Map
         sampler=built("sampler"),
         guidance=built("guidance_rule", weight=float(values["guidance_weight"])),
         thresholding=built("thresholding"),
-        aug_level=float(values.get("aug_level", 0)),
+        **{key: NUMBERS[key](value) for key, value in numbers.items() if key != "guidance_weight"},
     )
 
 

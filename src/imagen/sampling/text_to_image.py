@@ -136,7 +136,7 @@ class TextToImage:
         return [stage.name for stage in self.stages]
 
     @cached_property
-    def text(self) -> TextSource:
+    def text(self) -> RememberedText:
         """The source of embeddings; each caption is embedded once."""
         return RememberedText(self._text if isinstance(self._text, TextSource) else self._text())
 
@@ -201,14 +201,14 @@ class TextToImage:
         text = one_for_each_picture(self.stages[0], prompts, embeddings, count)
         if not fits(seed, int):
             raise UserError(f"seed={seed!r:.80} must be {described(int)}")
-        edit = Edit.of(picture, mask, condition, start_at=start_at, size=size)
+        begins = settings.get("strength") is not None
+        edit = Edit.of(picture, mask, condition, start_at=start_at, size=size, begins=begins)
         if settings.get("resample") is None:
             settings["resample"] = edit.resample(self.stages)
         sizes = edit.sizes(self.stages, tiled=settings.get("tile_overlap") is not None)
         by_role = settings_by_role(self.roles, sizes=sizes, **settings)
-        begins = settings.get("strength") is not None
-        inputs = edit.inputs(self.stages, by_role, len(text), corrections, begins)
-        negative = negative_for_each(negative_prompt, len(text), by_role)
+        inputs = edit.inputs(self.stages, by_role, len(text), corrections)
+        negative = negative_for_each(negative_prompt, len(text), by_role, self.stages[0])
         with self.shown(len(text), by_role, inputs.first, progress) as watch:
             made = self.sample(text, range(len(text)), by_role, seed, inputs, negative, watch)
         return dict(zip(self.roles[inputs.first :], made, strict=True)) if all_stages else made[-1]
@@ -222,16 +222,20 @@ class TextToImage:
             yield None
             return
         batches = -(-pictures // self.batch_size)
-        stages = zip(self.cascade.stages[first:], settings[first:], strict=False)
-        with counting("sampling", batches * sum(evaluations(stage.model, one) for stage, one in stages)) as advance:
+        with counting("sampling", batches * self.evaluations(settings, first)) as advance:
             yield lambda name, estimate: advance()
+
+    def evaluations(self, settings: Sequence[SamplingSettings], first: int = 0) -> int:
+        """Number of denoiser evaluations of a batch: calls of `watch`."""
+        stages = zip(self.cascade.stages[first:], settings[first:], strict=False)
+        return sum(evaluations(stage.model, one) for stage, one in stages)
 
     def sample(
         self,
         text: PromptsOrEmbeddings,
         picture_ids: Collection[SupportsIndex],
         settings: Sequence[SamplingSettings],
-        seed: int,
+        seed: int | Sequence[int],
         inputs: PictureInputs | None = None,
         negative: Sequence[str | None] | None = None,
         watch: Watch | None = None,
@@ -242,7 +246,7 @@ class TextToImage:
             text: a caption or an embedded caption for each picture.
             picture_ids: number of each picture.
             settings: one for each stage, up to the last one that is run.
-            seed: of the whole run.
+            seed: of the whole run, or one for each picture.
             inputs: what the pictures are made from besides text.
             negative: what to steer each picture away from; None: nothing.
             watch: called after every evaluation of a denoiser, with the estimates of a batch.
@@ -257,7 +261,10 @@ class TextToImage:
                 signal = told_against(signal, negative[part], self.text)
             given = Conditioning(own.signals, text=signal)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                batches.append(self.cascade.sample(given, seed, ids[part], settings, own.first, own.corrections, watch))
+                own_seed = seed if isinstance(seed, int) else seed[part]
+                batches.append(
+                    self.cascade.sample(given, own_seed, ids[part], settings, own.first, own.corrections, watch)
+                )
         return [torch.cat(stage) for stage in zip(*batches, strict=True)]
 
     def _embedded(self, text: PromptsOrEmbeddings, part: slice) -> TextEmbeddings:

@@ -171,6 +171,10 @@ class RememberedText(TextSource):
         rows = [self._rows[caption] for caption in captions]
         return TextEmbeddings(torch.cat(rows).float(), tuple(len(row) for row in rows))
 
+    def forget(self) -> None:
+        """Drop what is remembered: thousands of captions that are asked for once each would fill the memory."""
+        self._rows.clear()
+
 
 class NoText(TextSource):
     """Every caption is the null text: unconditional generation."""

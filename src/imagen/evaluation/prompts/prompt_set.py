@@ -113,22 +113,32 @@ def file_prompts(path: str | Path, count: int | None = None) -> PromptSet:
     path = user_path(path)
     try:
         with open_regular(path) as file:
-            lines = file.read().removeprefix(b"\xef\xbb\xbf").splitlines()
+            content = file.read()
     except OSError as error:
         raise UserError(f"prompt file {path} cannot be read: {error.strerror}") from error
-    texts = [(number, _decode(line, path, number)) for number, line in enumerate(lines, start=1) if line.strip()]
+    texts = numbered_lines(content, f"prompt file {path}")
     if count is not None and not 1 <= count <= len(texts):
         raise UserError(f"prompt file {path} has {len(texts)} prompts; prompts.count is {count}")
     prompts = tuple(_prompt(text, f"{path}, line {number}") for number, text in texts[:count])
     return PromptSet(prompts, {"kind": "file", "name": path.name})
 
 
-def _decode(line: bytes, path: Path, number: int) -> str:
+def numbered_lines(content: bytes, where: str) -> list[tuple[int, str]]:
+    """The lines of a UTF-8 text that are not empty, without white space at their ends, each with its number from 1 on.
+    A byte order mark is skipped.
+
+    Raises UserError for a line that is not UTF-8; `where` begins the message.
+    """
+    lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
+    return [(number, _decode(line, where, number)) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _decode(line: bytes, where: str, number: int) -> str:
     try:
         return line.decode("utf-8").strip()
     except UnicodeDecodeError as error:
         raise UserError(
-            f"prompt file {path}, line {number}: byte {error.start + 1} is not UTF-8; save the file as UTF-8"
+            f"{where}, line {number}: byte {error.start + 1} is not UTF-8; save the file as UTF-8"
         ) from error
 
 
