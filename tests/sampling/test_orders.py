@@ -303,7 +303,7 @@ def test_out_of_memory_is_one_line_with_the_batch_size_that_fits_and_the_run_goe
     code, said = started(8)
     assert code == 3
     assert said == (
-        "error: cascade.batch_size=8: out of memory with 8 pictures together; 2 fit (tried with one step of each "
+        "error: cascade.batch_size=8: out of memory with 8 pictures together, 2 fit (tried with one step of each "
         "stage); 8 of 20 pictures are finished; go on with the same command and cascade.batch_size=2 "
         f"out={tmp_path}/out"
     )
@@ -314,7 +314,10 @@ def test_out_of_memory_is_one_line_with_the_batch_size_that_fits_and_the_run_goe
     assert kept.items() <= whole.items()
     most.pictures = 0
     common.append(f"out={tmp_path}/other")
-    assert " together, and one alone does not fit; 0 of 20 pictures are finished; stop at a smaller" in started(4)[1]
+    assert (
+        ": out of memory, one picture alone does not fit; 0 of 20 pictures are finished; stop at a smaller"
+        in started(4)[1]
+    )
 
 
 def test_other_errors_of_torch_are_no_lack_of_memory(run, monkeypatch):
