@@ -167,9 +167,24 @@ def runs_is_a_file(place):
     training()(place)
 
 
-def prompts_not_utf8(place):
-    Path("p.txt").write_bytes(b"ok\ncaf\xe9\n")
-    sampling("prompt=null", "prompts_file=p.txt")(place)
+def prompts_in(name: str, content: bytes):
+    """A file of prompts."""
+
+    def call(place):
+        Path(name).write_bytes(content)
+        sampling("prompt=null", f"prompts_file={name}")(place)
+
+    return call
+
+
+def out_of_memory(place):
+    """Not even one picture fits."""
+
+    def full(*arguments):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    place.patch.setattr("imagen.cascade.sample_images", full)
+    sampling()(place)
 
 
 def max_steps_below_the_step_reached(place):

@@ -125,9 +125,10 @@ class Work:
         return [to_uint8(images) for images in made]
 
     def _out_of_memory(self, pictures: int, fitting: int | None, way_on: str) -> str:
-        where = f"cascade.batch_size={self.model.batch_size}: out of memory with {pictures} pictures together"
+        where = f"cascade.batch_size={self.model.batch_size}: out of memory"
         if fitting is None:
             way_out = "stop at a smaller stage with cascade.stop_at=base, or use another device"
-            return f"{where}, and one alone does not fit; {self.progress}; {way_out}"
+            return f"{where}, one picture alone does not fit; {self.progress}; {way_out}"
         way_out = f"go on with the same command and cascade.batch_size={fitting} {way_on}"
-        return f"{where}; {fitting} fit (tried with one step of each stage); {self.progress}; {way_out}"
+        where = f"{where} with {pictures} pictures together, {fitting} fit"
+        return f"{where} (tried with one step of each stage); {self.progress}; {way_out}"
