@@ -69,8 +69,8 @@ def labelled_grid(
     cell: int = 96,
     notes: Sequence[Sequence[str]] | None = None,
 ) -> Image.Image:
-    """A grid of pictures, each in a square of `cell` pixels, with a label to the left of each row and above each column,
-    and a note of a few words under each picture if there are `notes`.
+    """A grid of pictures, each in a square of `cell` pixels, with a label to the left of each row and above each
+    column, and a note of a few words under each picture if there are `notes`.
 
     Smaller pictures are enlarged by nearest neighbour, so that every generated pixel can be seen. Each picture is asked
     for when it is drawn, so that they need not all be in memory.
