@@ -145,8 +145,8 @@ class ImagenDataModule(LightningDataModule):
         """With `skip_small`, leave out the small pictures. With buckets, sort the pictures by their headers, and leave
         out those that have none. Lightning calls this in every process."""
         small = self.bad_pictures.skip_small and not self.geometry.upscale
+        self._buckets = {}
         if small or len(self.sizes) > 1:
-            self._buckets = {}
             self.train, self.validation = (self._usable(part, rows) for part, rows in self._all_rows.items())
         self._sorted("training")
 
