@@ -35,8 +35,8 @@ def labelled_grid(
     cell: int = 96,
     notes: Sequence[Sequence[str]] | None = None,
 ) -> Image.Image:
-    """A grid of pictures, each `cell` pixels wide, with a label to the left of each row and above each column, and a
-    note of a few words under each picture if there are `notes`.
+    """A grid of pictures, each in a square of `cell` pixels, with a label to the left of each row and above each
+    column, and a note of a few words under each picture if there are `notes`.
 
     Smaller pictures are enlarged by nearest neighbour, so that every generated pixel can be seen.
     """
@@ -54,11 +54,19 @@ def labelled_grid(
         y = LABEL_HEIGHT + row * down
         draw.multiline_text((MARGIN, y + cell // 2), textwrap.fill(label, 32), INK, font=font, anchor="lm", spacing=2)
         for column, picture in enumerate(pictures):
-            method = Image.Resampling.NEAREST if picture.shape[0] <= cell else Image.Resampling.LANCZOS
-            thumbnail = Image.fromarray(picture).resize((cell, cell), method)
             x = LABEL_WIDTH + column * across
-            grid.paste(thumbnail, (x, y))
+            thumbnail = _thumbnail(picture, cell)
+            grid.paste(thumbnail, (x + (cell - thumbnail.width) // 2, y + (cell - thumbnail.height) // 2))
             if notes is not None:
                 text = textwrap.fill(notes[row][column], NOTE_LETTERS, max_lines=NOTE_LINES, placeholder=" …")
                 draw.multiline_text((x, y + cell + 1), text, INK, font=small, spacing=1)
     return grid
+
+
+def _thumbnail(picture: np.ndarray, cell: int) -> Image.Image:
+    """The picture with a longer side of `cell` pixels."""
+    height, width = picture.shape[:2]
+    longer = max(height, width)
+    method = Image.Resampling.NEAREST if longer <= cell else Image.Resampling.LANCZOS
+    size = max(1, round(width * cell / longer)), max(1, round(height * cell / longer))
+    return Image.fromarray(picture).resize(size, method)

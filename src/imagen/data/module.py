@@ -1,9 +1,9 @@
 """One DataModule for all stages."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,11 @@ class ImagenDataModule(LightningDataModule):
         buckets = self._sorted("validation")
         sampler = validation_batches([len(one.source) for one in buckets], self.batch_size, self.seed, self._share())
         return self._loader(buckets, self.geometry.fixed(), sampler)
+
+    def examples(self) -> Iterator[Batch]:
+        """The first validation batch of each bucket, the largest bucket first; without buckets the first one."""
+        filled = sum(len(bucket.source) > 0 for bucket in self._sorted("validation"))
+        return islice(self.val_dataloader(), filled)
 
     @property
     def pictures_seen(self) -> int:
