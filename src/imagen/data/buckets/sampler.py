@@ -70,15 +70,17 @@ class BucketBatchSampler(Sampler[BatchPlan]):
         return sum(epoch * count // self.global_batch_size for count in self.counts)
 
     def _order_of(self, epoch: int) -> torch.Tensor:
-        """Bucket, and number within the bucket, of each batch of an epoch."""
+        """Bucket, and number within the bucket, of each batch of an epoch. A bucket's batches come in their order."""
         if epoch != self._epoch:
-            batches = [
-                (bucket, batch)
-                for bucket, count in enumerate(self.counts)
-                for batch in range(*((e * count) // self.global_batch_size for e in (epoch, epoch + 1)))
-            ]
-            shuffle = torch.randperm(len(batches), generator=make_generator(self.seed, "bucket order", epoch))
-            self._epoch, self._order = epoch, torch.tensor(batches)[shuffle]
+            counts = torch.tensor(self.counts)
+            first, last = (e * counts // self.global_batch_size for e in (epoch, epoch + 1))
+            in_turn = torch.repeat_interleave(last - first)
+            generator = make_generator(self.seed, "bucket order", epoch)
+            buckets = in_turn[torch.randperm(len(in_turn), generator=generator)]
+            batches = torch.empty_like(buckets)
+            for bucket in range(len(counts)):
+                batches[buckets == bucket] = torch.arange(int(first[bucket]), int(last[bucket]))
+            self._epoch, self._order = epoch, torch.stack([buckets, batches], dim=1)
         return self._order
 
 
