@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex
 import torch
 
 from imagen.checks.arguments import Count, described, fits
-from imagen.diffusion.conditioning import Conditioning, ImageSignal, Size, resize
+from imagen.diffusion.conditioning import Conditioning, ImageSignal, resize
 from imagen.diffusion.corrections import Correction, correct
 from imagen.diffusion.guidance import ConditionalDenoise, Guidance
 from imagen.diffusion.noise_level import NoiseLevel
@@ -21,7 +21,7 @@ from imagen.instantiation import configuration_of, is_unused_addition
 from imagen.randomness import make_generator, randn_per_image
 from imagen.stages.export import TrainedStage
 from imagen.stages.model import StageModel
-from imagen.tensors import Images
+from imagen.tensors import Images, Size
 from imagen.text.record import differences
 
 CHANNELS = 3

@@ -3,6 +3,9 @@
 from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor
 
+Size = tuple[int, int]
+"""Height and width of an image, in pixels."""
+
 Images = Float[Tensor, "batch channels height width"]
 """Images, float32 in [-1, 1], or noise of that shape."""
 

@@ -40,7 +40,7 @@ def serve(data: ImagenDataModule, side: int, held_out: int) -> None:
 @pytest.mark.parametrize(("stage", "drawn"), [(0, 8), (1, 8), (2, 16)])
 def test_shapes_are_drawn_as_large_as_the_next_stage_makes_them(stage, drawn):
     data = configured("shapes", "data.validation.size=4", stage=stage)
-    assert data.sizes.source == drawn
+    assert data.sizes[0].source == (drawn, drawn)
     assert data.train[0].image.shape == (drawn, drawn, 3)
     serve(data, side=(4, 8, 16)[stage], held_out=4)
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from imagen.data.transforms import Geometry, TooSmallError, random_windows, resize_square
+from imagen.data.transforms import Geometry, TooSmallError, random_windows, resize_picture
 
 
 def positions(height: int, width: int) -> np.ndarray:
@@ -43,14 +43,14 @@ def test_the_flip_mirrors_about_half_of_the_pictures_and_only_left_to_right():
 def test_resizing_is_antialiased():
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
-    small = resize_square(stripes, 8)
+    small = resize_picture(stripes, (8, 8))
     assert np.abs(small[:, 1:-1].astype(int) - 127).max() <= 3  # point sampling would give 0 or 255
 
 
 def test_resizing_moves_nothing():
     picture = np.zeros((64, 64, 3), np.uint8)
     picture[:32, :32] = 255
-    small = resize_square(picture, 8)
+    small = resize_picture(picture, (8, 8))
     assert (small[:3, :3] > 250).all()
     assert (small[5:, 5:] < 5).all()
 

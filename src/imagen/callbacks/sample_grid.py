@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,8 @@ from imagen.stages.diffusion_stage import DiffusionStage
 class SampleGrid(Callback):
     """A grid of samples as a PNG and in TensorBoard: prompts down, guidance weights across.
 
-    A super-resolution stage enlarges validation images; its grid shows what it was given and the original too.
+    A super-resolution stage enlarges validation images; its grid shows what it was given and the original too. With
+    buckets, the prompts are shared among the first validation batches of different shapes.
 
     Args:
         shares: of the run's optimizer steps, in (0, 1], after which a grid is drawn; there is one at the end as well.
@@ -99,30 +102,36 @@ class SampleGrid(Callback):
         # On every rank, so that they begin the next step together. Only the first one writes.
         step = self._drawn_at = trainer.global_step
         data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-        batch = next(iter(data.val_dataloader())).to(stage.device)
-        columns = self._columns(stage, batch)
+        rows: list[tuple[np.ndarray, ...]] = []
+        captions: list[str] = []
+        columns: list[str] = []
+        batches = list(islice(data.examples(), self.num_prompts))
+        for left, batch in zip(range(len(batches), 0, -1), batches, strict=True):
+            count = min(-(-(self.num_prompts - len(rows)) // left), len(batch.images))
+            drawn = self._columns(stage, batch.to(stage.device), slice(count), len(rows))
+            rows += zip(*drawn.values(), strict=True)
+            captions += [caption or "(no text)" for caption in batch.captions[:count]]
+            columns = list(drawn)
         if not trainer.is_global_zero:
             return
-        rows = list(zip(*columns.values(), strict=True))
-        grid = labelled_grid(rows, [caption or "(no text)" for caption in batch.captions[: len(rows)]], list(columns))
+        grid = labelled_grid(rows, captions, columns)
         save_png(grid, self.folder / f"step_{step:07d}.png", {"step": step, "weights": self.weights, "seed": self.seed})
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):
                 logger.log_picture("samples", np.asarray(grid), step)
 
     @torch.no_grad()
-    def _columns(self, stage: DiffusionStage, batch: Batch) -> dict[str, np.ndarray]:
-        """Column label -> pictures, uint8."""
-        count = min(self.num_prompts, len(batch.images))
-        images = batch.images[:count]
-        given = stage.conditioner.given(batch).take(slice(count))
+    def _columns(self, stage: DiffusionStage, batch: Batch, some: slice, before: int) -> dict[str, np.ndarray]:
+        """Column label -> pictures, uint8, for `some` of a batch; `before` counts those of the grid so far."""
+        images = batch.images[some]
+        given = stage.conditioner.given(batch).take(some)
         columns: dict[str, np.ndarray] = {}
         if "smaller" in given:
             columns = {"original": to_uint8(images), "given": to_uint8(given["smaller"].images)}
-        model = stage.averaged(images.shape[-1])
+        model, size = stage.averaged(), (images.shape[-2], images.shape[-1])
         for weight, settings in zip(self.weights, self.settings, strict=True):
-            generators = [make_generator(self.seed, "grid", i) for i in range(count)]
+            generators = [make_generator(self.seed, "grid", before + i) for i in range(len(images))]
             with torch.autocast(stage.device.type, torch.bfloat16, enabled="bf16" in str(stage.trainer.precision)):
-                pictures = sample_images(model, given, settings, generators)
+                pictures = sample_images(model, given, replace(settings, size=size), generators)
             columns[f"w = {weight:g}"] = to_uint8(pictures)
         return columns

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from imagen.checks.worlds import World
 from imagen.data.reading.captions import caption_columns as columns_of
-from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode
+from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode, size_or_problem
 from imagen.data.reading.problems import Fault, Problem
 from imagen.data.source import BadExampleError, Example, Source
-from imagen.data.transforms import header_problem
 from imagen.errors import UserError
 from imagen.files import fingerprint, user_path
 from imagen.progress import track
+from imagen.tensors import Size
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -126,15 +126,14 @@ class HuggingFaceSource(Source):
         local = user_path(self.path)
         return sorted(file for file in local.rglob("*") if file.is_file()) if local.is_dir() else [local]
 
-    def problems(self, min_side: int) -> Iterator[Problem]:
+    def sizes(self) -> Iterator[Size | Problem]:
         for index in track(range(len(self)), f"Checking the pictures in {self.name}"):
             try:
                 file = self._file(self.table[index][self.image_column])
             except UnreadableImageError as error:
                 yield Problem(index, error.fault, f"{self.where(index)}: {error}")
             else:
-                if problem := header_problem(index, self.where(index), file, self.max_pixels, min_side):
-                    yield problem
+                yield size_or_problem(index, self.where(index), file, self.max_pixels)
 
     def _file(self, cell: dict[str, Any] | None) -> bytes | Path:
         """The undecoded picture of a cell: its bytes, or its path."""

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from imagen.checks.worlds import World
 from imagen.data.reading.captions import caption_columns as columns_of
-from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes
+from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes, size_or_problem
 from imagen.data.reading.metadata import Columns, read_metadata
 from imagen.data.reading.problems import Problem
 from imagen.data.source import BadExampleError, Example, Source
-from imagen.data.transforms import header_problem
 from imagen.files import fingerprint, sha256_of_file, user_path
 from imagen.progress import track
+from imagen.tensors import Size
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +74,10 @@ class ImageFolderSource(Source):
     def files(self) -> Iterator[Path]:
         return (self.path / row.file_name for row in self.rows)
 
-    def problems(self, min_side: int) -> Iterator[Problem]:
+    def sizes(self) -> Iterator[Size | Problem]:
         self._warn_of_unlisted_files()
         for index, row in enumerate(track(self.rows, f"Checking the pictures in {self.path}")):
-            file = self.path / row.file_name
-            if problem := header_problem(index, self.where(index), file, self.max_pixels, min_side):
-                yield problem
+            yield size_or_problem(index, self.where(index), self.path / row.file_name, self.max_pixels)
 
     def where(self, index: int) -> str:
         row = self.rows[index]

@@ -2,7 +2,7 @@
 
 import logging
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -15,11 +15,11 @@ from imagen.data.pixels import from_uint8
 from imagen.data.reading.problems import Fault, Problem, refusal
 from imagen.data.sampler import BatchPlan, Draw
 from imagen.data.source import BadExampleError, Example, Picture, Source
-from imagen.data.transforms import Geometry, TooSmallError, random_windows
+from imagen.data.transforms import Geometry, TooSmallError, covers, random_windows
 from imagen.diffusion.conditioning import resize
 from imagen.errors import UserError
 from imagen.randomness import derive_seed
-from imagen.tensors import Images
+from imagen.tensors import Images, Size
 from imagen.text.sources import TextSource
 
 log = logging.getLogger(__name__)
@@ -27,22 +27,29 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sizes:
-    """Pixels per side: of the squares cut from the source's pictures, of the stage, and of its training windows.
+    """Height and width of what is cut from the source's pictures and of the stage's; the side of training windows.
 
     `source` ≥ `stage`: the base stage's pictures are reduced by the same `resize` that makes the low-resolution inputs
     of the super-resolution stages, so that both are small in the same way. `window` is None for whole pictures.
     """
 
-    source: int
-    stage: int
+    source: Size
+    stage: Size
     window: int | None = None
 
     def __post_init__(self) -> None:
-        if self.stage < 1:
-            raise UserError(f"the resolution of the stage is {self.stage}: at least 1 pixel per side is needed")
-        assert self.source >= self.stage
-        if self.window is not None and not 1 <= self.window <= self.stage:
-            raise UserError(f"data.crop_size={self.window} must lie between 1 and the stage's resolution, {self.stage}")
+        assert covers(self.source, self.stage)
+        if self.window is not None and not 1 <= self.window <= min(self.stage):
+            of_what = "stage's resolution" if len(set(self.stage)) == 1 else f"shorter side of {self.stage}"
+            raise UserError(f"data.crop_size={self.window} must lie between 1 and the {of_what}, {min(self.stage)}")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Pictures that get the same size."""
+
+    source: Source
+    sizes: Sizes
 
 
 @dataclass(frozen=True)
@@ -66,25 +73,25 @@ class Refusal:
 class Assembler(Dataset):
     """Builds batches from plans. `assembler[plan]` depends on the plan and the source alone, in every process.
 
-    An unusable row is replaced by the next usable one, after at most `max_bad` unusable rows. Of several captions the
-    first is used, or with `draw_captions` one drawn with the key of the plan.
+    An unusable row is replaced by the next usable one of its bucket, after at most `max_bad` unusable rows. Of several
+    captions the first is used, or with `draw_captions` one drawn with the key of the plan.
     """
 
     def __init__(
-        self, source: Source, geometry: Geometry, sizes: Sizes, max_bad: int, draw_captions: bool = False
+        self, buckets: Sequence[Bucket], geometry: Geometry, max_bad: int, draw_captions: bool = False
     ) -> None:
-        self.source, self.geometry, self.sizes, self.max_bad = source, geometry, sizes, max_bad
-        self.draw_captions = draw_captions
+        self.buckets, self.geometry, self.max_bad, self.draw_captions = buckets, geometry, max_bad, draw_captions
 
     def __getitem__(self, plan: BatchPlan) -> Assembled | Refusal:
+        bucket = self.buckets[plan.bucket]
         skipped: dict[int, Problem] = {}
         try:
-            read = [self._read(draw, skipped) for draw in plan.draws]
+            read = [self._read(bucket, draw, skipped) for draw in plan.draws]
         except UserError as error:
             return Refusal(str(error))
-        images = resize(from_uint8(np.stack([square for _, square in read])), self.sizes.stage)
-        if self.sizes.window is not None:
-            images = random_windows(images, self.sizes.window, [draw.key for draw in plan.draws])
+        images = resize(from_uint8(np.stack([cut for _, cut in read])), bucket.sizes.stage)
+        if bucket.sizes.window is not None:
+            images = random_windows(images, bucket.sizes.window, [draw.key for draw in plan.draws])
         examples = [example for example, _ in read]
         captions = tuple(self._caption(example, draw) for example, draw in zip(examples, plan.draws, strict=True))
         return Assembled(plan.position, images, tuple(example.id for example in examples), captions, skipped)
@@ -100,19 +107,24 @@ class Assembler(Dataset):
         # The sum of weights may fall short of 1 by rounding.
         return example.captions[min(bisect_right(reached, share), len(reached) - 1)]
 
-    def _read(self, draw: Draw, skipped: dict[int, Problem]) -> tuple[Example, Picture]:
-        index = draw.index
+    def _read(self, bucket: Bucket, draw: Draw, skipped: dict[int, Problem]) -> tuple[Example, Picture]:
+        source, index = bucket.source, draw.index
         for _ in range(self.max_bad + 1):
+            row = source.origin_row(index)
             try:
-                example = self.source[index]
-                return example, self.geometry(example.image, self.sizes.source, draw.key)
+                example = source[index]
+                return example, self.geometry(example.image, bucket.sizes.source, draw.key)
             except BadExampleError as error:
-                skipped[index] = Problem(self.source.origin_row(index), error.fault, str(error))
+                skipped[row] = Problem(row, error.fault, str(error))
             except TooSmallError as error:
-                text = f"{self.source.where(index)}: {error}"
-                skipped[index] = Problem(self.source.origin_row(index), Fault.SMALL, text)
-            index = (index + 1) % len(self.source)
-        raise UserError(refusal(self.source.name, list(skipped.values()), len(self.source), self.max_bad))
+                skipped[row] = Problem(row, Fault.SMALL, f"{source.where(index)}: {error}")
+            index = (index + 1) % len(source)
+        raise UserError(self.refusal(list(skipped.values())))
+
+    def refusal(self, problems: Sequence[Problem]) -> str:
+        """The error message if there are too many `problems`."""
+        total = sum(len(bucket.source) for bucket in self.buckets)
+        return refusal(self.buckets[0].source.name, problems, total, self.max_bad)
 
 
 class BatchLoader:
@@ -147,6 +159,5 @@ class BatchLoader:
         for row in skipped.keys() - self.skipped.keys():
             log.warning("skipped: %s", skipped[row])
         self.skipped |= skipped
-        source, allowed = self.assembler.source, self.assembler.max_bad
-        if len(self.skipped) > allowed:
-            raise UserError(refusal(source.name, list(self.skipped.values()), len(source), allowed))
+        if len(self.skipped) > self.assembler.max_bad:
+            raise UserError(self.assembler.refusal(list(self.skipped.values())))

@@ -1,9 +1,9 @@
 """One DataModule for all stages."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ from omegaconf import DictConfig, open_dict
 from torch.utils.data import DataLoader, Sampler
 
 from imagen.data.batch import Batch
-from imagen.data.loading import Assembler, BatchLoader, Sizes
-from imagen.data.reading.problems import MAX_SHARE, Fault, Problem, refusal, summary, write_list
-from imagen.data.sampler import BatchPlan, FixedOrderBatchSampler, PositionKeyedBatchSampler, Share, check_batch_size
-from imagen.data.source import Source, without
+from imagen.data.buckets.sampler import training_batches, validation_batches
+from imagen.data.buckets.survey import Survey, refuse_small_buckets
+from imagen.data.loading import Assembler, BatchLoader, Bucket, Sizes
+from imagen.data.reading.problems import MAX_SHARE, Fault, refusal, summary, write_list
+from imagen.data.sampler import BatchPlan, Share, check_batch_size
+from imagen.data.source import Rows, Source, without
 from imagen.data.transforms import Geometry
 from imagen.errors import UserError
 from imagen.files import user_path
@@ -80,12 +82,13 @@ class ImagenDataModule(LightningDataModule):
         text: embeds the captions.
         resolution: of the stage, pixels per side.
         source_resolution: pictures are drawn, or cropped and resized, at this many pixels per side (or at `resolution`
-            if that is larger) and then reduced to `resolution` (see `Sizes`).
+            if that is larger) and then reduced to `resolution` (see `Sizes`). In a bucket of another shape than the
+            square it is the square root of the area.
         crop_size: side of the training windows in pixels; None: train on whole pictures.
         batch_size: pictures per batch and process.
         num_workers: number of worker processes that read and decode; 0: read in this process.
         seed: of the order and of augmentation.
-        geometry: how squares are cropped; validation uses its fixed form.
+        geometry: how squares, or the shapes of buckets, are cropped; validation uses its fixed form.
         bad_pictures: what to do about unusable rows.
 
     Raises:
@@ -109,10 +112,15 @@ class ImagenDataModule(LightningDataModule):
         super().__init__()
         if num_workers < 0:
             raise UserError(f"data.num_workers={num_workers}: 0 or more are needed")
-        self.sizes = Sizes(max(source_resolution, resolution), resolution, crop_size)
-        self.train, self.validation = train.at(self.sizes.source), validation.at(self.sizes.source)
-        self.text, self.batch_size, self.num_workers, self.seed = text, batch_size, num_workers, seed
+        if resolution < 1:
+            raise UserError(f"the resolution of the stage is {resolution}: at least 1 pixel per side is needed")
         self.geometry, self.bad_pictures = geometry or Geometry(), bad_pictures or BadPictures()
+        cut_at = max(source_resolution, resolution)
+        shapes = self.geometry.shapes
+        cut, made = shapes.at(cut_at), shapes.at(resolution)
+        self.sizes = [Sizes(source, stage, crop_size) for source, stage in zip(cut, made, strict=True)]
+        self.train, self.validation = train.at(cut_at), validation.at(cut_at)
+        self.text, self.batch_size, self.num_workers, self.seed = text, batch_size, num_workers, seed
         check_batch_size(batch_size)
         for source, use in ((self.train, "training"), (self.validation, "validation")):
             if not len(source):
@@ -120,26 +128,34 @@ class ImagenDataModule(LightningDataModule):
         self.next_position = 0
         self.world = train.world
         self._all_rows = {"training": self.train, "validation": self.validation}
-        self._problems: dict[str, list[Problem]] = {}
+        self._survey = Survey(self.geometry, cut_at)
+        self._buckets: dict[str, list[Bucket]] = {}
 
     def prepare_data(self) -> None:
-        """Check the pictures and fill the embedding cache. Lightning calls this in one process of each machine."""
-        if self.bad_pictures.check_first:
+        """Check the pictures, say what is in each bucket, and fill the embedding cache. Lightning calls this in one
+        process of each machine."""
+        if self.bad_pictures.check_first or len(self.sizes) > 1:
             self._check_pictures()
         self.setup()
+        if len(self.sizes) > 1:
+            print(self._survey.report(self.train), flush=True)
         self.text.prepare(chain(self.train.captions(), self.validation.captions()))
 
     def setup(self, stage: str = "fit") -> None:
-        """With `skip_small`, leave out the small pictures. Lightning calls this in every process."""
-        if self.bad_pictures.skip_small and not self.geometry.upscale:
-            self.train, self.validation = (self._large(part, rows) for part, rows in self._all_rows.items())
+        """With `skip_small`, leave out the small pictures. With buckets, sort the pictures by their headers, and leave
+        out those that have none. Lightning calls this in every process."""
+        small = self.bad_pictures.skip_small and not self.geometry.upscale
+        self._buckets = {}
+        if small or len(self.sizes) > 1:
+            self.train, self.validation = (self._usable(part, rows) for part, rows in self._all_rows.items())
+        self._sorted("training")
 
     def train_dataloader(self) -> BatchLoader:
         """Endless batches, from `next_position` on."""
-        sampler = PositionKeyedBatchSampler(
-            len(self.train), self.batch_size, self.seed, self._share(), self.next_position
-        )
-        return self._loader(self.train, self.geometry, sampler, draw_captions=True)
+        buckets = self._sorted("training")
+        counts = [len(bucket.source) for bucket in buckets]
+        sampler = training_batches(counts, self.batch_size, self.seed, self._share(), self.next_position)
+        return self._loader(buckets, self.geometry, sampler, draw_captions=True)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Lightning calls this before the stage gets the batch, so before any checkpoint that includes the batch."""
@@ -149,8 +165,14 @@ class ImagenDataModule(LightningDataModule):
 
     def val_dataloader(self) -> BatchLoader:
         """Every picture of this rank's share once, always in the same order and with the same crop."""
-        sampler = FixedOrderBatchSampler(len(self.validation), self.batch_size, self.seed, self._share())
-        return self._loader(self.validation, self.geometry.fixed(), sampler)
+        buckets = self._sorted("validation")
+        sampler = validation_batches([len(one.source) for one in buckets], self.batch_size, self.seed, self._share())
+        return self._loader(buckets, self.geometry.fixed(), sampler)
+
+    def examples(self) -> Iterator[Batch]:
+        """The first validation batch of each bucket, the largest bucket first; without buckets the first one."""
+        filled = sum(len(bucket.source) > 0 for bucket in self._sorted("validation"))
+        return islice(self.val_dataloader(), filled)
 
     @property
     def pictures_seen(self) -> int:
@@ -186,6 +208,11 @@ class ImagenDataModule(LightningDataModule):
                 "%s has %d rows now and had %d when the run began: the order of the pictures changes",
                 self.train.name, len(self.train), state_dict["train_size"],
             )  # fmt: skip
+        if len(self.sizes) > 1 and state_dict["global_batch_size"] != self._global_batch_size():
+            log.warning(
+                "%s: with buckets, another batch size changes the order of the pictures: this epoch leaves out some "
+                "and repeats others", self.train.name,
+            )  # fmt: skip
         self.next_position = position
 
     def _share(self) -> Share:
@@ -194,10 +221,25 @@ class ImagenDataModule(LightningDataModule):
     def _global_batch_size(self) -> int:
         return self.batch_size * self._share().world_size
 
+    def _sorted(self, part: str) -> list[Bucket]:
+        """The buckets of a part, one for each of `sizes`; without `buckets` it is one.
+
+        Raises:
+            UserError: if a bucket has too few pictures for training.
+        """
+        if part not in self._buckets:
+            source = self.train if part == "training" else self.validation
+            rows = self._survey.sorted(source)
+            sources = [source] if len(rows) == 1 else [Rows(source, some.tolist()) for some in rows]
+            if part == "training" and len(rows) > 1:
+                refuse_small_buckets(self._survey, source, [len(some) for some in rows], self._global_batch_size())
+            self._buckets[part] = [Bucket(*both) for both in zip(sources, self.sizes, strict=True)]
+        return self._buckets[part]
+
     def _loader(
-        self, source: Source, geometry: Geometry, sampler: Sampler[BatchPlan], draw_captions: bool = False
+        self, buckets: list[Bucket], geometry: Geometry, sampler: Sampler[BatchPlan], draw_captions: bool = False
     ) -> BatchLoader:
-        assembler = Assembler(source, geometry, self.sizes, self.bad_pictures.allowed(self.train), draw_captions)
+        assembler = Assembler(buckets, geometry, self.bad_pictures.allowed(self.train), draw_captions)
         loader = DataLoader(
             assembler,
             batch_size=None,  # the sampler yields plans of whole batches
@@ -213,7 +255,7 @@ class ImagenDataModule(LightningDataModule):
         """Check each origin once: training and validation usually share one."""
         allowed = self.bad_pictures.allowed(self.train)
         for origin in {source.origin.name: source.origin for source in self._all_rows.values()}.values():
-            problems = self._problems_of(origin)
+            problems = self._survey.problems(origin)
             bad = [
                 problem for problem in problems if not (self.bad_pictures.skip_small and problem.fault is Fault.SMALL)
             ]
@@ -225,22 +267,19 @@ class ImagenDataModule(LightningDataModule):
                 where = "" if listed is None else f"; all are listed in {listed}"
                 log.warning("%s: %s are not used%s", origin.name, summary(problems, len(origin)), where)
 
-    def _problems_of(self, origin: Source) -> list[Problem]:
-        if origin.name not in self._problems:
-            self._problems[origin.name] = list(
-                origin.problems(min_side=1 if self.geometry.upscale else self.sizes.source)
-            )
-        return self._problems[origin.name]
-
-    def _large(self, part: str, source: Source) -> Source:
-        small = {problem.row for problem in self._problems_of(source.origin) if problem.fault is Fault.SMALL}
-        large = without(source, small)
-        if len(large) == 0:
+    def _usable(self, part: str, source: Source) -> Source:
+        """Without the small pictures; with buckets, also without those that cannot be read (`_check_pictures` has
+        allowed them), which belong to no bucket."""
+        problems, several = self._survey.problems(source.origin), len(self.sizes) > 1
+        usable = without(source, {problem.row for problem in problems if several or problem.fault is Fault.SMALL})
+        if len(usable) == 0:
+            height, width = self.sizes[0].source
+            needed = "as many pixels as its bucket" if several else f"{width} × {height} pixels"
             raise UserError(
-                f"{source.name}: no picture for {part} has {self.sizes.source} × {self.sizes.source} pixels; choose "
-                "smaller resolutions, or data.geometry.upscale=true"
+                f"{source.name}: no picture for {part} has {needed}; choose smaller resolutions, or "
+                "data.geometry.upscale=true"
             )
-        return large
+        return usable
 
 
 def pictures_seen_at(state: Any) -> int:

@@ -13,7 +13,8 @@ from imagen.randomness import derive_seed, make_generator
 
 @dataclass(frozen=True)
 class Draw:
-    """One example of a batch: its row in the source, and the key for all random numbers of its augmentation."""
+    """One example of a batch: its row in the source, or the bucket, and the key for all random numbers of its
+    augmentation."""
 
     index: int
     key: int
@@ -21,10 +22,11 @@ class Draw:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """The examples of batch `position` on one rank."""
+    """The examples of batch `position` on one rank, all from one bucket; without buckets there is one, number 0."""
 
     position: int
     draws: tuple[Draw, ...]
+    bucket: int = 0
 
 
 @dataclass(frozen=True)

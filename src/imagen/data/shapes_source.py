@@ -1,12 +1,14 @@
 """The shapes world as a source."""
 
 from collections.abc import Iterable
+from itertools import repeat
 from typing import Any
 
 from imagen.checks.worlds import World
 from imagen.data.source import Example, Source
 from imagen.errors import UserError
 from imagen.shapes import all_captions, draw, sample_scene
+from imagen.tensors import Size
 
 SHAPES = World("the shapes world", "ShapesSource", "")
 
@@ -55,6 +57,9 @@ class ShapesSource(Source):
     def captions_by_row(self) -> Iterable[tuple[str]]:
         """Every caption of the split, also those that no row shows: one cache serves every seed and size."""
         return ((caption,) for caption in all_captions(self.split))
+
+    def sizes(self) -> Iterable[Size]:
+        return repeat((self.resolution, self.resolution), self.size)
 
     def at(self, resolution: int) -> "ShapesSource":
         return ShapesSource(self.seed, self.size, self.split, resolution)

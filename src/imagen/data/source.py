@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from imagen.checks.worlds import World
-from imagen.data.reading.problems import Fault, Problem
+from imagen.data.reading.problems import Fault, Problem, too_small
 from imagen.errors import UserError
 from imagen.files import fingerprint
+from imagen.tensors import Size
 
 Picture = UInt8[np.ndarray, "height width 3"]
 """One picture, RGB."""
@@ -112,14 +113,22 @@ class Source(ABC):
         """The picture files, in order; empty if pictures are drawn or not on this disk."""
         return ()
 
-    def problems(self, min_side: int) -> Iterator[Problem]:
-        """Every row of the origin that cannot be read or is smaller than `min_side` pixels, without decoding pictures.
+    def sizes(self) -> Iterable[Size | Problem]:
+        """The size of the picture of every row, or why it cannot be read, without decoding it; nothing at all if sizes
+        are not known before.
 
-        Faults that only decoding reveals (a truncated file) are found by `__getitem__`. Sources that draw their
-        pictures have no problems.
+        Faults that only decoding reveals (a truncated file) are found by `__getitem__`.
         """
-        del min_side
-        return iter(())
+        return ()
+
+    def problems(self, min_side: int) -> Iterator[Problem]:
+        """Every row that cannot be read or has fewer than `min_side` pixels along a side, judged by `sizes`."""
+        for index, size in enumerate(self.sizes()):
+            if isinstance(size, Problem):
+                yield size
+            elif min(size) < min_side:
+                text = f"{self.where(index)}: {too_small(size, (min_side, min_side))}"
+                yield Problem(self.origin_row(index), Fault.SMALL, text)
 
 
 class _Selection(Source):
@@ -173,9 +182,8 @@ class _Selection(Source):
     def files(self) -> Iterable[Path]:
         return self.source.files()
 
-    def problems(self, min_side: int) -> Iterator[Problem]:
-        # Of the whole source, because its other part is read as well.
-        return self.source.problems(min_side)
+    def sizes(self) -> Iterator[Size | Problem]:
+        return self.select(self.source.sizes())
 
 
 class EveryNth(_Selection):

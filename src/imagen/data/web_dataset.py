@@ -14,14 +14,14 @@ from imagen.checks.foreign import parse_json
 from imagen.checks.worlds import World
 from imagen.data.reading.captions import Captions, OneColumn
 from imagen.data.reading.captions import caption_columns as columns_of
-from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes
+from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes, size_or_problem
 from imagen.data.reading.problems import Problem
 from imagen.data.reading.tar_index import MAX_BYTES, Member, indexed_members, read_member, shown
 from imagen.data.source import BadExampleError, Example, Source
-from imagen.data.transforms import header_problem
 from imagen.errors import UserError
 from imagen.files import fingerprint, user_path
 from imagen.progress import track
+from imagen.tensors import Size
 
 log = logging.getLogger(__name__)
 
@@ -105,10 +105,9 @@ class WebDatasetSource(Source):
     def files(self) -> list[Path]:
         return self.shards
 
-    def problems(self, min_side: int) -> Iterator[Problem]:
+    def sizes(self) -> Iterator[Size | Problem]:
         for index in track(range(len(self)), f"Checking the pictures in {self.path}"):
-            if problem := header_problem(index, self.where(index), self._picture(index), self.max_pixels, min_side):
-                yield problem
+            yield size_or_problem(index, self.where(index), self._picture(index), self.max_pixels)
 
     def where(self, index: int) -> str:
         key = self._keys[index].decode("utf-8", "surrogateescape")

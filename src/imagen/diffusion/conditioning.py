@@ -12,14 +12,11 @@ from torch import Tensor
 
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.errors import UserError
-from imagen.tensors import Images, Text, TextMask
+from imagen.tensors import Images, Size, Text, TextMask
 
 OtherSizeImages = Float[Tensor, "batch channels other_height other_width"]
 """Images of the same batch as `Images`, but not of the same size."""
 
-
-Size = tuple[int, int]
-"""Height and width of an image, in pixels."""
 
 Kind = TypeVar("Kind", bound="Signal")
 

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 
 from imagen.cascade import SamplingSettings
-from imagen.diffusion.conditioning import Conditioning, ImageSignal, Size
+from imagen.diffusion.conditioning import Conditioning, ImageSignal
 from imagen.diffusion.corrections import Correction, KnownPixels, check_corrections
 from imagen.errors import UserError
 from imagen.inputs.pictures import Mask, PictureTensor, read_mask, read_picture
 from imagen.inputs.sizes import reduced, sizes_of, square
 from imagen.stages.export import StageDescription
+from imagen.tensors import Size
 
 RESAMPLE = 4
 """How often inpainting takes each step of the first stage, unless said otherwise. Taken once, what is drawn anew meets

@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from imagen.checks.arguments import Count, fits
-from imagen.diffusion.conditioning import Size, resize
+from imagen.diffusion.conditioning import resize
 from imagen.errors import UserError
 from imagen.stages.export import StageDescription
+from imagen.tensors import Size
 
 PictureTensor = Float[Tensor, "3 _ _"]
 """One picture in [-1, 1]."""

@@ -9,12 +9,14 @@ from omegaconf import DictConfig
 
 from imagen.data.batch import Batch
 from imagen.data.module import ImagenDataModule
+from imagen.data.transforms import Geometry
 from imagen.diffusion.denoiser import Denoiser
 from imagen.errors import UserError
-from imagen.instantiation import instantiate_stage_part
+from imagen.instantiation import instantiate, instantiate_stage_part
 from imagen.runs.description import describe
 from imagen.stages.diffusion_stage import LOGGED, DiffusionStage
 from imagen.stages.export import described_conditioner
+from imagen.tensors import Size
 
 
 def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) -> None:
@@ -37,30 +39,48 @@ def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) 
         monitor = callback.monitor if isinstance(callback, ModelCheckpoint) else None
         if monitor not in (None, *LOGGED):
             raise UserError(f"callbacks: a checkpoint monitors {monitor}: nothing logs it; choose {', '.join(LOGGED)}")
-    side = config.data.crop_size or stage.resolution
-    if side % stage.conditioner.factor:
-        raise UserError(
-            f"data.crop_size={side} of a stage that enlarges {stage.conditioner.factor} times must be a multiple of it"
-        )
-    try:
-        _denoise_one(denoiser, stage, side, config.text.features)
-    except RuntimeError as error:
-        raise UserError(
-            f"stage.denoiser does not take pictures of {side} x {side} with text of {config.text.features} features: "
-            f"{' '.join(str(error).split())}"
-        ) from None
+    side, factor = config.data.crop_size, stage.conditioner.factor
+    if side is not None and side % factor:
+        raise UserError(f"data.crop_size={side} of a stage that enlarges {factor} times must be a multiple of it")
+    geometry: Geometry = instantiate(config.data.geometry)
+    if side is not None or geometry.buckets is None:
+        side = side or stage.resolution
+        _denoise_one(denoiser, stage, (side, side), config.text.features)
+    else:
+        _rehearse_buckets(denoiser, stage, geometry, config.text.features)
 
 
-def _denoise_one(denoiser: Denoiser, stage: DiffusionStage, side: int, features: int) -> None:
-    """Denoise one picture with a caption of one token, on the meta device."""
-    x0, text = torch.zeros(1, 3, side, side, device="meta"), torch.zeros(1, 1, features, device="meta")
+def _rehearse_buckets(denoiser: Denoiser, stage: DiffusionStage, geometry: Geometry, features: int) -> None:
+    """One picture of each shape. Raises UserError if the steps of the sides are too small for the network."""
+    way_out = f"choose data.geometry.bucket_steps={max(1, geometry.bucket_steps // 2)} or fewer"
+    for height, width in geometry.shapes.at(stage.resolution):
+        if height % stage.conditioner.factor or width % stage.conditioner.factor:
+            raise UserError(
+                f"a bucket of {height} x {width} in a stage that enlarges {stage.conditioner.factor} times: sides must "
+                f"be multiples of it; {way_out}"
+            )
+        try:
+            _denoise_one(denoiser, stage, (height, width), features)
+        except UserError as error:
+            raise UserError(f"{error}; {way_out}") from None
+
+
+def _denoise_one(denoiser: Denoiser, stage: DiffusionStage, size: Size, features: int) -> None:
+    """Denoise one picture with a caption of one token, on the meta device. Raises UserError if it does not fit."""
+    x0, text = torch.zeros(1, 3, *size, device="meta"), torch.zeros(1, 1, features, device="meta")
     mask, ids = torch.ones(1, 1, dtype=torch.bool, device="meta"), torch.zeros(1, dtype=torch.int64, device="meta")
     generator = torch.Generator()
     level = stage.schedule.sample(1, generator, x0.device)
-    conditioning = stage.conditioner.for_training(Batch(x0, text, mask, ids, ("",), 0), generator)
-    if stage.text_dropout > 0:
-        conditioning = stage.drop_text(conditioning, torch.zeros(1, dtype=torch.bool, device="meta"))
-    denoiser(level.add_noise(x0, x0), level, conditioning)
+    try:
+        conditioning = stage.conditioner.for_training(Batch(x0, text, mask, ids, ("",), 0), generator)
+        if stage.text_dropout > 0:
+            conditioning = stage.drop_text(conditioning, torch.zeros(1, dtype=torch.bool, device="meta"))
+        denoiser(level.add_noise(x0, x0), level, conditioning)
+    except RuntimeError as error:
+        raise UserError(
+            f"stage.denoiser does not take pictures of {size[0]} x {size[1]} with text of {features} features: "
+            f"{' '.join(str(error).split())}"
+        ) from None
 
 
 def rehearse_data(data: ImagenDataModule, trainer: Trainer) -> None:

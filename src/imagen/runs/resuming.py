@@ -46,7 +46,7 @@ FIXED = ("stage.optimizer._target_", "stage.optimizer.min_side")
 IGNORED = {"_convert_"}
 """Keys that older configurations have at any depth and that decide nothing: how Hydra was to hand over lists."""
 
-ABSENT: Mapping[str, Any] = {"trainer.num_nodes": 1}
+ABSENT: Mapping[str, Any] = {"trainer.num_nodes": 1, "data.geometry.bucket_steps": 8}
 """Values of keys that older configurations lack; any other key that is missing counts as null."""
 
 MOVED = {"imagen.app.trainer.make_trainer": "imagen.runs.trainer.make_trainer"}

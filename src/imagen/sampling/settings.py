@@ -6,11 +6,11 @@ from typing import Any
 
 from imagen.cascade import SamplingSettings
 from imagen.checks.arguments import Count, described, fits
-from imagen.diffusion.conditioning import Size
 from imagen.diffusion.guidance import ClassifierFreeGuidance, Guidance
 from imagen.diffusion.samplers import DPMSolverPP2M, Sampler
 from imagen.diffusion.thresholding import DynamicThresholding
 from imagen.errors import UserError
+from imagen.tensors import Size
 
 # Defaults, equal to conf/sample.yaml.
 SAMPLER = DPMSolverPP2M(num_steps=16)

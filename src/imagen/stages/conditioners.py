@@ -11,7 +11,6 @@ from imagen.diffusion.conditioning import (
     ImageSignal,
     LowResImage,
     OtherSizeImages,
-    Size,
     TextSignal,
     resize,
 )
@@ -19,7 +18,7 @@ from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
 from imagen.randomness import randn_per_image
-from imagen.tensors import Images
+from imagen.tensors import Images, Size
 
 
 class Conditioner(ABC):

@@ -156,9 +156,9 @@ class DiffusionStage(LightningModule):
         assert isinstance(scheduler, LRScheduler)
         apply_settings(self._asked, optimizer, scheduler)
 
-    def averaged(self, resolution: int | None = None) -> StageModel:
-        """The averaged weights, ready to sample; at another resolution if the stage was trained on crops."""
-        return StageModel(self.name, resolution or self.resolution, self.ema.module, self.schedule, self.conditioner)
+    def averaged(self) -> StageModel:
+        """The averaged weights, ready to sample."""
+        return StageModel(self.name, self.resolution, self.ema.module, self.schedule, self.conditioner)
 
     def configure_optimizers(self) -> dict[str, object]:
         try:

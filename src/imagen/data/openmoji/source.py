@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from imagen.data.reading.captions import CaptionColumns, Captions
 from imagen.data.source import Example, Source
 from imagen.errors import UserError
 from imagen.files import user_path
+from imagen.tensors import Size
 
 OPENMOJI = World("OpenMoji", "OpenMojiSource", "")
 """Whichever release: a later one adds pictures."""
@@ -77,6 +79,9 @@ class OpenMojiSource(Source):
 
     def where(self, index: int) -> str:
         return f"{self.name}: {all_emoji()[self.rows[index]].stem}.svg"
+
+    def sizes(self) -> Iterable[Size]:
+        return repeat((self.resolution, self.resolution), len(self))
 
     def at(self, resolution: int) -> "OpenMojiSource":
         return OpenMojiSource(self.split, resolution, self.folder, dict(self.columns.weights))

@@ -18,11 +18,12 @@ from typing import TypeVar
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from imagen.data.reading.problems import Fault
+from imagen.data.reading.problems import Fault, Problem
 from imagen.data.reading.side_data import without_side_data
 from imagen.data.source import Picture
 from imagen.errors import UserError
 from imagen.files import open_regular
+from imagen.tensors import Size
 
 # Pillow reads more formats. Those that need another program (PostScript: Ghostscript) or are rarely used are left out.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
@@ -82,6 +83,15 @@ def image_size(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, i
         UserError: if the file cannot be read for reasons that are not its own (permissions, a broken disk).
     """
     return _read(file, max_pixels, _upright_size)
+
+
+def size_or_problem(row: int, where: str, file: Path | bytes, max_pixels: int) -> Size | Problem:
+    """Height and width of the picture in a row, from its header; or why it cannot be read. `where` names the row."""
+    try:
+        width, height = image_size(file, max_pixels)
+    except UnreadableImageError as error:
+        return Problem(row, error.fault, f"{where}: {error}")
+    return height, width
 
 
 def decode(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:

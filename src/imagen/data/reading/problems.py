@@ -10,6 +10,7 @@ from pathlib import Path
 
 from imagen.checks.names import printable
 from imagen.files import write_text
+from imagen.tensors import Size
 
 MAX_SHARE = 0.001
 """The largest allowed `data.bad_pictures.max_share`: more bad rows than that are not an accident."""
@@ -49,6 +50,12 @@ class Problem:
 
     def __str__(self) -> str:
         return self.text
+
+
+def too_small(size: Size, needed: Size) -> str:
+    """Why a picture of that size is refused."""
+    (height, width), (needed_height, needed_width) = size, needed
+    return f"{width} × {height} pixels are fewer than the {needed_width} × {needed_height} needed"
 
 
 def refusal(name: str, problems: Sequence[Problem], total: int, allowed: int, listed_in: Path | None = None) -> str:

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from imagen.data.pixels import as_pixels
-from imagen.data.transforms import resize_square
+from imagen.data.transforms import resize_picture
 from imagen.errors import UserError
 from imagen.evaluation.sweep.reference import BATCH, Reference
 from imagen.files import fingerprint, replacing
@@ -25,7 +25,7 @@ def thumbnails(pixels: Pixels) -> UInt8[Tensor, "batch side side 3"]:
     side = min(SIDE, *pixels.shape[1:3])
     if not len(pixels):
         return torch.empty((0, side, side, 3), dtype=torch.uint8)
-    return as_pixels(np.stack([resize_square(picture, side) for picture in pixels.numpy()]))
+    return as_pixels(np.stack([resize_picture(picture, (side, side)) for picture in pixels.numpy()]))
 
 
 def stored_thumbnails(
