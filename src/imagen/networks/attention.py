@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,28 @@ def attend(
     return out.transpose(1, 2).flatten(-2)
 
 
+def attend_linearly(
+    query: Float[Tensor, "batch queries width"],
+    key: Float[Tensor, "batch keys width"],
+    value: Float[Tensor, "batch keys width"],
+    bias: Float[Tensor, "batch 1 1 keys"],
+    heads: int,
+) -> Float[Tensor, "batch queries width"]:
+    """Multi-head attention whose cost grows with queries + keys, not queries · keys (Shen et al. 2018, eq. 4).
+
+    With a softmax over the features of each query and one over all keys for each feature, a query weighs key n by
+    sum_d query[d] key[n, d]. These weights are positive and sum to 1. The sum over n is taken first. `bias` is added to
+    all features of a key: one at -inf weighs exactly nothing.
+    """
+    q, k, v = (tensor.unflatten(-1, (heads, -1)).transpose(1, 2) for tensor in (query, key, value))
+    summary = (k + bias.transpose(-1, -2)).softmax(dim=-2).transpose(-1, -2) @ v  # (batch, heads, features, features)
+    return (q.softmax(dim=-1) @ summary).transpose(1, 2).flatten(-2)
+
+
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
+"""(query, key, value, bias, heads) -> what each query gets: `attend` or `attend_linearly`."""
+
+
 def as_tokens(images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch pixels channels"]:
     """Pixels as a sequence; no copy in channels_last."""
     return images.permute(0, 2, 3, 1).flatten(1, 2)
@@ -66,13 +89,22 @@ class SelfAttention(nn.Module):
     """Self-attention whose keys and values also hold the text tokens (Imagen, appendix D.3.1).
 
     Without text (all tokens masked, or no tokens at all) it is plain self-attention. With `positions`, the position of
-    each pixel is added to its query, key and value.
+    each pixel is added to its query, key and value. `attend` is how queries and keys make weights.
     """
 
-    def __init__(self, channels: int, text_features: int, heads: int, hidden: int, positions: bool = False) -> None:
+    def __init__(
+        self,
+        channels: int,
+        text_features: int,
+        heads: int,
+        hidden: int,
+        positions: bool = False,
+        attend: Attend = attend,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.hidden = hidden
+        self.attend = attend
         self.norm = GroupNorm(channels)
         self.to_qkv = nn.Linear(channels, 3 * hidden)
         self.position_to_qkv = nn.Linear(4 * POSITION_FREQUENCIES, 3 * hidden, bias=False) if positions else None
@@ -86,7 +118,7 @@ class SelfAttention(nn.Module):
             qkv = qkv + self.position_to_qkv(positions(height, width, x.device).to(x.dtype))
         query, pixels = qkv.split([self.hidden, 2 * self.hidden], dim=-1)
         key, value = torch.cat([pixels, self.text_to_kv(text.tokens)], dim=1).chunk(2, dim=-1)
-        out = attend(query, key, value, F.pad(text.bias, (height * width, 0)), self.heads)
+        out = self.attend(query, key, value, F.pad(text.bias, (height * width, 0)), self.heads)
         return x + as_images(self.to_out(out), height, width)
 
 
@@ -153,6 +185,24 @@ class SelfAttentionSpec(AttentionSpec):
 
     def build(self, channels: int, text_features: int) -> nn.Module:
         return SelfAttention(channels, text_features, *self._heads(channels), self.positions)
+
+
+@dataclass(frozen=True)
+class LinearAttentionSpec(AttentionSpec):
+    """Self-attention with the text in its keys and values, at a cost linear in the number of pixels.
+
+    For levels with so many pixels that `SelfAttentionSpec`, whose cost grows with their square, takes too much memory.
+    A head has `head_channels` maps over all pixels and tokens, and each pixel gets a mixture of what they see: less
+    than a map of its own.
+
+    Args:
+        positions: as in `SelfAttentionSpec`.
+    """
+
+    positions: bool = False
+
+    def build(self, channels: int, text_features: int) -> nn.Module:
+        return SelfAttention(channels, text_features, *self._heads(channels), self.positions, attend_linearly)
 
 
 class CrossAttentionSpec(AttentionSpec):
