@@ -7,7 +7,13 @@ from torch import nn
 
 from imagen.diffusion.conditioning import Conditioning, LowResImage, TextSignal
 from imagen.diffusion.noise_level import NoiseLevel
-from imagen.networks.attention import AttentionSpec, CrossAttentionSpec, LinearAttentionSpec, SelfAttentionSpec
+from imagen.networks.attention import (
+    AttentionSpec,
+    CrossAttentionSpec,
+    InTurnSpec,
+    LinearAttentionSpec,
+    SelfAttentionSpec,
+)
 from imagen.networks.efficient_unet import EfficientUNet
 from imagen.networks.levels import LevelSpec
 from imagen.networks.unet import UNet
@@ -15,6 +21,7 @@ from imagen.networks.unet import UNet
 TEXT_FEATURES = 24
 RESOLUTION = 16
 SELF_ATTENTION = SelfAttentionSpec(32)
+SELF_THEN_CROSS = InTurnSpec([SelfAttentionSpec(32, text=False), CrossAttentionSpec(32)])
 
 
 def randomise(network: nn.Module) -> nn.Module:
@@ -44,6 +51,7 @@ MAKERS: dict[str, Callable[..., nn.Module]] = {
     "UNet with low_res": lambda **changes: make_base(low_res=True, **changes),
     "UNet with positions": lambda **changes: make_base(SelfAttentionSpec(32, positions=True), **changes),
     "UNet with linear attention": lambda **changes: make_base(LinearAttentionSpec(32), **changes),
+    "UNet, self- then cross-attention": lambda **changes: make_base(SELF_THEN_CROSS, **changes),
     "EfficientUNet, self-attention": lambda **changes: make_efficient(SelfAttentionSpec(32, expansion=2), **changes),
     "EfficientUNet, cross-attention": lambda **changes: make_efficient(CrossAttentionSpec(32), **changes),
 }

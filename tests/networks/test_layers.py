@@ -7,21 +7,23 @@ from small_networks import randomise
 from torch import Tensor, nn
 
 from imagen.diffusion.conditioning import TextSignal
+from imagen.errors import UserError
+from imagen.instantiation import instantiate_stage_part
 from imagen.networks.attention import (
     AttentionSpec,
     CrossAttentionSpec,
+    InTurnSpec,
     LinearAttentionSpec,
     SelfAttentionSpec,
     as_images,
     as_tokens,
-    attend,
-    attend_linearly,
     positions,
 )
 from imagen.networks.blocks import ResidualBlock
 from imagen.networks.efficient_unet import strided_conv
 from imagen.networks.embedding import LONGEST_PERIOD, SHORTEST_PERIOD, fourier_features
 from imagen.networks.layers import ScaleShiftNorm, UpsamplingConv
+from imagen.networks.multi_head import attend, attend_linearly
 from imagen.networks.text_context import TextContext
 
 
@@ -154,6 +156,45 @@ def test_self_attention_reads_text_and_distant_pixels(spec: AttentionSpec) -> No
     to_x, to_text = torch.autograd.grad(out[0, :, 0, 0].sum(), (x, text))
     assert to_x[0, :, 3, 3].abs().max() > 0
     assert (to_text.abs().amax(dim=2) > 0).tolist() == mask.tolist()
+
+
+def some_text() -> TextContext:
+    return TextContext.of(TextSignal(torch.randn(2, 3, 8), torch.ones(2, 3) > 0), torch.float32)
+
+
+@pytest.mark.parametrize("spec", [SelfAttentionSpec, LinearAttentionSpec])
+def test_self_attention_without_text_reads_pixels_alone(spec: type[SelfAttentionSpec]) -> None:
+    torch.manual_seed(0)
+    module, x = randomise(spec(32, text=False).build(64, 8)), torch.randn(2, 64, 4, 4)
+    out = module(x, some_text())
+    assert (out - x).abs().max() > 0.01
+    assert torch.equal(module(x, some_text()), out)  # another text
+    reading = randomise(spec(32).build(64, 8))
+    assert not torch.equal(reading(x, some_text()), reading(x, some_text()))
+    reading.load_state_dict(module.state_dict(), strict=False)
+    torch.testing.assert_close(reading(x, TextContext.of(TextSignal.none(2, 8), x.dtype)), out)
+
+
+def test_attentions_in_turn_are_one_after_the_other() -> None:
+    torch.manual_seed(0)
+    module = randomise(InTurnSpec([SelfAttentionSpec(32), CrossAttentionSpec(32)]).build(64, 8))
+    x, text = torch.randn(2, 64, 4, 4), some_text()
+    first, second = SelfAttentionSpec(32).build(64, 8), CrossAttentionSpec(32).build(64, 8)
+    first.load_state_dict(module.parts[0].state_dict())
+    second.load_state_dict(module.parts[1].state_dict())
+    assert torch.equal(module(x, text), second(first(x, text), text))
+
+
+def test_no_attention_in_turn_is_refused() -> None:
+    with pytest.raises(UserError, match="at least one"):
+        InTurnSpec([])
+
+
+def test_the_attention_of_a_level_is_built_from_the_configuration_of_an_export() -> None:
+    names = "imagen.networks.attention"
+    parts = [{"_target_": f"{names}.SelfAttentionSpec", "text": False}, {"_target_": f"{names}.CrossAttentionSpec"}]
+    spec = instantiate_stage_part({"_target_": f"{names}.InTurnSpec", "parts": parts})
+    assert spec == InTurnSpec([SelfAttentionSpec(text=False), CrossAttentionSpec()])
 
 
 def test_noise_levels_look_different_and_near_ones_similar() -> None:

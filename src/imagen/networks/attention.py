@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,51 +12,9 @@ from torch import Tensor, nn
 
 from imagen.errors import UserError
 from imagen.networks.layers import GroupNorm, zero_init
+from imagen.networks.multi_head import Attend, attend, attend_linearly
 from imagen.networks.text_context import TextContext
 from imagen.tensors import Images
-
-
-def attend(
-    query: Float[Tensor, "batch queries width"],
-    key: Float[Tensor, "batch keys width"],
-    value: Float[Tensor, "batch keys width"],
-    bias: Float[Tensor, "batch 1 1 keys"],
-    heads: int,
-) -> Float[Tensor, "batch queries width"]:
-    """Multi-head attention; `bias` is added to the logits.
-
-    On the CPU it is two matrix products and a softmax: the backward pass of scaled_dot_product_attention in bfloat16
-    is slower there (docs/results/networks.md).
-    """
-    q, k, v = (tensor.unflatten(-1, (heads, -1)).transpose(1, 2) for tensor in (query, key, value))
-    if query.device.type == "cpu":
-        logits = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).add_(bias)
-        out = logits.softmax(dim=-1) @ v
-    else:
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    return out.transpose(1, 2).flatten(-2)
-
-
-def attend_linearly(
-    query: Float[Tensor, "batch queries width"],
-    key: Float[Tensor, "batch keys width"],
-    value: Float[Tensor, "batch keys width"],
-    bias: Float[Tensor, "batch 1 1 keys"],
-    heads: int,
-) -> Float[Tensor, "batch queries width"]:
-    """Multi-head attention whose cost grows with queries + keys, not queries · keys (Shen et al. 2018, eq. 4).
-
-    With a softmax over the features of each query and one over all keys for each feature, a query weighs key n by
-    sum_d query[d] key[n, d]. These weights are positive and sum to 1. The sum over n is taken first. `bias` is added to
-    all features of a key: one at -inf weighs exactly nothing.
-    """
-    q, k, v = (tensor.unflatten(-1, (heads, -1)).transpose(1, 2) for tensor in (query, key, value))
-    summary = (k + bias.transpose(-1, -2)).softmax(dim=-2).transpose(-1, -2) @ v  # (batch, heads, features, features)
-    return (q.softmax(dim=-1) @ summary).transpose(1, 2).flatten(-2)
-
-
-Attend = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
-"""(query, key, value, bias, heads) -> what each query gets: `attend` or `attend_linearly`."""
 
 
 def as_tokens(images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch pixels channels"]:
@@ -89,13 +47,14 @@ class SelfAttention(nn.Module):
     """Self-attention whose keys and values also hold the text tokens (Imagen, appendix D.3.1).
 
     Without text (all tokens masked, or no tokens at all) it is plain self-attention. With `positions`, the position of
-    each pixel is added to its query, key and value. `attend` is how queries and keys make weights.
+    each pixel is added to its query, key and value. Without `text_features`, pixels attend to pixels alone. `attend` is
+    how queries and keys make weights.
     """
 
     def __init__(
         self,
         channels: int,
-        text_features: int,
+        text_features: int | None,
         heads: int,
         hidden: int,
         positions: bool = False,
@@ -108,7 +67,7 @@ class SelfAttention(nn.Module):
         self.norm = GroupNorm(channels)
         self.to_qkv = nn.Linear(channels, 3 * hidden)
         self.position_to_qkv = nn.Linear(4 * POSITION_FREQUENCIES, 3 * hidden, bias=False) if positions else None
-        self.text_to_kv = nn.Linear(text_features, 2 * hidden)
+        self.text_to_kv = None if text_features is None else nn.Linear(text_features, 2 * hidden)
         self.to_out = zero_init(nn.Linear(hidden, channels))
 
     def forward(self, x: Images, text: TextContext) -> Images:
@@ -116,9 +75,13 @@ class SelfAttention(nn.Module):
         qkv = self.to_qkv(as_tokens(self.norm(x)))
         if self.position_to_qkv is not None:
             qkv = qkv + self.position_to_qkv(positions(height, width, x.device).to(x.dtype))
-        query, pixels = qkv.split([self.hidden, 2 * self.hidden], dim=-1)
-        key, value = torch.cat([pixels, self.text_to_kv(text.tokens)], dim=1).chunk(2, dim=-1)
-        out = self.attend(query, key, value, F.pad(text.bias, (height * width, 0)), self.heads)
+        query, key_value = qkv.split([self.hidden, 2 * self.hidden], dim=-1)
+        bias = None
+        if self.text_to_kv is not None:
+            key_value = torch.cat([key_value, self.text_to_kv(text.tokens)], dim=1)
+            bias = F.pad(text.bias, (height * width, 0))
+        key, value = key_value.chunk(2, dim=-1)
+        out = self.attend(query, key, value, bias, self.heads)
         return x + as_images(self.to_out(out), height, width)
 
 
@@ -148,9 +111,30 @@ class CrossAttention(nn.Module):
         return x + as_images(self.to_out(out), height, width)
 
 
-@dataclass(frozen=True)
+class InTurn(nn.Module):
+    """One attention after the other."""
+
+    def __init__(self, parts: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Images, text: TextContext) -> Images:
+        for part in self.parts:
+            x = part(x, text)
+        return x
+
+
 class AttentionSpec(ABC):
-    """Which attention follows the residual blocks of a level.
+    """Which attention follows the residual blocks of a level."""
+
+    @abstractmethod
+    def build(self, channels: int, text_features: int) -> nn.Module:
+        """The attention of a level, a module called with (x, text)."""
+
+
+@dataclass(frozen=True)
+class MultiHeadSpec(AttentionSpec):
+    """Attention in heads.
 
     Args:
         head_channels: width of a head.
@@ -166,29 +150,28 @@ class AttentionSpec(ABC):
             raise UserError(f"head_channels={self.head_channels} must divide the attention's width, {hidden}")
         return hidden // self.head_channels, hidden
 
-    @abstractmethod
-    def build(self, channels: int, text_features: int) -> nn.Module:
-        """The attention of a level, a module called with (x, text)."""
-
 
 @dataclass(frozen=True)
-class SelfAttentionSpec(AttentionSpec):
+class SelfAttentionSpec(MultiHeadSpec):
     """Self-attention with the text in its keys and values.
 
     Args:
         positions: add the pixel's position. The paper's networks have none: their convolutions infer it from the zero
             padding, which a small network learns slowly (docs/explanation/noise_and_composition.md). Only for networks
             that are trained on whole pictures, not on crops.
+        text: False leaves the text out: pixels attend to pixels alone.
     """
 
     positions: bool = False
+    text: bool = True
 
     def build(self, channels: int, text_features: int) -> nn.Module:
-        return SelfAttention(channels, text_features, *self._heads(channels), self.positions)
+        read = text_features if self.text else None
+        return SelfAttention(channels, read, *self._heads(channels), self.positions)
 
 
 @dataclass(frozen=True)
-class LinearAttentionSpec(AttentionSpec):
+class LinearAttentionSpec(MultiHeadSpec):
     """Self-attention with the text in its keys and values, at a cost linear in the number of pixels.
 
     For levels with so many pixels that `SelfAttentionSpec`, whose cost grows with their square, takes too much memory.
@@ -197,16 +180,37 @@ class LinearAttentionSpec(AttentionSpec):
 
     Args:
         positions: as in `SelfAttentionSpec`.
+        text: as in `SelfAttentionSpec`.
     """
 
     positions: bool = False
+    text: bool = True
 
     def build(self, channels: int, text_features: int) -> nn.Module:
-        return SelfAttention(channels, text_features, *self._heads(channels), self.positions, attend_linearly)
+        read = text_features if self.text else None
+        return SelfAttention(channels, read, *self._heads(channels), self.positions, attend_linearly)
 
 
-class CrossAttentionSpec(AttentionSpec):
+class CrossAttentionSpec(MultiHeadSpec):
     """Attention to the text only."""
 
     def build(self, channels: int, text_features: int) -> nn.Module:
         return CrossAttention(channels, text_features, *self._heads(channels))
+
+
+@dataclass(frozen=True)
+class InTurnSpec(AttentionSpec):
+    """One attention after the other, such as self-attention and then cross-attention.
+
+    Raises:
+        UserError: if there is none.
+    """
+
+    parts: Sequence[AttentionSpec]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise UserError("parts=[] of InTurnSpec: name at least one attention, or write attention: null")
+
+    def build(self, channels: int, text_features: int) -> nn.Module:
+        return InTurn(part.build(channels, text_features) for part in self.parts)
