@@ -3,15 +3,18 @@
 from pathlib import Path
 
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from imagen.diffusion.conditioning import Conditioning, LowResImage, TextSignal
 from imagen.diffusion.noise_level import NoiseLevel
+from imagen.networks.levels import LevelSpec
 
-PRESETS = Path(__file__).parents[1] / "conf" / "stage" / "network"
+CONF = Path(__file__).resolve().parents[1] / "conf"
+PRESETS = CONF / "stage" / "network"
 SMALL_TEXT, T5_XXL = 256, 4096
 RESOLUTIONS = {
     "demo_base": 8,
@@ -27,18 +30,34 @@ RESOLUTIONS = {
     "base_2b": 64,
     "sr256_600m": 256,
     "sr1024_400m": 1024,
+    "base_unet64": 64,
+    "sr_unet256": 256,
+    "sr_unet1024": 1024,
 }
 """The resolution of the images for which a preset is made."""
 PAPER = {"base_300m": 300, "base_2b": 2000, "sr256_600m": 600, "sr1024_400m": 400}
 """Published numbers of parameters, in millions."""
+LARGE = {*PAPER, "base_unet64", "sr_unet256", "sr_unet1024"}
+"""The presets that read T5-XXL embeddings; the others read those of the shapes T5."""
+
+
+def composed(preset: str) -> DictConfig:
+    """The configuration of a preset."""
+    text_features = T5_XXL if preset in LARGE else SMALL_TEXT
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", [f"stage/network={preset}", f"text_features={text_features}"])
+    return config.stage.denoiser.network
+
+
+def preset_levels(preset: str) -> list[LevelSpec]:
+    """The levels of a preset."""
+    return instantiate(composed(preset).levels, _convert_="all")
 
 
 def build(preset: str, device: str = "meta") -> nn.Module:
-    """The network of a preset. The paper's presets read T5-XXL embeddings, the others those of the shapes T5."""
-    text_features = T5_XXL if preset in PAPER else SMALL_TEXT
-    config = OmegaConf.merge({"text_features": text_features}, {"network": OmegaConf.load(PRESETS / f"{preset}.yaml")})
+    """The network of a preset."""
     with torch.device(device):
-        return instantiate(config.network, _convert_="all")
+        return instantiate(composed(preset), _convert_="all")
 
 
 def gigaflops(network: nn.Module, resolution: int, text_features: int, tokens: int = 32) -> float:
@@ -58,10 +77,10 @@ def row(preset: str) -> str:
     """One line of the table in docs/reference/networks.md."""
     network, resolution = build(preset), RESOLUTIONS[preset]
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
-    flops = gigaflops(network, resolution, T5_XXL if preset in PAPER else SMALL_TEXT)
+    flops = gigaflops(network, resolution, T5_XXL if preset in LARGE else SMALL_TEXT)
     paper = f"{PAPER[preset]:,} M" if preset in PAPER else "–"
-    size = f"{millions:,.0f} M" if preset in PAPER else f"{millions:.2f} M"
-    work = f"{flops:,.0f}" if preset in PAPER else f"{flops:.3f}"
+    size = f"{millions:,.0f} M" if preset in LARGE else f"{millions:.2f} M"
+    work = f"{flops:,.0f}" if preset in LARGE else f"{flops:.3f}"
     return f"| `{preset}` | {resolution} × {resolution} | {size} | {paper} | {work} |"
 
 

@@ -3,6 +3,7 @@ import torch
 
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.parameterisations import (
+    EDMPrediction,
     EpsPrediction,
     FlowPrediction,
     Parameterisation,
@@ -10,7 +11,7 @@ from imagen.diffusion.parameterisations import (
     X0Prediction,
 )
 
-PARAMETERISATIONS = [EpsPrediction(), X0Prediction(), VPrediction(), FlowPrediction()]
+PARAMETERISATIONS = [EpsPrediction(), X0Prediction(), VPrediction(), FlowPrediction(), EDMPrediction()]
 each_parameterisation = pytest.mark.parametrize("parameterisation", PARAMETERISATIONS, ids=lambda p: type(p).__name__)
 
 
@@ -91,15 +92,13 @@ def test_the_determinant_is_the_one_of_the_coefficients(parameterisation, level)
 
 
 def test_a_new_parameterisation_is_two_coefficients(level, pair):
-    class EDMPrediction(Parameterisation):
-        """F of EDM (Karras et al. 2022, table 1) for data of standard deviation 1/2."""
+    class Rotated(Parameterisation):
+        """Between x0 and eps, an eighth of a turn ahead of z."""
 
         def coefficients(self, level):
-            scale = (level.sigma**2 + level.alpha**2 / 4).sqrt()
-            return 2 * level.sigma / scale, -level.alpha / 2 / scale
+            return (level.alpha - level.sigma) / 2**0.5, (level.alpha + level.sigma) / 2**0.5
 
-    prediction, z = pair
-    noise = level.sigma / level.alpha  # EDM's sigma; its noisy image is z / alpha
-    c_skip, c_out = 0.25 / (noise**2 + 0.25), noise / 2 / (noise**2 + 0.25).sqrt()
-    expected = c_skip * z / level.alpha + c_out * prediction
-    torch.testing.assert_close(EDMPrediction().to_x0(prediction, z, level), expected)
+    x0, eps = pair
+    z, v = level.add_noise(x0, eps), VPrediction().target(x0, eps, level)
+    torch.testing.assert_close(Rotated().to_x0((z + v) / 2**0.5, z, level), x0)
+    assert Rotated().network_input(z, level) is z

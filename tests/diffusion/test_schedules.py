@@ -3,7 +3,13 @@ import math
 import pytest
 import torch
 
-from imagen.diffusion.schedules import CosineSchedule, FlowSchedule, LinearSchedule, ShiftedSchedule
+from imagen.diffusion.schedules import (
+    CosineSchedule,
+    FlowSchedule,
+    LinearSchedule,
+    LogNormalSchedule,
+    ShiftedSchedule,
+)
 from imagen.errors import UserError
 from imagen.randomness import make_generator
 
@@ -18,6 +24,8 @@ SCHEDULES = [
     ShiftedSchedule(LinearSchedule(), resolution=1024, reference_resolution=256),
     FlowSchedule(),
     FlowSchedule(shift=3.0),
+    LogNormalSchedule(),
+    LogNormalSchedule(p_mean=0.5, p_std=0.7, sigma_min=0.1, sigma_max=3.0),
 ]
 TIME = torch.linspace(0, 1, 1001, dtype=torch.float64)
 
@@ -135,6 +143,9 @@ def test_every_place_in_the_batch_sees_all_times_equally():
         (lambda: FlowSchedule(shift=0.0), "0"),
         (lambda: FlowSchedule(shift=math.nan), "nan"),
         (lambda: ShiftedSchedule(CosineSchedule(), resolution=0), "0"),
+        (lambda: LogNormalSchedule(p_std=0.0), r"p_std=0\.0"),
+        (lambda: LogNormalSchedule(p_mean=math.inf), "p_mean=inf"),
+        (lambda: LogNormalSchedule(sigma_min=90.0), r"sigma_min=90\.0"),
         (lambda: ShiftedSchedule(CosineSchedule(-1.0, 1.0), resolution=1024), "1024"),
     ],
 )

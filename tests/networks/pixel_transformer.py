@@ -5,10 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imagen.diffusion.conditioning import Conditioning
-from imagen.networks.attention import as_images, as_tokens, attend, positions
+from imagen.networks.attention import as_images, as_tokens, positions
 from imagen.networks.embedding import ConditioningEmbedding
 from imagen.networks.inputs import stack_images
 from imagen.networks.layers import zero_init
+from imagen.networks.multi_head import attend
 from imagen.networks.text_context import TextContext
 from imagen.tensors import Images, PerImage
 

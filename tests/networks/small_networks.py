@@ -7,13 +7,21 @@ from torch import nn
 
 from imagen.diffusion.conditioning import Conditioning, LowResImage, TextSignal
 from imagen.diffusion.noise_level import NoiseLevel
-from imagen.networks.attention import CrossAttentionSpec, SelfAttentionSpec
+from imagen.networks.attention import (
+    AttentionSpec,
+    CrossAttentionSpec,
+    InTurnSpec,
+    LinearAttentionSpec,
+    SelfAttentionSpec,
+)
 from imagen.networks.efficient_unet import EfficientUNet
 from imagen.networks.levels import LevelSpec
 from imagen.networks.unet import UNet
 
 TEXT_FEATURES = 24
 RESOLUTION = 16
+SELF_ATTENTION = SelfAttentionSpec(32)
+SELF_THEN_CROSS = InTurnSpec([SelfAttentionSpec(32, text=False), CrossAttentionSpec(32)])
 
 
 def randomise(network: nn.Module) -> nn.Module:
@@ -25,14 +33,13 @@ def randomise(network: nn.Module) -> nn.Module:
     return network
 
 
-def make_base(positions: bool = False, **changes: object) -> UNet:
+def make_base(attention: AttentionSpec = SELF_ATTENTION, **changes: object) -> UNet:
     torch.manual_seed(0)
-    attention = SelfAttentionSpec(head_channels=32, positions=positions)
     levels = [LevelSpec(32, 1, stride=1), LevelSpec(64, 2, attention), LevelSpec(96, 1, attention)]
     return UNet(levels, **{"text_features": TEXT_FEATURES, "embedding_features": 64, **changes})
 
 
-def make_efficient(attention: SelfAttentionSpec | CrossAttentionSpec, **changes: object) -> EfficientUNet:
+def make_efficient(attention: AttentionSpec, **changes: object) -> EfficientUNet:
     torch.manual_seed(0)
     levels = [LevelSpec(32, 1), LevelSpec(64, 2, attention, stride=4, attention_every=2)]
     settings = {"text_features": TEXT_FEATURES, "embedding_features": 64, "stem_channels": 32, **changes}
@@ -42,7 +49,9 @@ def make_efficient(attention: SelfAttentionSpec | CrossAttentionSpec, **changes:
 MAKERS: dict[str, Callable[..., nn.Module]] = {
     "UNet": make_base,
     "UNet with low_res": lambda **changes: make_base(low_res=True, **changes),
-    "UNet with positions": lambda **changes: make_base(positions=True, **changes),
+    "UNet with positions": lambda **changes: make_base(SelfAttentionSpec(32, positions=True), **changes),
+    "UNet with linear attention": lambda **changes: make_base(LinearAttentionSpec(32), **changes),
+    "UNet, self- then cross-attention": lambda **changes: make_base(SELF_THEN_CROSS, **changes),
     "EfficientUNet, self-attention": lambda **changes: make_efficient(SelfAttentionSpec(32, expansion=2), **changes),
     "EfficientUNet, cross-attention": lambda **changes: make_efficient(CrossAttentionSpec(32), **changes),
 }

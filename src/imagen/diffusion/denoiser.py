@@ -16,7 +16,8 @@ class Denoiser(nn.Module):
     elementwise arithmetic on float32 tensors, which autocast leaves alone.
 
     Args:
-        network: network(z, log_snr, conditioning) is a prediction of the shape of z.
+        network: network(z, log_snr, conditioning) is a prediction of the shape of z, which comes in the scale of
+            `parameterisation.network_input`.
         parameterisation: what the network predicts.
         weighting: how much each noise level counts in `loss`.
     """
@@ -29,12 +30,14 @@ class Denoiser(nn.Module):
 
     def forward(self, z: Images, level: NoiseLevel, conditioning: Conditioning) -> Images:
         """The estimate of x0 given z, float32, not thresholded."""
-        prediction = self.network(z, level.log_snr, conditioning).float()
-        return self.parameterisation.to_x0(prediction, z, level)
+        return self.parameterisation.to_x0(self._prediction(z, level, conditioning), z, level)
 
     def loss(self, x0: Images, eps: Images, level: NoiseLevel, conditioning: Conditioning) -> PerImage:
         """The weighted mean squared error of the network's prediction for z = level.add_noise(x0, eps)."""
-        prediction = self.network(level.add_noise(x0, eps), level.log_snr, conditioning).float()
+        prediction = self._prediction(level.add_noise(x0, eps), level, conditioning)
         target = self.parameterisation.target(x0, eps, level)
         error = (prediction - target).square().mean(dim=(1, 2, 3))
         return self.weighting(level, self.parameterisation) * error
+
+    def _prediction(self, z: Images, level: NoiseLevel, conditioning: Conditioning) -> Images:
+        return self.network(self.parameterisation.network_input(z, level), level.log_snr, conditioning).float()

@@ -215,6 +215,56 @@ class FlowSchedule(NoiseSchedule):
         return ((self._u_of(log_snr) - first) / (last - first)).clamp(0, 1)
 
 
+@dataclass(frozen=True)
+class LogNormalSchedule(NoiseSchedule):
+    """EDM's noise in training (Karras et al. 2022, table 1): ln s is normal, s = sigma / alpha = exp(-log_snr / 2).
+
+    Time is the share of training with less noise: uniform times draw s from that distribution, cut off at `sigma_min`
+    and `sigma_max` (with the defaults, 2 draws in 100,000). So equal steps in time cross the noisiest part, from s = 80
+    to 4, in the first of 64: sample with `RhoSpacing`, which chooses levels by s.
+
+    Args:
+        p_mean: mean of ln s.
+        p_std: standard deviation of ln s.
+        sigma_min: s at time 0.
+        sigma_max: s at time 1.
+
+    Raises:
+        UserError: unless p_std > 0 and 0 < sigma_min < sigma_max, all finite.
+    """
+
+    p_mean: float = -1.2
+    p_std: float = 1.2
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+
+    def __post_init__(self) -> None:
+        positive = 0 < self.p_std < math.inf and 0 < self.sigma_min < self.sigma_max < math.inf
+        if not (positive and math.isfinite(self.p_mean)):
+            raise UserError(
+                f"the log-normal schedule has p_mean={self.p_mean}, p_std={self.p_std}, sigma_min={self.sigma_min}, "
+                f"sigma_max={self.sigma_max}; they must be finite, p_std > 0 and 0 < sigma_min < sigma_max"
+            )
+
+    def _tails(self) -> tuple[float, float]:
+        """The shares of the distribution that are cut off below and above; each exact, however small."""
+        ends = torch.tensor([self.sigma_min, self.sigma_max], dtype=torch.float64).log()
+        below, above = torch.special.ndtr((ends - self.p_mean) / self.p_std * torch.tensor([1, -1])).tolist()
+        return below, above
+
+    def __call__(self, time: PerImage) -> NoiseLevel:
+        below, above = self._tails()
+        kept = 1 - below - above
+        less, more = below + kept * time, above + kept * (1 - time)  # from the nearer end: float32 near 1 is coarse
+        normal = torch.where(less < more, torch.special.ndtri(less), -torch.special.ndtri(more))
+        return NoiseLevel(-2 * (self.p_mean + self.p_std * normal))
+
+    def time_of(self, log_snr: PerImage) -> PerImage:
+        below, above = self._tails()
+        less = torch.special.ndtr((-log_snr / 2 - self.p_mean) / self.p_std)
+        return ((less - below) / (1 - below - above)).clamp(0, 1)
+
+
 def check_range(log_snr_min: float, log_snr_max: float) -> None:
     """Raises UserError unless log_snr_min < log_snr_max, both finite."""
     if not -math.inf < log_snr_min < log_snr_max < math.inf:

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,29 +12,9 @@ from torch import Tensor, nn
 
 from imagen.errors import UserError
 from imagen.networks.layers import GroupNorm, zero_init
+from imagen.networks.multi_head import Attend, attend, attend_linearly
 from imagen.networks.text_context import TextContext
 from imagen.tensors import Images
-
-
-def attend(
-    query: Float[Tensor, "batch queries width"],
-    key: Float[Tensor, "batch keys width"],
-    value: Float[Tensor, "batch keys width"],
-    bias: Float[Tensor, "batch 1 1 keys"],
-    heads: int,
-) -> Float[Tensor, "batch queries width"]:
-    """Multi-head attention; `bias` is added to the logits.
-
-    On the CPU it is two matrix products and a softmax: the backward pass of scaled_dot_product_attention in bfloat16
-    is slower there (docs/results/networks.md).
-    """
-    q, k, v = (tensor.unflatten(-1, (heads, -1)).transpose(1, 2) for tensor in (query, key, value))
-    if query.device.type == "cpu":
-        logits = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).add_(bias)
-        out = logits.softmax(dim=-1) @ v
-    else:
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    return out.transpose(1, 2).flatten(-2)
 
 
 def as_tokens(images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch pixels channels"]:
@@ -66,17 +47,27 @@ class SelfAttention(nn.Module):
     """Self-attention whose keys and values also hold the text tokens (Imagen, appendix D.3.1).
 
     Without text (all tokens masked, or no tokens at all) it is plain self-attention. With `positions`, the position of
-    each pixel is added to its query, key and value.
+    each pixel is added to its query, key and value. Without `text_features`, pixels attend to pixels alone. `attend` is
+    how queries and keys make weights.
     """
 
-    def __init__(self, channels: int, text_features: int, heads: int, hidden: int, positions: bool = False) -> None:
+    def __init__(
+        self,
+        channels: int,
+        text_features: int | None,
+        heads: int,
+        hidden: int,
+        positions: bool = False,
+        attend: Attend = attend,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.hidden = hidden
+        self.attend = attend
         self.norm = GroupNorm(channels)
         self.to_qkv = nn.Linear(channels, 3 * hidden)
         self.position_to_qkv = nn.Linear(4 * POSITION_FREQUENCIES, 3 * hidden, bias=False) if positions else None
-        self.text_to_kv = nn.Linear(text_features, 2 * hidden)
+        self.text_to_kv = None if text_features is None else nn.Linear(text_features, 2 * hidden)
         self.to_out = zero_init(nn.Linear(hidden, channels))
 
     def forward(self, x: Images, text: TextContext) -> Images:
@@ -84,9 +75,13 @@ class SelfAttention(nn.Module):
         qkv = self.to_qkv(as_tokens(self.norm(x)))
         if self.position_to_qkv is not None:
             qkv = qkv + self.position_to_qkv(positions(height, width, x.device).to(x.dtype))
-        query, pixels = qkv.split([self.hidden, 2 * self.hidden], dim=-1)
-        key, value = torch.cat([pixels, self.text_to_kv(text.tokens)], dim=1).chunk(2, dim=-1)
-        out = attend(query, key, value, F.pad(text.bias, (height * width, 0)), self.heads)
+        query, key_value = qkv.split([self.hidden, 2 * self.hidden], dim=-1)
+        bias = None
+        if self.text_to_kv is not None:
+            key_value = torch.cat([key_value, self.text_to_kv(text.tokens)], dim=1)
+            bias = F.pad(text.bias, (height * width, 0))
+        key, value = key_value.chunk(2, dim=-1)
+        out = self.attend(query, key, value, bias, self.heads)
         return x + as_images(self.to_out(out), height, width)
 
 
@@ -116,9 +111,30 @@ class CrossAttention(nn.Module):
         return x + as_images(self.to_out(out), height, width)
 
 
-@dataclass(frozen=True)
+class InTurn(nn.Module):
+    """One attention after the other."""
+
+    def __init__(self, parts: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Images, text: TextContext) -> Images:
+        for part in self.parts:
+            x = part(x, text)
+        return x
+
+
 class AttentionSpec(ABC):
-    """Which attention follows the residual blocks of a level.
+    """Which attention follows the residual blocks of a level."""
+
+    @abstractmethod
+    def build(self, channels: int, text_features: int) -> nn.Module:
+        """The attention of a level, a module called with (x, text)."""
+
+
+@dataclass(frozen=True)
+class MultiHeadSpec(AttentionSpec):
+    """Attention in heads.
 
     Args:
         head_channels: width of a head.
@@ -134,29 +150,67 @@ class AttentionSpec(ABC):
             raise UserError(f"head_channels={self.head_channels} must divide the attention's width, {hidden}")
         return hidden // self.head_channels, hidden
 
-    @abstractmethod
-    def build(self, channels: int, text_features: int) -> nn.Module:
-        """The attention of a level, a module called with (x, text)."""
-
 
 @dataclass(frozen=True)
-class SelfAttentionSpec(AttentionSpec):
+class SelfAttentionSpec(MultiHeadSpec):
     """Self-attention with the text in its keys and values.
 
     Args:
         positions: add the pixel's position. The paper's networks have none: their convolutions infer it from the zero
             padding, which a small network learns slowly (docs/explanation/noise_and_composition.md). Only for networks
             that are trained on whole pictures, not on crops.
+        text: False leaves the text out: pixels attend to pixels alone.
     """
 
     positions: bool = False
+    text: bool = True
 
     def build(self, channels: int, text_features: int) -> nn.Module:
-        return SelfAttention(channels, text_features, *self._heads(channels), self.positions)
+        read = text_features if self.text else None
+        return SelfAttention(channels, read, *self._heads(channels), self.positions)
 
 
-class CrossAttentionSpec(AttentionSpec):
+@dataclass(frozen=True)
+class LinearAttentionSpec(MultiHeadSpec):
+    """Self-attention with the text in its keys and values, at a cost linear in the number of pixels.
+
+    For levels with so many pixels that `SelfAttentionSpec`, whose cost grows with their square, takes too much memory.
+    A head has `head_channels` maps over all pixels and tokens, and each pixel gets a mixture of what they see: less
+    than a map of its own.
+
+    Args:
+        positions: as in `SelfAttentionSpec`.
+        text: as in `SelfAttentionSpec`.
+    """
+
+    positions: bool = False
+    text: bool = True
+
+    def build(self, channels: int, text_features: int) -> nn.Module:
+        read = text_features if self.text else None
+        return SelfAttention(channels, read, *self._heads(channels), self.positions, attend_linearly)
+
+
+class CrossAttentionSpec(MultiHeadSpec):
     """Attention to the text only."""
 
     def build(self, channels: int, text_features: int) -> nn.Module:
         return CrossAttention(channels, text_features, *self._heads(channels))
+
+
+@dataclass(frozen=True)
+class InTurnSpec(AttentionSpec):
+    """One attention after the other, such as self-attention and then cross-attention.
+
+    Raises:
+        UserError: if there is none.
+    """
+
+    parts: Sequence[AttentionSpec]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise UserError("parts=[] of InTurnSpec: name at least one attention, or write attention: null")
+
+    def build(self, channels: int, text_features: int) -> nn.Module:
+        return InTurn(part.build(channels, text_features) for part in self.parts)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from imagen.diffusion.conditioning import Conditioning
-from imagen.networks.attention import attend
+from imagen.networks.multi_head import attend
 from imagen.networks.text_context import TextContext
 from imagen.tensors import PerImage
 
