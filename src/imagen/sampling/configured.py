@@ -8,10 +8,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from imagen.cascade import SamplingSettings
 from imagen.checks.arguments import described, fits
-from imagen.diffusion.conditioning import Size
 from imagen.errors import UserError
 from imagen.instantiation import instantiate, resolved
 from imagen.sampling.command import ROLES
+from imagen.tensors import Size
 
 SETTINGS = ("sampler", "thresholding", "guidance_rule", "guidance_weight", "aug_level")
 """What can be set for one stage alone; a base stage has no aug_level."""
