@@ -48,6 +48,7 @@ def sample(config: DictConfig) -> None:
     """
     _check_format(config)
     rows = _rows(config)
+    _refuse_negative(rows or [])
     model = open_model(config)
     order = _order(config, model, rows)
     folder = own_folder(config)
@@ -166,6 +167,15 @@ def _weights(config: DictConfig, given: Any, key: str, stages: int) -> tuple[flo
     for value in values:
         check_guidance(value, rescale=0)
     return tuple(values[min(i, len(values) - 1)] for i in range(stages))
+
+
+def _refuse_negative(rows: Sequence[Row]) -> None:
+    """Until `TextToImage.sample` takes them: `Work` hands over what rows ask for."""
+    for row in rows:
+        if row.negative_prompt is not None:
+            raise UserError(
+                f"{row.where}, negative_prompt: pictures are not steered away from a text yet; leave it out"
+            )
 
 
 def _check_format(config: DictConfig) -> None:
