@@ -178,6 +178,9 @@ REFUSED = {
     "sample: row no object": (prompts_in("p.jsonl", b'"a"\n'), r"p\.jsonl, line 1: 'a' is no JSON object; write"),
     "sample: row not JSON": (prompts_in("p.jsonl", b'{"prompt": "a"\n'), r"p\.jsonl, line 1: not JSON .*; write a"),
     "sample: prompt of a row 7": (prompts_in("p.jsonl", b'{"prompt": 7}\n'), r"line 1: a prompt must be a .*found 7"),
+    "sample: negative prompt": (
+        prompts_in("p.csv", b"prompt,negative_prompt\na,b\n"), r"p\.csv, line 2, negative_prompt: .* leave it out",
+    ),
     "sample: no such format": (sampling("format=jpg"), r"format=jpg: choose png or webdataset"),
     "sample: shards of 0": (sampling("shard_size=0"), r"shard_size=0 must be a whole number of at least 1"),
     "data: empty folder": (empty_folder, r"empty is empty; write one line"),
