@@ -257,7 +257,7 @@ class TextToImage:
             part = slice(start, start + self.batch_size)
             own = inputs.take(part)
             signal = TextSignal(*self._embedded(text, part).pad())
-            if negative is not None:
+            if negative is not None and any(one is not None for one in negative[part]):
                 signal = told_against(signal, negative[part], self.text)
             given = Conditioning(own.signals, text=signal)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):

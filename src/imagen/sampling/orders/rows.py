@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from imagen.checks.arguments import fits
-from imagen.checks.captions import checked_caption, checked_prompt
+from imagen.checks.captions import checked_prompt
 from imagen.diffusion.guidance import check_guidance
 from imagen.errors import UserError
 
@@ -60,7 +60,7 @@ def checked_row(given: Mapping[str, Any], where: str) -> Row:
         prompt=checked_prompt(given["prompt"], where),
         seed=seed,
         guidance_weight=_weights(given.get("guidance_weight"), where),
-        negative_prompt=None if negative is None else checked_caption(negative, f"{where}, negative_prompt"),
+        negative_prompt=None if negative is None else checked_prompt(negative, f"{where}, negative_prompt"),
         where=where,
     )
 

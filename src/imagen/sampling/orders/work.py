@@ -119,7 +119,7 @@ class Work:
         seeds, numbers = [seed for seed, _ in keys], [number for _, number in keys]
         inputs = self.order.edit.inputs(self.model.stages, settings, len(batch))
         negative = [self.order.row_of(picture).negative_prompt for picture in batch]
-        made = self.model.sample(text, numbers, settings, seeds, inputs, negative if any(negative) else None, watch)
+        made = self.model.sample(text, numbers, settings, seeds, inputs, negative, watch)
         if not isinstance(text, TextEmbeddings):
             self.model.text.forget()
         return [to_uint8(images) for images in made]
