@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from imagen.diffusion.conditioning import Conditioning, LowResImage, TextSignal
+from imagen.diffusion.conditioning import Conditioning, ImageSignal, LowResImage, TextSignal
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.networks.attention import CrossAttentionSpec, SelfAttentionSpec
 from imagen.networks.efficient_unet import EfficientUNet
@@ -43,8 +43,12 @@ MAKERS: dict[str, Callable[..., nn.Module]] = {
     "UNet": make_base,
     "UNet with low_res": lambda **changes: make_base(low_res=True, **changes),
     "UNet with positions": lambda **changes: make_base(positions=True, **changes),
+    "UNet with two pictures": lambda **changes: make_base(concatenated=["condition", "other"], **changes),
     "EfficientUNet, self-attention": lambda **changes: make_efficient(SelfAttentionSpec(32, expansion=2), **changes),
     "EfficientUNet, cross-attention": lambda **changes: make_efficient(CrossAttentionSpec(32), **changes),
+    "EfficientUNet with a picture": lambda **changes: make_efficient(
+        SelfAttentionSpec(32), concatenated=["condition"], **changes
+    ),
 }
 
 
@@ -62,4 +66,7 @@ def make_inputs(
     conditioning = Conditioning(text=TextSignal(text, mask))
     if network.embedding.low_res is not None:
         conditioning = Conditioning(conditioning, low_res=LowResImage(image, NoiseLevel(low_res_log_snr)))
-    return z, log_snr, conditioning
+    pictures = {
+        name: ImageSignal(torch.randn(shape, generator=generator)) for name in getattr(network, "concatenated", ())
+    }
+    return z, log_snr, Conditioning(conditioning, **pictures)
