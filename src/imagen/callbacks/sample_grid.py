@@ -26,7 +26,8 @@ from imagen.stages.diffusion_stage import DiffusionStage
 class SampleGrid(Callback):
     """A grid of samples as a PNG and in TensorBoard: prompts down, guidance weights across.
 
-    A super-resolution stage enlarges validation images; its grid shows what it was given and the original too.
+    A super-resolution stage enlarges validation images; its grid shows what it was given and the original too. Pictures
+    to condition on are shown where the stage reads them.
 
     Args:
         shares: of the run's optimizer steps, in (0, 1], after which a grid is drawn; there is one at the end as well.
@@ -119,6 +120,8 @@ class SampleGrid(Callback):
         columns: dict[str, np.ndarray] = {}
         if "smaller" in given:
             columns = {"original": to_uint8(images), "given": to_uint8(given["smaller"].images)}
+        if "condition" in given:
+            columns["condition"] = to_uint8(given["condition"].images)
         model = stage.averaged(images.shape[-1])
         for weight, settings in zip(self.weights, self.settings, strict=True):
             generators = [make_generator(self.seed, "grid", i) for i in range(count)]

@@ -2,7 +2,7 @@
 
 import logging
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -54,6 +54,7 @@ class Assembled:
     ids: tuple[int, ...]
     captions: tuple[str, ...]
     skipped: dict[int, Problem]
+    condition: Images | None = None
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,17 @@ class Assembler(Dataset):
             read = [self._read(draw, skipped) for draw in plan.draws]
         except UserError as error:
             return Refusal(str(error))
-        images = resize(from_uint8(np.stack([square for _, square in read])), self.sizes.stage)
-        if self.sizes.window is not None:
-            images = random_windows(images, self.sizes.window, [draw.key for draw in plan.draws])
+        images, *conditions = (self._images(squares, plan) for squares in zip(*(cut for _, cut in read), strict=True))
         examples = [example for example, _ in read]
         captions = tuple(self._caption(example, draw) for example, draw in zip(examples, plan.draws, strict=True))
-        return Assembled(plan.position, images, tuple(example.id for example in examples), captions, skipped)
+        ids = tuple(example.id for example in examples)
+        return Assembled(plan.position, images, ids, captions, skipped, *conditions)
+
+    def _images(self, squares: Sequence[np.ndarray], plan: BatchPlan) -> Images:
+        images = resize(from_uint8(np.stack(squares)), self.sizes.stage)
+        if self.sizes.window is None:
+            return images
+        return random_windows(images, self.sizes.window, [draw.key for draw in plan.draws])
 
     def _caption(self, example: Example, draw: Draw) -> str:
         if not self.draw_captions or len(example.captions) == 1:
@@ -100,12 +106,14 @@ class Assembler(Dataset):
         # The sum of weights may fall short of 1 by rounding.
         return example.captions[min(bisect_right(reached, share), len(reached) - 1)]
 
-    def _read(self, draw: Draw, skipped: dict[int, Problem]) -> tuple[Example, Picture]:
+    def _read(self, draw: Draw, skipped: dict[int, Problem]) -> tuple[Example, list[Picture]]:
+        """A row with its picture, and the one to condition on if rows have them, both cut with the key of the draw."""
         index = draw.index
         for _ in range(self.max_bad + 1):
             try:
                 example = self.source[index]
-                return example, self.geometry(example.image, self.sizes.source, draw.key)
+                pictures = [example.image, *self._condition(example, index)]
+                return example, [self.geometry(picture, self.sizes.source, draw.key) for picture in pictures]
             except BadExampleError as error:
                 skipped[index] = Problem(self.source.origin_row(index), error.fault, str(error))
             except TooSmallError as error:
@@ -113,6 +121,19 @@ class Assembler(Dataset):
                 skipped[index] = Problem(self.source.origin_row(index), Fault.SMALL, text)
             index = (index + 1) % len(self.source)
         raise UserError(refusal(self.source.name, list(skipped.values()), len(self.source), self.max_bad))
+
+    def _condition(self, example: Example, index: int) -> list[Picture]:
+        if not self.source.has_conditions:
+            return []
+        condition, where = example.condition, self.source.where(index)
+        if condition is None:
+            raise BadExampleError(f"{where}: no picture to condition on", Fault.MISSING)
+        # Squares and windows are placed by the size: in a picture of another one they would lie elsewhere.
+        if condition.shape != example.image.shape:
+            (height, width), (rows, columns) = example.image.shape[:2], condition.shape[:2]
+            text = f"{where}: {width} × {height} pixels, but {columns} × {rows} in the picture to condition on"
+            raise BadExampleError(text, Fault.UNEQUAL)
+        return [condition]
 
 
 class BatchLoader:
@@ -141,7 +162,7 @@ class BatchLoader:
         # In the main process, because an online encoder may use the accelerator and a cache is opened only once.
         text, mask = self.text.embed(assembled.captions).pad()
         ids = torch.tensor(assembled.ids, dtype=torch.int64)
-        return Batch(assembled.images, text, mask, ids, assembled.captions, assembled.position)
+        return Batch(assembled.images, text, mask, ids, assembled.captions, assembled.position, assembled.condition)
 
     def _note(self, skipped: dict[int, Problem]) -> None:
         for row in skipped.keys() - self.skipped.keys():
