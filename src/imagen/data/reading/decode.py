@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from imagen.data.reading.problems import Fault
 from imagen.data.reading.side_data import without_side_data
-from imagen.data.source import Picture
+from imagen.data.source import BadExampleError, Picture
 from imagen.errors import UserError
 from imagen.files import open_regular
 
@@ -82,6 +82,14 @@ def image_size(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, i
         UserError: if the file cannot be read for reasons that are not its own (permissions, a broken disk).
     """
     return _read(file, max_pixels, _upright_size)
+
+
+def decoded_row(file: Path | bytes, max_pixels: int, where: str) -> Picture:
+    """`decode` for a row of a source. Raises BadExampleError, which names `where`, if it cannot be decoded."""
+    try:
+        return decode(file, max_pixels)
+    except UnreadableImageError as error:
+        raise BadExampleError(f"{where}: {error}", error.fault) from error
 
 
 def decode(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
