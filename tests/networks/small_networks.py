@@ -44,10 +44,14 @@ MAKERS: dict[str, Callable[..., nn.Module]] = {
     "UNet with low_res": lambda **changes: make_base(low_res=True, **changes),
     "UNet with positions": lambda **changes: make_base(positions=True, **changes),
     "UNet with two pictures": lambda **changes: make_base(concatenated=["condition", "other"], **changes),
+    "UNet with a pooled picture": lambda **changes: make_base(concatenated=["other"], pooled=["condition"], **changes),
     "EfficientUNet, self-attention": lambda **changes: make_efficient(SelfAttentionSpec(32, expansion=2), **changes),
     "EfficientUNet, cross-attention": lambda **changes: make_efficient(CrossAttentionSpec(32), **changes),
     "EfficientUNet with a picture": lambda **changes: make_efficient(
         SelfAttentionSpec(32), concatenated=["condition"], **changes
+    ),
+    "EfficientUNet with a pooled picture": lambda **changes: make_efficient(
+        SelfAttentionSpec(32), pooled=["condition"], **changes
     ),
 }
 
@@ -66,7 +70,6 @@ def make_inputs(
     conditioning = Conditioning(text=TextSignal(text, mask))
     if network.embedding.low_res is not None:
         conditioning = Conditioning(conditioning, low_res=LowResImage(image, NoiseLevel(low_res_log_snr)))
-    pictures = {
-        name: ImageSignal(torch.randn(shape, generator=generator)) for name in getattr(network, "concatenated", ())
-    }
+    names = [*getattr(network, "concatenated", ()), *getattr(network, "pooled", ())]
+    pictures = {name: ImageSignal(torch.randn(shape, generator=generator)) for name in names}
     return z, log_snr, Conditioning(conditioning, **pictures)

@@ -119,12 +119,12 @@ def test_noise_level_and_low_resolution_image_are_read(make_network: MakeNetwork
         assert (network(z, log_snr, Conditioning(conditioning, low_res=changed)) - before).abs().max() > 1e-4
 
 
-def test_each_concatenated_picture_is_read_and_a_dropped_one_is_grey(make_network: MakeNetwork) -> None:
+def test_each_picture_is_read_and_a_dropped_one_is_grey(make_network: MakeNetwork) -> None:
     network = randomise(make_network())
     z, log_snr, conditioning = make_inputs(network)
     before = network(z, log_snr, conditioning)
     after = []
-    for name in network.concatenated:
+    for name in (*network.concatenated, *network.pooled):
         first = torch.arange(len(z)) == 0
         after.append(network(z, log_snr, conditioning.drop(name, first)))
         assert (after[-1][0] - before[0]).abs().max() > 1e-4
@@ -173,7 +173,7 @@ def test_bfloat16_stays_close_to_float32_and_in_channels_last(make_network: Make
 
         return hook
 
-    convolutions = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d) and n != "stem"}
+    convolutions = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d) and not n.endswith("stem")}
     for name, module in convolutions.items():
         module.register_forward_pre_hook(check(name))
     with torch.autocast("cpu", torch.bfloat16):
@@ -226,6 +226,22 @@ def test_wrong_concatenated_pictures_are_refused() -> None:
 def test_impossible_names_of_pictures_are_refused(make: MakeNetwork, names: str | list[str]) -> None:
     with pytest.raises(UserError, match="each once"):
         make(concatenated=names)
+    with pytest.raises(UserError, match="each once"):
+        make(pooled=names)
+    with pytest.raises(UserError, match="each once"):
+        make(concatenated=["condition"], pooled=["condition"])
+
+
+def test_a_pooled_picture_of_any_size_is_read_as_a_whole() -> None:
+    network = randomise(make_base(pooled=["condition"]))
+    z, log_snr, conditioning = make_inputs(network)
+
+    def told(images: torch.Tensor) -> torch.Tensor:
+        return network(z, log_snr, Conditioning(conditioning, condition=ImageSignal(images)))
+
+    grey, red = torch.zeros(3, 3, 40, 24), torch.tensor([1.0, -1.0, -1.0])[None, :, None, None].expand(3, 3, 40, 24)
+    assert (told(red) - told(grey)).abs().max() > 1e-4
+    assert_same(told(red.flip(-1)), told(red))
 
 
 @pytest.mark.parametrize(

@@ -19,27 +19,30 @@ def total_stride(levels: Sequence[LevelSpec]) -> int:
     return stride
 
 
-def input_channels(channels: int, low_res: bool, concatenated: Sequence[str]) -> int:
-    """Number of channels that `stack_images` makes of images of `channels` channels.
-
-    Raises:
-        UserError: if a name occurs twice or is that of another signal, or `concatenated` is a single text.
-    """
-    if isinstance(concatenated, str) or len({*concatenated, "text", "low_res"}) != len(concatenated) + 2:
-        raise UserError(
-            f"concatenated is {concatenated!r}; list the names of image signals, each once, without text and low_res"
-        )
-    return channels * (1 + low_res + len(concatenated))
+def check_names(concatenated: Sequence[str], pooled: Sequence[str]) -> None:
+    """Raises UserError if a name of an image signal occurs twice or is that of another signal, or if what should be a
+    list of names is a single text."""
+    for key, names in (("concatenated", concatenated), ("pooled", pooled)):
+        both = [*concatenated, *pooled, "text", "low_res"]
+        if isinstance(names, str) or len(set(both)) != len(both):
+            raise UserError(f"{key} is {names!r}; list the names of image signals, each once, without text and low_res")
 
 
 def stack_images(
-    z: Images, conditioning: Conditioning, low_res: bool, stride: int, concatenated: Sequence[str] = ()
+    z: Images,
+    conditioning: Conditioning,
+    low_res: bool,
+    stride: int,
+    concatenated: Sequence[str] = (),
+    pooled: Sequence[str] = (),
 ) -> Tensor:
     """z, the low-resolution image if there is one, and the `concatenated` signals in that order, in channels_last:
     (batch, channels × number of images, height, width).
 
     A signal that is dropped is mid-grey, zeros, and has no channel that says so (as in InstructPix2Pix, Brooks et al.
     2023): the only picture that it could be mistaken for is grey all over, and such a picture tells nothing.
+
+    `pooled` names the image signals that the network reads elsewhere.
 
     Raises:
         UserError: if the image's sides are not multiples of `stride`, or if the low-resolution image or another image
@@ -51,10 +54,11 @@ def stack_images(
         wanted, given = ("needs a", "none") if low_res else ("takes no", "one")
         raise UserError(f"this network {wanted} low-resolution image but was given {given}: is it the right stage?")
     given = [name for name, signal in conditioning.items() if isinstance(signal, ImageSignal)]
-    if set(given) != set(concatenated):
+    read = [*concatenated, *pooled]
+    if set(given) != set(read):
         raise UserError(
-            f"this network reads {_listed(concatenated)} beside the noisy image but was given {_listed(given)}: its "
-            "argument concatenated and the conditioner of the stage must name the same"
+            f"this network reads {_listed(read)} beside the noisy image but was given {_listed(given)}: its arguments "
+            "concatenated and pooled, and the conditioner of the stage, must name the same"
         )
     images = [z, conditioning["low_res"].image] if low_res else [z]
     images += [_of_size(conditioning[name].images, z) for name in concatenated]
