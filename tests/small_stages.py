@@ -78,3 +78,13 @@ def small_cascade(folder: Path) -> list[TrainedStage]:
     export_random_stage(folder / "base", "base", 8, None)
     export_random_stage(folder / "sr1", "sr1", 16, 8)
     return [load_stage(folder / "base"), load_stage(folder / "sr1")]
+
+
+def export_picture_reader(folder: Path) -> None:
+    """A base stage of 8 × 8 pixels that is also told a picture, the signal `condition`."""
+    denoiser = denoiser_config(low_res=False)
+    denoiser["network"]["concatenated"] = ["condition"]
+    conditioners = "imagen.stages.conditioners."
+    text = {"_target_": f"{conditioners}TextConditioner"}
+    conditioner = {"_target_": f"{conditioners}PictureConditioner", "others": text, "dropout": 0.1}
+    export_random_stage(folder, "base", 8, None, denoiser=denoiser, conditioner=conditioner)

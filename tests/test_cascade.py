@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_stages import FEATURES, export_random_stage, small_cascade
+from small_stages import FEATURES, export_picture_reader, export_random_stage, small_cascade
 
 from imagen.cascade import Cascade, SamplingSettings, evaluations
 from imagen.diffusion.conditioning import Conditioning, ImageSignal, TextSignal
@@ -217,3 +217,24 @@ def test_settings_that_came_later_do_not_change_what_is_described_without_them()
     plain = settings().describe()
     assert plain.keys().isdisjoint({"size", "tile_overlap", "strength", "resample"})
     assert replace(settings(), strength=0.5).describe() == plain | {"strength": 0.5}
+
+
+def test_a_stage_that_reads_a_picture_samples_from_it_or_without(cascade, text, tmp_path):
+    export_picture_reader(tmp_path)
+    reader = Cascade([load_stage(tmp_path), *cascade.stages[1:]])
+
+    def sampled(ids, **signals):
+        how = [settings(), settings()]
+        return reader.sample(Conditioning(given_text(text, ids), **signals), 0, ids, how)
+
+    pictures = torch.randn(4, 3, 12, 12, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    with_picture = sampled([0, 1, 2, 3], condition=ImageSignal(pictures))
+    without, null = sampled([0, 1, 2, 3]), sampled([0, 1, 2, 3], condition=ImageSignal(pictures).null())
+    assert [images.shape[-1] for images in with_picture] == [8, 16]
+    for other, same in zip(without, null, strict=True):
+        assert torch.equal(other, same)
+    assert (with_picture[0] - without[0]).abs().max() > 1e-2
+    for batch, single in zip(with_picture, sampled([2], condition=ImageSignal(pictures[2:3])), strict=True):
+        torch.testing.assert_close(batch[2:3], single, atol=1e-5, rtol=1e-4)
+    with pytest.raises(UserError, match="condition: 3 rows for 4 pictures"):
+        sampled([0, 1, 2, 3], condition=ImageSignal(pictures[:3]))

@@ -19,15 +19,18 @@ from imagen.runs.weights import AVERAGED, RAW, load_weights
 from imagen.stages import lr
 
 
-@pytest.mark.parametrize("stage", ["base", "sr1", "sr2"])
-def test_every_stage_trains_validates_draws_and_exports(stage, compose_config):
-    config = compose_config("train", f"stage={stage}", *SMALL)
+@pytest.mark.parametrize(
+    ("stage", "options"),
+    [("base", []), ("sr1", []), ("sr2", []), ("base_with_picture", ["data.train.outlines=true"])],
+)
+def test_every_stage_trains_validates_draws_and_exports(stage, options, compose_config):
+    config = compose_config("train", f"stage={stage}", *SMALL, *options)
     train(config)
     run = Path(config.run_dir)
     assert_tensorboard_begins_with_what_one_wants_to_see(run, config)
     assert read_settings(run / "samples" / "step_0000002.png")["weights"] == [1, 2]
     description = json.loads((run / "export" / "config.json").read_text())
-    assert (description["name"], description["step"]) == (stage, 2)
+    assert (description["name"], description["step"]) == (stage.removesuffix("_with_picture"), 2)
     assert load_file(run / "export" / "model.safetensors")
     again = export(run, run / "from the checkpoint")
     for name in ("config.json", "model.safetensors"):

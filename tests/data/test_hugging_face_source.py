@@ -147,3 +147,26 @@ def test_a_column_of_lists_holds_several_captions(encoded, tmp_path):
     source = HuggingFaceSource(str(tmp_path / "a.parquet"), "train")
     assert list(source.captions_by_row()) == [("one", "other"), ("alone",)]
     assert source[0].captions == ("one", "other")
+
+
+def test_pictures_to_condition_on_are_a_column_of_their_own(table, tmp_path):
+    outlines = [*(Image.new("RGB", (6, 4), (0, 0, 50 * i)) for i in range(2)), None]
+    columns = {"outline": outlines, "image": table["image"][:], "text": table["text"][:]}
+    features = datasets.Features({"outline": datasets.Image(), **table.features})
+    datasets.Dataset.from_dict(columns, features).to_parquet(tmp_path / "any.parquet")
+    path = str(tmp_path / "any.parquet")
+    source = HuggingFaceSource(path, "train", condition_column="outline")
+    assert source.has_conditions
+    assert source[1].image[0, 0].tolist() == [60, 0, 0]
+    assert source[1].condition[0, 0].tolist() == [0, 0, 50]
+    with pytest.raises(BadExampleError, match="row 2, outline: no picture"):
+        source[2]
+    (problem,) = source.problems(min_side=4)
+    assert (problem.row, problem.fault) == (2, Fault.MISSING)
+    check(HuggingFaceSource(path, "train"))
+    with pytest.raises(UserError, match=r"no column 'depth' among .* data\.train\.source\.condition_column"):
+        HuggingFaceSource(path, "train", condition_column="depth")
+    with pytest.raises(
+        UserError, match=r"'text' .*, not pictures|'text' is given as the column of pictures and of capt"
+    ):
+        HuggingFaceSource(path, "train", condition_column="text")

@@ -117,3 +117,45 @@ def test_pictures_that_are_not_listed_are_mentioned(folder, caplog):
         list(ImageFolderSource(path).problems(min_side=1))
     assert "1 pictures are not listed" in caplog.text
     assert "extra.png" in caplog.text
+
+
+def with_condition(name: str, condition: object) -> bytes:
+    return json.dumps({"file_name": name, "text": "a caption", "condition_file_name": condition}).encode()
+
+
+def test_pictures_to_condition_on_are_read_from_their_own_column_when_asked(folder, encoded, caplog):
+    lines = {i + 1: with_condition(f"{i}.png", f"lines{i}.png") for i in range(6)}
+    path = folder(lines, {f"lines{i}.png": encoded(Image.new("RGB", (12, 10), (0, 0, 10 * i))) for i in range(6)})
+    source = ImageFolderSource(path, condition_column="condition_file_name")
+    assert source.has_conditions
+    for index in range(6):
+        assert source[index].image[0, 0].tolist() == [40 * index, 0, 0]
+        assert source[index].condition[0, 0].tolist() == [0, 0, 10 * index]
+    assert list(source.problems(min_side=10)) == []
+    assert "not listed" not in caplog.text
+    (path / "lines3.png").unlink()
+    where = r"lines3\.png \(metadata\.jsonl line 4\): there is no such file"
+    (problem,) = source.problems(min_side=10)
+    assert "lines3.png (metadata.jsonl line 4)" in problem.text
+    with pytest.raises(BadExampleError, match=where):
+        source[3]
+    unasked = ImageFolderSource(path)
+    assert (unasked.has_conditions, unasked[3].condition) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        (None, "line 2: 'condition_file_name' is None, not the name of a file"),
+        ("../lines.png", r"line 2: '\.\./lines\.png' leads out of the folder"),
+    ],
+)
+def test_a_line_without_a_picture_to_condition_on_is_refused(folder, condition, message):
+    lines = {i: with_condition(f"{i - 1}.png", f"{i}.png") for i in range(1, 7)}
+    path = folder(lines | {2: with_condition("1.png", condition)})
+    with pytest.raises(UserError, match=message):
+        ImageFolderSource(path, condition_column="condition_file_name")
+    with pytest.raises(
+        UserError, match=r"line 1: no 'depth' among .* name another with data\.train\.source\.condition_col"
+    ):
+        ImageFolderSource(path, condition_column="depth")

@@ -245,3 +245,31 @@ def test_what_is_not_there_or_repeated_is_said(shards, archive, sample, tmp_path
         shards(path)
     with pytest.raises(UserError, match=r"holds no pictures with a \.txt beside them"):
         shards(archive("empty.tar", {"README": b""}), skip_incomplete=True)
+
+
+def test_pictures_to_condition_on_are_members_of_their_own(shards, archive, sample, encoded):
+    def member(i):
+        return {f"{i:09d}.condition.png": encoded(Image.new("RGB", (12, 10), (0, 0, 30 * i)))}
+
+    path = archive("00000.tar", sample(0) | member(0) | sample(1) | member(1))
+    source = shards(path, condition_extension=".condition.png")
+    assert source.has_conditions
+    assert source[1].image[0, 0].tolist() == [20, 0, 0]
+    assert source[1].condition[0, 0].tolist() == [0, 0, 30]
+    assert source[1].caption == "picture 1"
+    assert list(source.problems(min_side=10)) == []
+    assert shards(path)[1].condition is None
+    lacking = archive("lacking.tar", sample(0) | member(0) | sample(1))
+    with pytest.raises(
+        UserError, match=r"sample 000000001: nothing to condition on: there is no \.condition\.png beside"
+    ):
+        shards(lacking, condition_extension="condition.png")
+    assert len(shards(lacking, skip_incomplete=True, condition_extension="condition.png")) == 1
+
+
+def test_the_picture_to_condition_on_may_have_the_extension_of_a_picture(shards, archive, sample, encoded):
+    other = {"000000000.png": encoded(Image.new("RGB", (12, 10), (0, 0, 7)))}
+    path = archive("00000.tar", sample(0) | other)
+    assert shards(path, condition_extension="png")[0].condition[0, 0].tolist() == [0, 0, 7]
+    with pytest.raises(UserError, match="2 pictures"):
+        shards(path)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from exact_denoisers import TWO_PEAKS, ExactNetwork, constant_level, some_text
 
-from imagen.diffusion.conditioning import Conditioning, LowResImage
+from imagen.diffusion.conditioning import Conditioning, ImageSignal, LowResImage
 from imagen.diffusion.denoiser import Denoiser
-from imagen.diffusion.guidance import ClassifierFreeGuidance, IntervalGuidance
+from imagen.diffusion.guidance import ClassifierFreeGuidance, IntervalGuidance, PerSignalGuidance
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.parameterisations import EpsPrediction, FlowPrediction, VPrediction, X0Prediction
 from imagen.diffusion.weightings import UnweightedLoss
@@ -160,3 +160,79 @@ def test_the_stage_chooses_which_signals_the_unconditional_estimate_lacks(make, 
     assert unconditional["text"].mask.all()
     assert not unconditional["low_res"].image.any()
     assert torch.equal(seen[0]["low_res"].image[:4], Z)
+
+
+PICTURE = randn_per_image([make_generator("picture", index) for index in range(4)], (3, 8, 8))
+BOTH = Conditioning(TEXT, condition=ImageSignal(PICTURE), low_res=LowResImage(Z, LEVEL))
+
+
+class Adding:
+    """An estimate with a part of its own for each signal and for both together."""
+
+    def __init__(self):
+        self.images = []
+
+    def __call__(self, z, level, conditioning):
+        self.images.append(len(z))
+        text = conditioning["text"].values.mean((1, 2)).sin()[:, None, None, None]
+        picture = conditioning["condition"].images
+        return z + conditioning["low_res"].image.tanh() + picture + text * (1 + picture.cos()) + level.alpha
+
+
+def estimate(*without):
+    return Adding()(Z, LEVEL, BOTH.without(*without))
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("order", [("condition", "text"), ("text", "condition")])
+def test_guidance_per_signal_is_its_formula_in_either_order(order, batched):
+    first, second = order
+    none, only_first, both = estimate(first, second), estimate(second), estimate()
+    expected = none + 1.5 * (only_first - none) + 4.0 * (both - only_first)
+    denoiser = Adding()
+    guided = PerSignalGuidance({second: 4.0, first: 1.5}, order, batched=batched)(denoiser, Z, LEVEL, BOTH)
+    torch.testing.assert_close(guided, expected, atol=1e-5, rtol=1e-5)
+    assert denoiser.images == ([12] if batched else [4, 4, 4])
+
+
+@pytest.mark.parametrize("rescale", [0.0, 0.7])
+@pytest.mark.parametrize("weight", [0.0, 0.5, 3.0])
+def test_one_signal_or_equal_weights_are_classifier_free_guidance(weight, rescale):
+    cases = [
+        (PerSignalGuidance({"text": weight}, ["text"], rescale), ["text"]),
+        (PerSignalGuidance({"condition": weight}, ["condition"], rescale), ["condition"]),
+        (PerSignalGuidance({"condition": weight, "text": weight}, rescale=rescale), ["condition", "text"]),
+    ]
+    for guidance, without in cases:
+        expected = ClassifierFreeGuidance(weight, rescale, without=without)(Adding(), Z, LEVEL, BOTH)
+        torch.testing.assert_close(guidance(Adding(), Z, LEVEL, BOTH), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "passes"), [((1, 1), 1), ((0, 0), 1), ((1, 0), 1), ((1, 3), 2), ((3, 1), 3), ((2, 2), 2), ((0, 3), 3)]
+)
+def test_estimates_that_cancel_are_not_computed(weights, passes):
+    denoiser = Adding()
+    guided = PerSignalGuidance(dict(zip(("condition", "text"), weights, strict=True)))(denoiser, Z, LEVEL, BOTH)
+    assert denoiser.images == [4 * passes]
+    if passes == 1:
+        without = [name for name, weight in zip(("condition", "text"), weights, strict=True) if weight == 0]
+        assert torch.equal(guided, estimate(*without))
+
+
+def test_full_rescaling_of_guidance_per_signal_keeps_the_deviation_of_the_conditional_estimate():
+    for weights in ({"condition": 4.0, "text": 7.0}, {"condition": 4.0, "text": 0.0}):
+        guided = PerSignalGuidance(weights, rescale=1.0)(Adding(), Z, LEVEL, BOTH)
+        torch.testing.assert_close(guided.std(dim=(1, 2, 3)), estimate().std(dim=(1, 2, 3)))
+
+
+def test_impossible_weights_per_signal_are_refused():
+    with pytest.raises(UserError, match="guidance weight is -1"):
+        PerSignalGuidance({"condition": 1.0, "text": -1.0})
+    with pytest.raises(UserError, match="rescale is 2"):
+        PerSignalGuidance({"condition": 1.0, "text": 1.0}, rescale=2.0)
+    for weights, order in (({"text": 1.0}, ("condition", "text")), ({}, ()), ({"text": 1.0}, ("text", "text"))):
+        with pytest.raises(UserError, match="name the same signals, each once"):
+            PerSignalGuidance(weights, order)
+    with pytest.raises(UserError, match="a weight for 'condition', which this stage is not told, only text: choose"):
+        PerSignalGuidance({"condition": 1.0, "text": 3.0})(Adding(), Z, LEVEL, TEXT)

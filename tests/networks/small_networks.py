@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from imagen.diffusion.conditioning import Conditioning, LowResImage, TextSignal
+from imagen.diffusion.conditioning import Conditioning, ImageSignal, LowResImage, TextSignal
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.networks.attention import (
     AttentionSpec,
@@ -52,8 +52,15 @@ MAKERS: dict[str, Callable[..., nn.Module]] = {
     "UNet with positions": lambda **changes: make_base(SelfAttentionSpec(32, positions=True), **changes),
     "UNet with linear attention": lambda **changes: make_base(LinearAttentionSpec(32), **changes),
     "UNet, self- then cross-attention": lambda **changes: make_base(SELF_THEN_CROSS, **changes),
+    "UNet with two pictures": lambda **changes: make_base(concatenated=["condition", "other"], **changes),
     "EfficientUNet, self-attention": lambda **changes: make_efficient(SelfAttentionSpec(32, expansion=2), **changes),
     "EfficientUNet, cross-attention": lambda **changes: make_efficient(CrossAttentionSpec(32), **changes),
+    "EfficientUNet with a picture": lambda **changes: make_efficient(
+        SelfAttentionSpec(32), concatenated=["condition"], **changes
+    ),
+    "EfficientUNet with a pooled picture": lambda **changes: make_efficient(
+        SelfAttentionSpec(32), pooled=["condition"], **changes
+    ),
 }
 
 
@@ -71,4 +78,6 @@ def make_inputs(
     conditioning = Conditioning(text=TextSignal(text, mask))
     if network.embedding.low_res is not None:
         conditioning = Conditioning(conditioning, low_res=LowResImage(image, NoiseLevel(low_res_log_snr)))
-    return z, log_snr, conditioning
+    names = [*getattr(network, "concatenated", ()), *getattr(network, "pooled", ())]
+    pictures = {name: ImageSignal(torch.randn(shape, generator=generator)) for name in names}
+    return z, log_snr, Conditioning(conditioning, **pictures)

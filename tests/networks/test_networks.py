@@ -1,14 +1,15 @@
 """Both U-Nets: the inputs on which they must and must not depend."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jaxtyping
 import pytest
 import torch
-from small_networks import TEXT_FEATURES, make_base, make_inputs, randomise
+from small_networks import TEXT_FEATURES, make_base, make_efficient, make_inputs, randomise
 from torch import nn
 
-from imagen.diffusion.conditioning import Conditioning, LowResImage, TextSignal
+from imagen.diffusion.conditioning import Conditioning, ImageSignal, LowResImage, TextSignal, resize
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.errors import UserError
 from imagen.networks.attention import SelfAttentionSpec
@@ -41,6 +42,9 @@ def test_non_square_images_pass(make_network: MakeNetwork) -> None:
     if "low_res" in conditioning:
         low_res = conditioning["low_res"]
         conditioning = Conditioning(conditioning, low_res=LowResImage(low_res.image[..., :8, :], low_res.level))
+    for name, signal in conditioning.items():
+        if isinstance(signal, ImageSignal):
+            conditioning = Conditioning(conditioning, **{name: ImageSignal(signal.images[..., :8, :])})
     assert network(z, log_snr, conditioning).shape == (3, 3, 8, 16)
 
 
@@ -115,6 +119,32 @@ def test_noise_level_and_low_resolution_image_are_read(make_network: MakeNetwork
         assert (network(z, log_snr, Conditioning(conditioning, low_res=changed)) - before).abs().max() > 1e-4
 
 
+def test_each_picture_is_read_and_a_dropped_one_is_grey(make_network: MakeNetwork) -> None:
+    network = randomise(make_network())
+    z, log_snr, conditioning = make_inputs(network)
+    before = network(z, log_snr, conditioning)
+    after = []
+    for name in (*network.concatenated, *network.pooled):
+        first = torch.arange(len(z)) == 0
+        after.append(network(z, log_snr, conditioning.drop(name, first)))
+        assert (after[-1][0] - before[0]).abs().max() > 1e-4
+        assert_same(after[-1][1:], before[1:])
+        grey = Conditioning(conditioning, **{name: ImageSignal(torch.zeros_like(z))})
+        assert_same(network(z, log_snr, grey)[:1], after[-1][:1])
+    if len(after) == 2:
+        assert (after[0] - after[1]).abs().max() > 1e-4  # not the one in the place of the other
+
+
+@pytest.mark.parametrize("side", [8, 40])
+def test_a_concatenated_picture_of_another_size_is_resized(side: int) -> None:
+    network = randomise(make_base(concatenated=["condition"]))
+    z, log_snr, conditioning = make_inputs(network)
+    images = torch.randn(len(z), 3, side, side)
+    given, resized = ({"condition": ImageSignal(pictures)} for pictures in (images, resize(images, z.shape[-1])))
+    expected = network(z, log_snr, Conditioning(conditioning, **resized))
+    assert torch.equal(network(z, log_snr, Conditioning(conditioning, **given)), expected)
+
+
 def test_checkpointing_changes_memory_and_not_gradients(make_network: MakeNetwork) -> None:
     plain, saving = randomise(make_network()), randomise(make_network(checkpointing=True))
     kept: dict[nn.Module, int] = {}
@@ -143,7 +173,7 @@ def test_bfloat16_stays_close_to_float32_and_in_channels_last(make_network: Make
 
         return hook
 
-    convolutions = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d) and n != "stem"}
+    convolutions = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d) and not n.endswith("stem")}
     for name, module in convolutions.items():
         module.register_forward_pre_hook(check(name))
     with torch.autocast("cpu", torch.bfloat16):
@@ -180,6 +210,38 @@ def test_wrong_images_are_refused() -> None:
         sr(z, log_snr, Conditioning(text=conditioning["text"]))
     with pytest.raises(UserError, match="multiple of 4"):
         base(z[..., :14], log_snr, Conditioning(text=conditioning["text"]))
+
+
+def test_wrong_concatenated_pictures_are_refused() -> None:
+    base, reader = make_base(), make_base(concatenated=["condition"])
+    z, log_snr, conditioning = make_inputs(reader)
+    with pytest.raises(UserError, match=r"reads no image signal .* was given the image signals condition"):
+        base(z, log_snr, conditioning)
+    with pytest.raises(UserError, match=r"reads the image signals condition .* was given no image signal"):
+        reader(z, log_snr, Conditioning(text=conditioning["text"]))
+
+
+@pytest.mark.parametrize("names", ["condition", ["condition", "condition"], ["low_res"], ["text", "condition"]])
+@pytest.mark.parametrize("make", [make_base, partial(make_efficient, SelfAttentionSpec(32))])
+def test_impossible_names_of_pictures_are_refused(make: MakeNetwork, names: str | list[str]) -> None:
+    with pytest.raises(UserError, match="each once"):
+        make(concatenated=names)
+    with pytest.raises(UserError, match="each once"):
+        make(pooled=names)
+    with pytest.raises(UserError, match="each once"):
+        make(concatenated=["condition"], pooled=["condition"])
+
+
+def test_a_pooled_picture_of_any_size_is_read_as_a_whole() -> None:
+    network = randomise(make_base(pooled=["condition"]))
+    z, log_snr, conditioning = make_inputs(network)
+
+    def told(images: torch.Tensor) -> torch.Tensor:
+        return network(z, log_snr, Conditioning(conditioning, condition=ImageSignal(images)))
+
+    grey, red = torch.zeros(3, 3, 40, 24), torch.tensor([1.0, -1.0, -1.0])[None, :, None, None].expand(3, 3, 40, 24)
+    assert (told(red) - told(grey)).abs().max() > 1e-4
+    assert_same(told(red.flip(-1)), told(red))
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,15 @@ def nothing_long(monkeypatch):
         (["callbacks=default", "callbacks.samples.weights=[-1]"], r"guidance weight is -1"),
         (["callbacks=default", "callbacks.samples.sampler.num_steps=0"], r"num_steps of the sampler is 0"),
         (["callbacks=default", "callbacks.samples.aug_level=2.0"], r"aug_level=2.0 must be in"),
+        (["stage=base_with_picture"], r"the stage is conditioned on pictures and the data give none"),
+        (
+            ["stage=base_with_picture", "data.train.outlines=true", "data.validation.outlines=false"],
+            r"the stage is conditioned on pictures and the data give none",
+        ),
+        (
+            ["stage=base_with_picture", "stage.denoiser.network.concatenated=[]"],
+            r"this network reads no image signal beside the noisy image but was given the image signals condition",
+        ),
         (["data.validation.size=1", "trainer.devices=2"], r"1 pictures for validation, fewer than the 2 processes"),
     ],
 )

@@ -5,7 +5,7 @@ from omegaconf import OmegaConf
 
 from imagen.cascade import SamplingSettings
 from imagen.commandline.roles import of_one_role
-from imagen.diffusion.guidance import ClassifierFreeGuidance, IntervalGuidance
+from imagen.diffusion.guidance import ClassifierFreeGuidance, IntervalGuidance, PerSignalGuidance
 from imagen.diffusion.samplers import DDIMSampler, DDPMSampler, DPMSolverPP2M, HeunSampler
 from imagen.diffusion.thresholding import DynamicThresholding, NoThresholding, StaticThresholding
 from imagen.errors import UserError
@@ -42,6 +42,23 @@ def test_roles_differ_in_every_setting_from_the_command_line(configured):
     assert (sr1.sampler, sr1.thresholding) == (DPMSolverPP2M(16), StaticThresholding())
     assert (sr1.guidance, sr1.aug_level) == (ClassifierFreeGuidance(4.0), 0.1)
     assert (sr2.thresholding, sr2.aug_level, sr2.guidance.weight) == (DynamicThresholding(), 0.2, 1.5)
+
+
+def test_a_rule_with_a_weight_for_each_signal_has_no_other(configured):
+    weights = "sampling.base.guidance_rule.weights={text: 4, condition: 2}"
+    base, sr1, _ = configured(
+        "sampling.base.guidance_rule=per_signal", weights, "sampling.base.guidance_rule.rescale=0.5"
+    )
+    assert base.guidance == PerSignalGuidance({"condition": 2, "text": 4}, ["condition", "text"], 0.5)
+    assert base.describe()["guidance_weight"] is None
+    assert base.describe()["guidance_rule"]["weights"] == {"condition": 2, "text": 4}
+    assert sr1.guidance == ClassifierFreeGuidance(1.5)
+    assert settings_by_role(["base"], guidance=base.guidance)[0].guidance == base.guidance
+
+
+def test_a_sweep_of_the_guidance_weight_needs_a_rule_that_has_one(configured):
+    with pytest.raises(UserError, match=r"^guidance_rule has weights of its own, .* leave out guidance\.weights or"):
+        configured("guidance_rule=per_signal", entry="evaluate")
 
 
 def test_short_keys_are_the_defaults_of_all_roles_and_a_role_overrides_them(configured):
@@ -92,6 +109,11 @@ def test_groups_of_hydra_choose_for_a_role_too(configured):
         (
             ["sampling.sr1.guidance_rule=interval", "sampling.sr1.guidance_rule.weight=9"],
             "sampling.sr1.guidance_rule.weight=9: the weight is set for each stage; give guidance_weights or sa",
+        ),
+        (
+            ["sampling.base.guidance_rule=per_signal", "sampling.base.guidance_weight=2"],
+            "sampling.base.guidance_rule has weights of its own, so that there is no guidance weight to vary: leave "
+            "out sampling.base.guidance_weight or the rule",
         ),
         (["++sampling.sr1.sampler=ddpm"], "sampling.sr1.sampler='ddpm' is not an object; in a file, choose one in its"),
     ],

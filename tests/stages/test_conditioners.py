@@ -1,5 +1,7 @@
 """What stages are told, in training and in sampling."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from imagen.diffusion.conditioning import Conditioning, ImageSignal, TextSignal,
 from imagen.diffusion.schedules import CosineSchedule
 from imagen.errors import UserError
 from imagen.randomness import make_generator
-from imagen.stages.conditioners import CleanLowResConditioner, LowResConditioner, TextConditioner
+from imagen.stages.conditioners import CleanLowResConditioner, LowResConditioner, PictureConditioner, TextConditioner
 
 IMAGES = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
@@ -78,3 +80,66 @@ def test_what_a_batch_would_be_given_is_what_sampling_needs(kind):
     generators = [make_generator(i) for i in range(16)]
     assert conditioner.for_sampling(given, (8, 8), 0.0, generators).keys() == {"text", "low_res"}
     assert TextConditioner().given(batch).keys() == {"text"}
+
+
+MANY = 4000
+PICTURES = Batch(
+    torch.zeros(MANY, 3, 1, 1), torch.ones(MANY, 1, 4), torch.ones(MANY, 1) > 0, torch.arange(MANY), ("a",) * MANY, 0,
+    condition=torch.ones(MANY, 3, 1, 1),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2, 1.0])
+def test_the_picture_is_dropped_with_its_own_probability_and_nothing_else_is(dropout):
+    generator = torch.Generator().manual_seed(0)
+    told = PictureConditioner(TextConditioner(), dropout).for_training(PICTURES, generator)
+    assert told.keys() == {"text", "condition"}
+    assert told["text"].mask.all()
+    kept = told["condition"].images
+    assert set(kept.unique().tolist()) <= {0.0, 1.0}
+    assert kept[:, 0, 0, 0].mean().item() == pytest.approx(1 - dropout, abs=0.03)
+
+
+def test_pictures_are_dropped_apart_from_captions_and_by_the_generator_alone():
+    def dropped(seed):
+        generator = torch.Generator().manual_seed(seed)
+        text = torch.rand(MANY, generator=generator) < 0.5  # as `DiffusionStage` draws it
+        told = PictureConditioner(TextConditioner(), 0.5).for_training(PICTURES, generator)
+        return text, told["condition"].images[:, 0, 0, 0] == 0
+
+    text, picture = dropped(0)
+    assert (text & picture).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(picture, dropped(0)[1])
+    assert not torch.equal(picture, dropped(1)[1])
+
+
+def test_around_a_super_resolution_stage_the_other_signals_stay_what_they_are():
+    others = LowResConditioner(4, 8, CosineSchedule(-15.0, 15.0))
+    conditioner = PictureConditioner(others, 0.5)
+    assert conditioner.factor == 2
+    batch = Batch(IMAGES, torch.ones(16, 2, 4), torch.ones(16, 2) > 0, torch.arange(16), ("a",) * 16, 0, IMAGES)
+    alone = others.for_training(batch, make_generator("same"))
+    told = conditioner.for_training(batch, make_generator("same"))
+    assert told.keys() == {"text", "low_res", "condition"}
+    assert torch.equal(told["low_res"].image, alone["low_res"].image)
+    given, generators = conditioner.given(batch), [make_generator(i) for i in range(16)]
+    assert given.keys() == {"text", "smaller", "condition"}
+    assert conditioner.for_sampling(given, 8, 0.0, generators).keys() == told.keys()
+
+
+def test_sampling_takes_a_picture_of_any_size_or_none():
+    conditioner, generators = PictureConditioner(TextConditioner()), [make_generator(i) for i in range(16)]
+    text, picture = TextSignal.none(16, 4), ImageSignal(IMAGES)
+    told = conditioner.for_sampling(Conditioning(text=text, condition=picture), 4, 0.0, generators)
+    assert torch.equal(told["condition"].images, resize(IMAGES, 4))
+    without = conditioner.for_sampling(Conditioning(text=text), 4, 0.0, generators)
+    assert torch.equal(without["condition"].images, told["condition"].null().images)
+
+
+def test_data_without_pictures_to_condition_on_and_impossible_shares_are_refused():
+    with pytest.raises(
+        UserError, match=r"the data give none; name them, such as data\.train\.source\.condition_column="
+    ):
+        PictureConditioner(TextConditioner()).for_training(replace(PICTURES, condition=None), make_generator("any"))
+    with pytest.raises(UserError, match=r"dropout=1\.5 .* must be in"):
+        PictureConditioner(TextConditioner(), 1.5)

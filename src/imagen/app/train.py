@@ -83,7 +83,7 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
     data = make_data(config.data)
     if trainer.is_global_zero:
         warn_of_foreign_words(as_dict(config.text), data.world)
-    rehearse_data(data, trainer)
+    rehearse_data(data, trainer, stage)
     checkpoint, step = run.newest_valid_checkpoint(lambda found: rehearse_resumption(found, stage, data)) or (None, 0)
     if checkpoint:
         _announce_resumption(run, checkpoint, step, trainer.max_steps)

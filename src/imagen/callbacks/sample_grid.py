@@ -28,8 +28,9 @@ from imagen.stages.diffusion_stage import DiffusionStage
 class SampleGrid(Callback):
     """A grid of samples as a PNG and in TensorBoard: prompts down, guidance weights across.
 
-    A super-resolution stage enlarges validation images; its grid shows what it was given and the original too. With
-    buckets, the prompts are shared among the first validation batches of different shapes.
+    A super-resolution stage enlarges validation images; its grid shows what it was given and the original too. Pictures
+    to condition on are shown where the stage reads them. With buckets, the prompts are shared among the first
+    validation batches of different shapes.
 
     Args:
         shares: of the run's optimizer steps, in (0, 1], after which a grid is drawn; there is one at the end as well.
@@ -128,6 +129,8 @@ class SampleGrid(Callback):
         columns: dict[str, np.ndarray] = {}
         if "smaller" in given:
             columns = {"original": to_uint8(images), "given": to_uint8(given["smaller"].images)}
+        if "condition" in given:
+            columns["condition"] = to_uint8(given["condition"].images)
         model, size = stage.averaged(), (images.shape[-2], images.shape[-1])
         for weight, settings in zip(self.weights, self.settings, strict=True):
             generators = [make_generator(self.seed, "grid", before + i) for i in range(len(images))]

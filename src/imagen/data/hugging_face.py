@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from imagen.checks.worlds import World
 from imagen.data.reading.captions import caption_columns as columns_of
-from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode, size_or_problem
+from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, common_size, decode, size_or_problem
 from imagen.data.reading.problems import Fault, Problem
-from imagen.data.source import BadExampleError, Example, Source
+from imagen.data.source import BadExampleError, Example, Picture, Source
 from imagen.errors import UserError
 from imagen.files import fingerprint, user_path
 from imagen.progress import track
@@ -36,6 +36,7 @@ class HuggingFaceSource(Source):
         download: allow reading from the hub (over the network; with HF_HUB_OFFLINE=1 from the hub's cache only).
         revision: revision of the data set on the hub; pin it for repeatable runs.
         max_pixels: larger pictures are refused before decoding (decompression bombs).
+        condition_column: column of pictures to condition on, as in `image_column`; None: rows have none.
 
     Raises:
         UserError: if the data set, the split or a column is missing, or a hub name is given without `download`.
@@ -51,32 +52,36 @@ class HuggingFaceSource(Source):
         revision: str | None = None,
         max_pixels: int = MAX_PIXELS,
         caption_columns: Mapping[str, int | float] | None = None,
+        condition_column: str | None = None,
     ) -> None:
         from datasets import Image
 
         self.path, self.split, self.max_pixels = str(path), split, max_pixels
-        self.image_column, self.captions_in = image_column, columns_of(caption_column, caption_columns)
+        self.captions_in = columns_of(caption_column, caption_columns)
+        self.image_column, self.condition_column = image_column, condition_column
         table, self.folders = _load(self.path, split, download, revision)
         option_of = "caption_column" if caption_columns is None else "caption_columns"
-        named = [(image_column, "image_column"), *((column, option_of) for column in self.captions_in.names)]
+        pictures = {image_column: "image_column"} | ({condition_column: "condition_column"} if condition_column else {})
+        named = [*pictures.items(), *((column, option_of) for column in self.captions_in.names)]
         for column, option in named:
             if column not in table.column_names:
                 raise UserError(
                     f"{self.name}: no column {column!r} among {sorted(table.column_names)}; "
                     f"name it with data.train.source.{option}"
                 )
-        if image_column in self.captions_in.names:
-            raise UserError(f"{self.name}: {image_column!r} is given as the column of pictures and of captions")
+        if both := set(pictures) & set(self.captions_in.names):
+            raise UserError(f"{self.name}: {min(both)!r} is given as the column of pictures and of captions")
         if len(table) == 0:
             raise UserError(f"{self.name} has no rows; choose another split")
-        try:
-            kept = table.select_columns([image_column, *self.captions_in.names])
-            table = kept.cast_column(image_column, Image(decode=False))
-        except (NotImplementedError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{self.name}: column {image_column!r} holds {table.features[image_column]}, not pictures; "
-                "name another with data.train.source.image_column"
-            ) from error
+        table = table.select_columns([*pictures, *self.captions_in.names])
+        for column, option in pictures.items():
+            try:
+                table = table.cast_column(column, Image(decode=False))
+            except (NotImplementedError, TypeError, ValueError) as error:
+                raise UserError(
+                    f"{self.name}: column {column!r} holds {table.features[column]}, not pictures; "
+                    f"name another with data.train.source.{option}"
+                ) from error
         self.table = table
 
     @property
@@ -108,11 +113,12 @@ class HuggingFaceSource(Source):
     def __getitem__(self, index: int) -> Example:
         row = self.table[index]
         captions = self.captions_in.read(row, self.where(index))
-        try:
-            picture = decode(self._file(row[self.image_column]), self.max_pixels)
-        except UnreadableImageError as error:
-            raise BadExampleError(f"{self.where(index)}: {error}", error.fault) from error
-        return Example(picture, captions.texts, index, captions.weights)
+        picture, *condition = (self._decoded(row[column], where) for column, where in self._pictures(index))
+        return Example(picture, captions.texts, index, captions.weights, *condition)
+
+    @property
+    def has_conditions(self) -> bool:
+        return bool(self.condition_column)
 
     def captions_by_row(self) -> Iterator[tuple[str, ...]]:
         index = 0
@@ -128,12 +134,26 @@ class HuggingFaceSource(Source):
 
     def sizes(self) -> Iterator[Size | Problem]:
         for index in track(range(len(self)), f"Checking the pictures in {self.name}"):
-            try:
-                file = self._file(self.table[index][self.image_column])
-            except UnreadableImageError as error:
-                yield Problem(index, error.fault, f"{self.where(index)}: {error}")
-            else:
-                yield size_or_problem(index, self.where(index), file, self.max_pixels)
+            row = self.table[index]
+            yield common_size(self._size(index, where, row[column]) for column, where in self._pictures(index))
+
+    def _size(self, index: int, where: str, cell: dict[str, Any] | None) -> Size | Problem:
+        try:
+            return size_or_problem(index, where, self._file(cell), self.max_pixels)
+        except UnreadableImageError as error:
+            return Problem(index, error.fault, f"{where}: {error}")
+
+    def _pictures(self, index: int) -> list[tuple[str, str]]:
+        """The column of the picture, and of the one to condition on if there is one, each with a name for messages."""
+        where = self.where(index)
+        condition = [(self.condition_column, f"{where}, {self.condition_column}")] if self.condition_column else []
+        return [(self.image_column, where), *condition]
+
+    def _decoded(self, cell: dict[str, Any] | None, where: str) -> Picture:
+        try:
+            return decode(self._file(cell), self.max_pixels)
+        except UnreadableImageError as error:
+            raise BadExampleError(f"{where}: {error}", error.fault) from error
 
     def _file(self, cell: dict[str, Any] | None) -> bytes | Path:
         """The undecoded picture of a cell: its bytes, or its path."""

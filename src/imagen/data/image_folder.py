@@ -6,10 +6,10 @@ from pathlib import Path
 
 from imagen.checks.worlds import World
 from imagen.data.reading.captions import caption_columns as columns_of
-from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes, size_or_problem
+from imagen.data.reading.decode import MAX_PIXELS, common_size, decoded_row, picture_suffixes, size_or_problem
 from imagen.data.reading.metadata import Columns, read_metadata
 from imagen.data.reading.problems import Problem
-from imagen.data.source import BadExampleError, Example, Source
+from imagen.data.source import Example, Source
 from imagen.files import fingerprint, sha256_of_file, user_path
 from imagen.progress import track
 from imagen.tensors import Size
@@ -29,6 +29,8 @@ class ImageFolderSource(Source):
         caption_column: key of the captions: texts, which may be empty, or lists of texts.
         caption_columns: instead, several keys and how often training draws each: {"text": 0.8, "keywords": 0.2}.
         max_pixels: larger pictures are refused before decoding (decompression bombs).
+        condition_column: key of the file names of pictures to condition on, such as "condition_file_name"; None: rows
+            have none, and such a column is not read.
 
     Raises:
         UserError: if the folder or its metadata is missing or empty, or a line of the metadata is wrong.
@@ -41,9 +43,11 @@ class ImageFolderSource(Source):
         caption_column: str = "text",
         max_pixels: int = MAX_PIXELS,
         caption_columns: Mapping[str, int | float] | None = None,
+        condition_column: str | None = None,
     ) -> None:
-        self.path, self.max_pixels = user_path(path), max_pixels
-        self.rows = read_metadata(self.path, Columns(image_column, columns_of(caption_column, caption_columns)))
+        self.path, self.max_pixels, self.condition_column = user_path(path), max_pixels, condition_column
+        columns = Columns(image_column, columns_of(caption_column, caption_columns), condition_column)
+        self.rows = read_metadata(self.path, columns)
 
     @property
     def name(self) -> str:
@@ -62,11 +66,18 @@ class ImageFolderSource(Source):
 
     def __getitem__(self, index: int) -> Example:
         row = self.rows[index]
-        try:
-            picture = decode(self.path / row.file_name, self.max_pixels)
-        except UnreadableImageError as error:
-            raise BadExampleError(f"{self.where(index)}: {error}", error.fault) from error
-        return Example(picture, row.captions.texts, index, row.captions.weights)
+        picture, *condition = (decoded_row(file, self.max_pixels, where) for file, where in self._pictures(index))
+        return Example(picture, row.captions.texts, index, row.captions.weights, *condition)
+
+    @property
+    def has_conditions(self) -> bool:
+        return self.condition_column is not None
+
+    def _pictures(self, index: int) -> list[tuple[Path, str]]:
+        """The file of the picture, and of the one to condition on if there is one, each as it is named in messages."""
+        row = self.rows[index]
+        names = [row.file_name] if row.condition is None else [row.file_name, row.condition]
+        return [(self.path / name, f"{self.path / name} ({row.metadata} line {row.line})") for name in names]
 
     def captions_by_row(self) -> Iterator[tuple[str, ...]]:
         return (row.captions.texts for row in self.rows)
@@ -76,15 +87,15 @@ class ImageFolderSource(Source):
 
     def sizes(self) -> Iterator[Size | Problem]:
         self._warn_of_unlisted_files()
-        for index, row in enumerate(track(self.rows, f"Checking the pictures in {self.path}")):
-            yield size_or_problem(index, self.where(index), self.path / row.file_name, self.max_pixels)
+        for index in track(range(len(self)), f"Checking the pictures in {self.path}"):
+            pictures = self._pictures(index)
+            yield common_size(size_or_problem(index, where, file, self.max_pixels) for file, where in pictures)
 
     def where(self, index: int) -> str:
-        row = self.rows[index]
-        return f"{self.path / row.file_name} ({row.metadata} line {row.line})"
+        return self._pictures(index)[0][1]
 
     def _warn_of_unlisted_files(self) -> None:
-        listed = {row.file_name for row in self.rows}
+        listed = {row.file_name for row in self.rows} | {row.condition for row in self.rows}
         files = (file for file in self.path.rglob("*") if file.suffix.lower() in picture_suffixes())
         unlisted = [name for file in files if (name := file.relative_to(self.path).as_posix()) not in listed]
         if unlisted:

@@ -61,6 +61,7 @@ class Assembled:
     ids: tuple[int, ...]
     captions: tuple[str, ...]
     skipped: dict[int, Problem]
+    condition: Images | None = None
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,18 @@ class Assembler(Dataset):
             read = [self._read(bucket, draw, skipped) for draw in plan.draws]
         except UserError as error:
             return Refusal(str(error))
-        images = resize(from_uint8(np.stack([cut for _, cut in read])), bucket.sizes.stage)
-        if bucket.sizes.window is not None:
-            images = random_windows(images, bucket.sizes.window, [draw.key for draw in plan.draws])
+        pictures = zip(*(cuts for _, cuts in read), strict=True)
+        images, *conditions = (self._images(cuts, bucket.sizes, plan) for cuts in pictures)
         examples = [example for example, _ in read]
         captions = tuple(self._caption(example, draw) for example, draw in zip(examples, plan.draws, strict=True))
-        return Assembled(plan.position, images, tuple(example.id for example in examples), captions, skipped)
+        ids = tuple(example.id for example in examples)
+        return Assembled(plan.position, images, ids, captions, skipped, *conditions)
+
+    def _images(self, cuts: Sequence[np.ndarray], sizes: Sizes, plan: BatchPlan) -> Images:
+        images = resize(from_uint8(np.stack(cuts)), sizes.stage)
+        if sizes.window is None:
+            return images
+        return random_windows(images, sizes.window, [draw.key for draw in plan.draws])
 
     def _caption(self, example: Example, draw: Draw) -> str:
         if not self.draw_captions or len(example.captions) == 1:
@@ -107,13 +114,15 @@ class Assembler(Dataset):
         # The sum of weights may fall short of 1 by rounding.
         return example.captions[min(bisect_right(reached, share), len(reached) - 1)]
 
-    def _read(self, bucket: Bucket, draw: Draw, skipped: dict[int, Problem]) -> tuple[Example, Picture]:
+    def _read(self, bucket: Bucket, draw: Draw, skipped: dict[int, Problem]) -> tuple[Example, list[Picture]]:
+        """A row with its picture, and the one to condition on if rows have them, both cut with the key of the draw."""
         source, index = bucket.source, draw.index
         for _ in range(self.max_bad + 1):
             row = source.origin_row(index)
             try:
                 example = source[index]
-                return example, self.geometry(example.image, bucket.sizes.source, draw.key)
+                pictures = [example.image, *_condition(source, example, index)]
+                return example, [self.geometry(picture, bucket.sizes.source, draw.key) for picture in pictures]
             except BadExampleError as error:
                 skipped[row] = Problem(row, error.fault, str(error))
             except TooSmallError as error:
@@ -125,6 +134,21 @@ class Assembler(Dataset):
         """The error message if there are too many `problems`."""
         total = sum(len(bucket.source) for bucket in self.buckets)
         return refusal(self.buckets[0].source.name, problems, total, self.max_bad)
+
+
+def _condition(source: Source, example: Example, index: int) -> list[Picture]:
+    """The picture to condition on, if the rows of the source have one."""
+    if not source.has_conditions:
+        return []
+    condition, where = example.condition, source.where(index)
+    if condition is None:
+        raise BadExampleError(f"{where}: no picture to condition on", Fault.MISSING)
+    # What is cut is placed by the size: in a picture of another one it would lie elsewhere.
+    if condition.shape != example.image.shape:
+        (height, width), (rows, columns) = example.image.shape[:2], condition.shape[:2]
+        text = f"{where}: {width} × {height} pixels, but {columns} × {rows} in the picture to condition on"
+        raise BadExampleError(text, Fault.UNEQUAL)
+    return [condition]
 
 
 class BatchLoader:
@@ -153,7 +177,7 @@ class BatchLoader:
         # In the main process, because an online encoder may use the accelerator and a cache is opened only once.
         text, mask = self.text.embed(assembled.captions).pad()
         ids = torch.tensor(assembled.ids, dtype=torch.int64)
-        return Batch(assembled.images, text, mask, ids, assembled.captions, assembled.position)
+        return Batch(assembled.images, text, mask, ids, assembled.captions, assembled.position, assembled.condition)
 
     def _note(self, skipped: dict[int, Problem]) -> None:
         for row in skipped.keys() - self.skipped.keys():

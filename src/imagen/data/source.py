@@ -21,6 +21,9 @@ from imagen.tensors import Size
 Picture = UInt8[np.ndarray, "height width 3"]
 """One picture, RGB."""
 
+OtherPicture = UInt8[np.ndarray, "other_height other_width 3"]
+"""One that belongs to a `Picture` and may be of another size."""
+
 Item = TypeVar("Item")
 
 
@@ -28,13 +31,15 @@ Item = TypeVar("Item")
 class Example:
     """A picture with at least one caption, which may be empty. `id` is its row in the original source.
 
-    `weights`: the probability with which training draws each caption; none: all alike.
+    `weights`: the probability with which training draws each caption; none: all alike. `condition`: a picture of the
+    same size to condition on, such as an outline; None where the source is not asked for it.
     """
 
     image: Picture
     captions: tuple[str, ...]
     id: int
     weights: tuple[float, ...] = ()
+    condition: OtherPicture | None = None
 
     @property
     def caption(self) -> str:
@@ -82,6 +87,11 @@ class Source(ABC):
         Raises:
             BadExampleError: if this row cannot be read.
         """
+
+    @property
+    def has_conditions(self) -> bool:
+        """Whether every row has a picture to condition on, `Example.condition`."""
+        return False
 
     @abstractmethod
     def captions_by_row(self) -> Iterable[tuple[str, ...]]:
@@ -149,6 +159,10 @@ class _Selection(Source):
     @property
     def world(self) -> World:
         return self.source.world
+
+    @property
+    def has_conditions(self) -> bool:
+        return self.source.has_conditions
 
     def where(self, index: int) -> str:
         return self.source.where(self.row(index))

@@ -31,20 +31,31 @@ class TensorBatches(IterableDataset[Batch]):
         seed: of the order.
         start: number of batches to leave out: those that a run to resume has trained on, which are `global_step` of its
             checkpoint × `accumulate_grad_batches`.
+        condition: a picture to condition on for each image, as large and cut as it is; None if the stage takes none.
 
     Raises:
-        UserError: if there are no images, not one caption for each, `batch_size` is below 1, or `start` below 0.
+        UserError: if there are no images, not one caption or picture to condition on for each, `batch_size` is below 1,
+            or `start` below 0.
     """
 
     def __init__(
-        self, images: Images, text: TextSignal | None = None, batch_size: int = 32, seed: int = 0, start: int = 0
+        self,
+        images: Images,
+        text: TextSignal | None = None,
+        batch_size: int = 32,
+        seed: int = 0,
+        start: int = 0,
+        condition: Images | None = None,
     ) -> None:
         self.images, self.text = images, TextSignal.none(len(images), features=1) if text is None else text
         if len(self.text) != len(images):
             raise UserError(f"{len(self.text)} captions for {len(images)} images; give one for each")
+        if condition is not None and condition.shape != images.shape:
+            shapes = f"{tuple(condition.shape)} for images of {tuple(images.shape)}"
+            raise UserError(f"pictures to condition on of {shapes}; give one of the same size for each")
         if not fits(start, Natural):
             raise UserError(f"start={start!r:.80} must be {described(Natural)}")
-        self.batch_size, self.seed, self.start = batch_size, seed, start
+        self.batch_size, self.seed, self.start, self.condition = batch_size, seed, start, condition
         self._sampler()
 
     def __iter__(self) -> Iterator[Batch]:
@@ -53,7 +64,8 @@ class TensorBatches(IterableDataset[Batch]):
         for plan in islice(self._sampler(), first, None, step):
             rows = [draw.index for draw in plan.draws]
             text, ids = self.text.take(rows), torch.tensor(rows)
-            yield Batch(self.images[rows], text.values, text.mask, ids, ("",) * len(rows), plan.position)
+            condition = None if self.condition is None else self.condition[rows]
+            yield Batch(self.images[rows], text.values, text.mask, ids, ("",) * len(rows), plan.position, condition)
 
     def _sampler(self) -> PositionKeyedBatchSampler:
         together = distributed.is_available() and distributed.is_initialized()

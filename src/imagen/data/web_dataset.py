@@ -14,10 +14,10 @@ from imagen.checks.foreign import parse_json
 from imagen.checks.worlds import World
 from imagen.data.reading.captions import Captions, OneColumn
 from imagen.data.reading.captions import caption_columns as columns_of
-from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, decode, picture_suffixes, size_or_problem
+from imagen.data.reading.decode import MAX_PIXELS, common_size, decoded_row, picture_suffixes, size_or_problem
 from imagen.data.reading.problems import Problem
 from imagen.data.reading.tar_index import MAX_BYTES, Member, indexed_members, read_member, shown
-from imagen.data.source import BadExampleError, Example, Source
+from imagen.data.source import Example, Source
 from imagen.errors import UserError
 from imagen.files import fingerprint, user_path
 from imagen.progress import track
@@ -42,6 +42,8 @@ class WebDatasetSource(Source):
             "keywords": 0.2}.
         skip_incomplete: skip and count samples without a picture or caption, instead of refusing them.
         max_pixels: larger pictures are refused before decoding (decompression bombs).
+        condition_extension: extension of the member that holds a picture to condition on, such as "condition.png";
+            None: samples have none.
 
     Raises:
         UserError: if there are no archives or samples, an archive is damaged, or a sample is incomplete or repeated.
@@ -56,9 +58,11 @@ class WebDatasetSource(Source):
         skip_incomplete: bool = False,
         max_pixels: int = MAX_PIXELS,
         caption_columns: Mapping[str, int | float] | None = None,
+        condition_extension: str | None = None,
     ) -> None:
         self.path, self.index, self.max_pixels = user_path(path), user_path(index), max_pixels
         self.extension = caption_extension.lower().removeprefix(".")
+        self.condition_extension = (condition_extension or "").lower().removeprefix(".")
         self.captions_in = columns_of(caption_key, caption_columns)
         if caption_columns is not None and self.extension != "json":
             raise UserError(
@@ -93,11 +97,12 @@ class WebDatasetSource(Source):
 
     def __getitem__(self, index: int) -> Example:
         captions = self._captions(index)
-        try:
-            picture = decode(self._picture(index), self.max_pixels)
-        except UnreadableImageError as error:
-            raise BadExampleError(f"{self.where(index)}: {error}", error.fault) from error
-        return Example(picture, captions.texts, index, captions.weights)
+        picture, *condition = (decoded_row(file, self.max_pixels, where) for file, where in self._pictures(index))
+        return Example(picture, captions.texts, index, captions.weights, *condition)
+
+    @property
+    def has_conditions(self) -> bool:
+        return bool(self.condition_extension)
 
     def captions_by_row(self) -> Iterator[tuple[str, ...]]:
         return (self._captions(index).texts for index in range(len(self)))
@@ -107,18 +112,23 @@ class WebDatasetSource(Source):
 
     def sizes(self) -> Iterator[Size | Problem]:
         for index in track(range(len(self)), f"Checking the pictures in {self.path}"):
-            yield size_or_problem(index, self.where(index), self._picture(index), self.max_pixels)
+            pictures = self._pictures(index)
+            yield common_size(size_or_problem(index, where, file, self.max_pixels) for file, where in pictures)
 
     def where(self, index: int) -> str:
         key = self._keys[index].decode("utf-8", "surrogateescape")
         return f"{self.shards[self._places[index, 0]]} sample {shown(key)}"
 
-    def _picture(self, index: int) -> bytes:
-        shard, offset, size, _, _ = self._places[index].tolist()
-        return read_member(self.shards[shard], offset, size)
+    def _pictures(self, index: int) -> Iterator[tuple[bytes, str]]:
+        """The picture, and the one to condition on if there is one, undecoded, each with its name for messages."""
+        shard, _, _, offset, size, *condition = self._places[index].tolist()
+        where = self.where(index)
+        yield read_member(self.shards[shard], offset, size), where
+        if condition:
+            yield read_member(self.shards[shard], *condition), f"{where}, .{self.condition_extension}"
 
     def _captions(self, index: int) -> Captions:
-        shard, _, _, offset, size = self._places[index].tolist()
+        shard, offset, size, *_ = self._places[index].tolist()
         content = read_member(self.shards[shard], offset, size)
         where = f"{self.where(index)}, .{self.extension}"
         if self.extension == "json":
@@ -139,8 +149,9 @@ class WebDatasetSource(Source):
             )
         return record
 
-    def _samples(self, skip_incomplete: bool) -> Iterator[tuple[str, tuple[int, int, int, int, int]]]:
-        """Key; and shard, offset and size of the picture, offset and size of the caption."""
+    def _samples(self, skip_incomplete: bool) -> Iterator[tuple[str, list[int]]]:
+        """Key; and shard, then offset and size of the caption, of the picture, and of the one to condition on if there
+        is one."""
         skipped, first = 0, ""
         for number, shard in enumerate(track(self.shards, f"Reading the index of {self.path}")):
             for key, members in _grouped(shard, self.index):
@@ -150,19 +161,28 @@ class WebDatasetSource(Source):
                         raise UserError(f"{where}; data.train.source.skip_incomplete=true skips such samples")
                     skipped, first = skipped + 1, first or where
                     continue
-                picture = next(member for extension, member in members.items() if f".{extension}" in picture_suffixes())
-                caption = members[self.extension]
-                yield key, (number, picture.offset, picture.size, caption.offset, caption.size)
+                condition = [members[self.condition_extension]] if self.has_conditions else []
+                needed = [members[self.extension], *self._picture_members(members), *condition]
+                yield key, [number, *(place for member in needed for place in (member.offset, member.size))]
         if skipped:
             log.warning("%s: %d incomplete samples are skipped, first %s", self.path, skipped, first)
 
+    def _picture_members(self, members: dict[str, Member]) -> list[Member]:
+        """One in a complete sample; the picture to condition on is not among them."""
+        others = {extension: member for extension, member in members.items() if extension != self.condition_extension}
+        return [member for extension, member in others.items() if f".{extension}" in picture_suffixes()]
+
     def _incomplete(self, members: dict[str, Member]) -> str | None:
-        pictures = [member for extension, member in members.items() if f".{extension}" in picture_suffixes()]
+        pictures = self._picture_members(members)
         if len(pictures) != 1:
             return f"{len(pictures)} pictures" if pictures else f"no picture among .{', .'.join(members)}"
         if self.extension not in members:
             return f"no caption: there is no .{self.extension} beside the picture"
-        for member, most in ((pictures[0], MAX_BYTES), (members[self.extension], MAX_CAPTION_BYTES)):
+        if self.has_conditions and self.condition_extension not in members:
+            return f"nothing to condition on: there is no .{self.condition_extension} beside the picture"
+        pictures += [members[self.condition_extension]] if self.has_conditions else []
+        sizes = [(member, MAX_BYTES) for member in pictures] + [(members[self.extension], MAX_CAPTION_BYTES)]
+        for member, most in sizes:
             if member.size > most:
                 return f".{member.extension} has {member.size} bytes, more than {most}"
         return None

@@ -5,8 +5,9 @@ unconditional. The weights of the two estimates sum to 1 and x0 is affine in eps
 eq. 2, stated there for eps.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -59,9 +60,8 @@ class ClassifierFreeGuidance:
             return denoiser(z, level, conditioning)
         if self.weight == 0 and self.rescale == 0:
             return denoiser(z, level, conditioning.without(*self.without))
-        x0_cond, x0_uncond = both_estimates(
-            denoiser, z, level, conditioning, conditioning.without(*self.without), self.batched
-        )
+        told = [conditioning, conditioning.without(*self.without)]
+        x0_cond, x0_uncond = estimates(denoiser, z, level, told, self.batched)
         return combine(x0_cond, x0_uncond, self.weight, self.rescale)
 
 
@@ -105,34 +105,87 @@ class IntervalGuidance:
         guided = (level.log_snr >= self.log_snr_min) & (level.log_snr <= self.log_snr_max)
         if self.weight == 1 or not guided.any():
             return denoiser(z, level, conditioning)
-        x0_cond, x0_uncond = both_estimates(
-            denoiser, z, level, conditioning, conditioning.without(*self.without), self.batched
-        )
+        told = [conditioning, conditioning.without(*self.without)]
+        x0_cond, x0_uncond = estimates(denoiser, z, level, told, self.batched)
         x0 = combine(x0_cond, x0_uncond, self.weight, self.rescale)
         return torch.where(guided[:, None, None, None], x0, x0_cond)
 
 
-def both_estimates(
-    denoiser: ConditionalDenoise,
-    z: Images,
-    level: NoiseLevel,
-    conditional: Conditioning,
-    unconditional: Conditioning,
-    batched: bool,
-) -> tuple[Images, Images]:
-    """The two estimates of x0 at the same z, from one pass of the network if `batched`, else from two."""
+@dataclass(frozen=True)
+class PerSignalGuidance:
+    """Guidance with a weight for each of several signals (InstructPix2Pix, Brooks et al. 2023, eq. 3).
+
+    The signals are added one after the other, each with its own weight. For a picture c_I and then a text c_T, with
+    e(., .) the estimate of x0 given both and ∅ the signal's null:
+
+        x0 = e(∅, ∅) + w_I (e(c_I, ∅) - e(∅, ∅)) + w_T (e(c_I, c_T) - e(c_I, ∅))
+
+    Signals without a weight are always told. Equal weights are `ClassifierFreeGuidance` without all of them; where all
+    are 1 one conditional pass is enough. An estimate that cancels out is not computed.
+
+    Args:
+        weights: by the name of the signal.
+        order: the same names, the signal that is added first to begin with.
+        rescale: as in `ClassifierFreeGuidance`.
+        batched: evaluate all estimates in one pass of the network: faster, at the cost of memory.
+
+    Raises:
+        UserError: unless each weight is finite and not negative, `order` names each signal once, and rescale is in
+            [0, 1].
+    """
+
+    weights: Mapping[str, float | int]
+    order: Sequence[str] = ("condition", "text")
+    rescale: float | int = 0.0
+    batched: bool = True
+
+    def __post_init__(self) -> None:
+        for weight in self.weights.values():
+            check_guidance(weight, self.rescale)
+        if not self.weights or sorted(self.order) != sorted(self.weights):
+            raise UserError(
+                f"guidance weights are of {', '.join(self.weights) or 'no signal'}, and their order is "
+                f"[{', '.join(self.order)}]: name the same signals, each once"
+            )
+
+    def __call__(
+        self, denoiser: ConditionalDenoise, z: Images, level: NoiseLevel, conditioning: Conditioning
+    ) -> Images:
+        if missing := [name for name in self.order if name not in conditioning]:
+            raise UserError(
+                f"guidance has a weight for {missing[0]!r}, which this stage is not told, only "
+                f"{', '.join(conditioning)}: choose the rule for a stage that is, as sampling.base.guidance_rule=..."
+            )
+        weights = [1.0, *(self.weights[name] for name in self.order), 0.0]
+        # Of the estimate that is told the first signals of the order: as a part of its own step, and of the next.
+        shares = {told: weights[told] - weights[told + 1] for told in range(len(self.order) + 1)}
+        last = len(self.order)
+        needed = [told for told, share in shares.items() if share or (told == last and self.rescale)]
+        told_less = [conditioning.without(*self.order[told:]) for told in needed]
+        estimated = dict(zip(needed, estimates(denoiser, z, level, told_less, self.batched), strict=True))
+        x0 = torch.stack([shares[told] * x0 for told, x0 in estimated.items()]).sum(dim=0)
+        return rescaled(x0, estimated[last], self.rescale) if self.rescale else x0
+
+
+def estimates(
+    denoiser: ConditionalDenoise, z: Images, level: NoiseLevel, told: Sequence[Conditioning], batched: bool
+) -> Sequence[Images]:
+    """An estimate of x0 for each conditioning at the same z, from one pass of the network if `batched`."""
     if not batched:
-        return denoiser(z, level, conditional), denoiser(z, level, unconditional)
-    twice = NoiseLevel(level.log_snr.repeat(2))
-    x0_cond, x0_uncond = denoiser(z.repeat(2, 1, 1, 1), twice, conditional.concat(unconditional)).chunk(2)
-    return x0_cond, x0_uncond
+        return [denoiser(z, level, conditioning) for conditioning in told]
+    count = len(told)
+    together = NoiseLevel(level.log_snr.repeat(count))
+    return denoiser(z.repeat(count, 1, 1, 1), together, reduce(Conditioning.concat, told)).chunk(count)
 
 
 def combine(x0_cond: Images, x0_uncond: Images, weight: float | int, rescale: float | int) -> Images:
     """The guided estimate, its standard deviation over each image pulled towards that of `x0_cond` by `rescale`."""
     x0 = torch.lerp(x0_uncond, x0_cond, weight)
-    if rescale == 0:
-        return x0
+    return rescaled(x0, x0_cond, rescale) if rescale else x0
+
+
+def rescaled(x0: Images, x0_cond: Images, rescale: float | int) -> Images:
+    """`x0`, its standard deviation over each image pulled towards that of `x0_cond` by `rescale`."""
     axes = (1, 2, 3)
     ratio = x0_cond.std(dim=axes, keepdim=True) / x0.std(dim=axes, keepdim=True).clamp_min(1e-12)
     return x0 * (1 + rescale * (ratio - 1))

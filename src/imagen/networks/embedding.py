@@ -1,6 +1,8 @@
 """The vector that tells every block the noise level and a summary of the caption."""
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from imagen.diffusion.conditioning import Conditioning
 from imagen.networks.multi_head import attend
 from imagen.networks.text_context import TextContext
-from imagen.tensors import PerImage
+from imagen.tensors import Images, PerImage
 
 NUM_FREQUENCIES = 64
 LONGEST_PERIOD, SHORTEST_PERIOD = 80.0, 0.5
@@ -57,17 +59,44 @@ class TextPooling(nn.Module):
         return self.to_out(self.norm(pooled)) * text.present
 
 
+class PicturePooling(nn.Module):
+    """A picture of any size summed up in one vector: strided convolutions, then the mean over all places.
+
+    It tells what is in a picture and less where: for a style or a palette, not for an outline. A dropped picture is
+    mid-grey, zeros, and has the vector of one.
+    """
+
+    WIDTHS = (32, 64, 128)
+
+    def __init__(self, channels: int, features: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(channels, self.WIDTHS[0], kernel_size=3, stride=2, padding=1)
+        pairs = pairwise(self.WIDTHS)
+        self.convs = nn.ModuleList(nn.Conv2d(above, width, 3, stride=2, padding=1) for above, width in pairs)
+        self.to_out = nn.Linear(self.WIDTHS[-1], features)
+
+    def forward(self, images: Images) -> Float[Tensor, "batch features"]:
+        x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        for conv in self.convs:
+            x = conv(F.silu(x))
+        return self.to_out(F.silu(x).mean(dim=(2, 3)))
+
+
 class ConditioningEmbedding(nn.Module):
-    """The sum of the embeddings of noise level, text and noise level of the low-resolution image, after a SiLU.
+    """The sum of the embeddings of noise level, text, noise level of the low-resolution image and pooled images, after
+    a SiLU.
 
     The SiLU is the one that every block would apply to it first.
     """
 
-    def __init__(self, features: int, text_features: int, low_res: bool) -> None:
+    def __init__(
+        self, features: int, text_features: int, low_res: bool, pooled: Sequence[str] = (), channels: int = 3
+    ) -> None:
         super().__init__()
         self.log_snr = LogSNREmbedding(features)
         self.text = TextPooling(text_features, features)
         self.low_res = LogSNREmbedding(features) if low_res else None
+        self.pictures = nn.ModuleDict({name: PicturePooling(channels, features) for name in pooled})
 
     def forward(
         self, log_snr: PerImage, text: TextContext, conditioning: Conditioning
@@ -75,4 +104,6 @@ class ConditioningEmbedding(nn.Module):
         embedding = self.log_snr(log_snr) + self.text(text)
         if self.low_res is not None:
             embedding = embedding + self.low_res(conditioning["low_res"].level.log_snr)
+        for name, pooling in self.pictures.items():
+            embedding = embedding + pooling(conditioning[name].images)
         return F.silu(embedding)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from imagen.diffusion.conditioning import Conditioning
 from imagen.networks.blocks import Block
 from imagen.networks.embedding import ConditioningEmbedding
-from imagen.networks.inputs import stack_images, total_stride
+from imagen.networks.inputs import check_names, stack_images, total_stride
 from imagen.networks.layers import GroupNorm, zero_init
 from imagen.networks.levels import LevelSpec
 from imagen.networks.text_context import TextContext
@@ -67,6 +67,11 @@ class UNet(nn.Module):
         low_res: whether a low-resolution image is concatenated to z, and its noise level added to the embedding.
         channels: of the images.
         checkpointing: recompute each block in the backward pass instead of keeping its activations.
+        concatenated: names of the image signals (`ImageSignal`) that are also concatenated to z, resized to its size.
+        pooled: names of the image signals that are summed up in a vector, which is added to the embedding.
+
+    Raises:
+        UserError: as `check_names`.
     """
 
     def __init__(
@@ -77,14 +82,19 @@ class UNet(nn.Module):
         low_res: bool = False,
         channels: int = 3,
         checkpointing: bool = False,
+        concatenated: Sequence[str] = (),
+        pooled: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        check_names(concatenated, pooled)
         new_block = partial(
             Block, embedding_features=embedding_features, text_features=text_features, checkpointing=checkpointing
         )
-        self.stride = total_stride(levels)
-        self.embedding = ConditioningEmbedding(embedding_features, text_features, low_res)
-        self.stem = nn.Conv2d(channels * (1 + low_res), levels[0].channels, kernel_size=3, padding=1)
+        self.stride, self.concatenated, self.pooled = total_stride(levels), tuple(concatenated), tuple(pooled)
+        self.embedding = ConditioningEmbedding(embedding_features, text_features, low_res, pooled, channels)
+        self.stem = nn.Conv2d(
+            channels * (1 + low_res + len(concatenated)), levels[0].channels, kernel_size=3, padding=1
+        )
         above = [levels[0].channels] + [level.channels for level in levels[:-1]]
         pairs = list(zip(above, levels, strict=True))
         self.down = nn.ModuleList(DownLevel(width, level, new_block) for width, level in pairs)
@@ -102,7 +112,8 @@ class UNet(nn.Module):
         Raises:
             UserError: as `stack_images`.
         """
-        x = self.stem(stack_images(z, conditioning, self.embedding.low_res is not None, self.stride))
+        low_res = self.embedding.low_res is not None
+        x = self.stem(stack_images(z, conditioning, low_res, self.stride, self.concatenated, self.pooled))
         text = TextContext.of(conditioning["text"], x.dtype)
         embedding = self.embedding(log_snr, text, conditioning)
         skips = []

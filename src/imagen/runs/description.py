@@ -35,13 +35,14 @@ def describe(
     """
     stage = as_dict(config.stage)
     conditioner = stage["conditioner"]
+    sizes = _innermost(conditioner)
     return StageDescription(
         name=stage["name"],
         resolution=stage["resolution"],
-        low_resolution=conditioner.get("low_resolution"),
+        low_resolution=sizes.get("low_resolution"),
         denoiser=stage["denoiser"],
         schedule=stage["schedule"],
-        augmentation=conditioner.get("augmentation"),
+        augmentation=sizes.get("augmentation"),
         text=text,
         step=step,
         images_seen=images_seen,
@@ -50,3 +51,8 @@ def describe(
         text_source=record_of(as_dict(config.text)),
         trained_on=None if trained_on is None else trained_on.as_record(),
     )
+
+
+def _innermost(conditioner: dict) -> dict:
+    """The conditioner of Imagen inside those that add a signal, each of which keeps the next as `others`."""
+    return _innermost(conditioner["others"]) if "others" in conditioner else conditioner

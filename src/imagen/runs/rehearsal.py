@@ -67,12 +67,11 @@ def _rehearse_buckets(denoiser: Denoiser, stage: DiffusionStage, geometry: Geome
 
 def _denoise_one(denoiser: Denoiser, stage: DiffusionStage, size: Size, features: int) -> None:
     """Denoise one picture with a caption of one token, on the meta device. Raises UserError if it does not fit."""
-    x0, text = torch.zeros(1, 3, *size, device="meta"), torch.zeros(1, 1, features, device="meta")
-    mask, ids = torch.ones(1, 1, dtype=torch.bool, device="meta"), torch.zeros(1, dtype=torch.int64, device="meta")
-    generator = torch.Generator()
+    batch, generator = _one_picture(size, features, condition=True), torch.Generator()
+    x0 = batch.images
     level = stage.schedule.sample(1, generator, x0.device)
     try:
-        conditioning = stage.conditioner.for_training(Batch(x0, text, mask, ids, ("",), 0), generator)
+        conditioning = stage.conditioner.for_training(batch, generator)
         if stage.text_dropout > 0:
             conditioning = stage.drop_text(conditioning, torch.zeros(1, dtype=torch.bool, device="meta"))
         denoiser(level.add_noise(x0, x0), level, conditioning)
@@ -83,12 +82,22 @@ def _denoise_one(denoiser: Denoiser, stage: DiffusionStage, size: Size, features
         ) from None
 
 
-def rehearse_data(data: ImagenDataModule, trainer: Trainer) -> None:
+def _one_picture(size: Size, features: int, condition: bool) -> Batch:
+    """A picture with a caption of one token, and with one to condition on if `condition`, on the meta device."""
+    x0, text = torch.zeros(1, 3, *size, device="meta"), torch.zeros(1, 1, features, device="meta")
+    mask, ids = torch.ones(1, 1, dtype=torch.bool, device="meta"), torch.zeros(1, dtype=torch.int64, device="meta")
+    return Batch(x0, text, mask, ids, ("",), 0, x0 if condition else None)
+
+
+def rehearse_data(data: ImagenDataModule, trainer: Trainer, stage: DiffusionStage) -> None:
     """Give `data` the trainer whose processes share its pictures, and check that the text encoder's files are there.
 
     Raises:
-        UserError: if a process would have nothing to validate on, or the weights of the text encoder are missing.
+        UserError: if a process would have nothing to validate on, the weights of the text encoder are missing, or the
+            stage is conditioned on pictures that the data do not give.
     """
+    for source in (data.train, data.validation):
+        stage.conditioner.given(_one_picture((stage.resolution, stage.resolution), 1, source.has_conditions))
     data.trainer = trainer
     if trainer.is_global_zero:
         _ = data.text.fingerprint

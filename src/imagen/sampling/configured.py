@@ -110,15 +110,21 @@ def _settings(
         return _built(values[key], key, place(key), **arguments)
 
     rule = values["guidance_rule"]
+    own_weights = isinstance(rule, Mapping) and "weights" in rule
+    everywhere = "guidance_weights" if "guidance_weights" in config else "guidance.weights"
+    if own_weights and ("guidance_weight" in own or everywhere == "guidance.weights"):
+        raise UserError(
+            f"{place('guidance_rule')} has weights of its own, so that there is no guidance weight to vary: leave out "
+            f"{everywhere if 'guidance_weight' not in own else f'sampling.{role}.guidance_weight'} or the rule"
+        )
     if isinstance(rule, Mapping) and "weight" in rule:
-        everywhere = "guidance_weights" if "guidance_weights" in config else "guidance.weights"
         raise UserError(
             f"{place('guidance_rule')}.weight={rule['weight']!r:.80}: the weight is set for each stage; give "
             f"{everywhere} or sampling.{role}.guidance_weight"
         )
     return SamplingSettings(
         sampler=built("sampler"),
-        guidance=built("guidance_rule", weight=float(values["guidance_weight"])),
+        guidance=built("guidance_rule", **({} if own_weights else {"weight": float(values["guidance_weight"])})),
         thresholding=built("thresholding"),
         **{key: NUMBERS[key](value) for key, value in numbers.items() if key != "guidance_weight"},
     )

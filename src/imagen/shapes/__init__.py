@@ -5,6 +5,7 @@ from imagen.shapes.checking import CATEGORIES, Category, Verdict, categories, ch
 from imagen.shapes.descriptions import KINDS, Composition, Counting, Description, Look, Pair, Position, Single
 from imagen.shapes.drawing import draw
 from imagen.shapes.observation import Observation, SeenObject, observe
+from imagen.shapes.outlines import outline
 from imagen.shapes.paraphrases import paraphrases
 from imagen.shapes.scenes import KIND_PROPORTIONS, Scene, ShapeObject, arrange, sample_scene
 from imagen.shapes.splits import Split, all_captions, all_descriptions, is_held_out
@@ -43,6 +44,7 @@ __all__ = [
     "is_held_out",
     "judge",
     "observe",
+    "outline",
     "paraphrases",
     "parse",
     "sample_scene",

@@ -31,13 +31,18 @@ def draw(scene: Scene, resolution: int) -> UInt8[np.ndarray, "height width 3"]:
 
     Raises UserError if `resolution` is not in 8..2048.
     """
-    if resolution not in RESOLUTIONS:
-        raise UserError(f"resolution {resolution} cannot be drawn; take one of {RESOLUTIONS[0]} to {RESOLUTIONS[-1]}")
+    check_resolution(resolution)
     canvas = np.empty((resolution, resolution, 3), dtype=np.float32)
     canvas[:] = scene.background_rgb
     for item in scene.objects:
         _paint(canvas, item)
     return (canvas + 0.5).astype(np.uint8)
+
+
+def check_resolution(resolution: int) -> None:
+    """Raises UserError if a picture of `resolution` pixels per side cannot be drawn."""
+    if resolution not in RESOLUTIONS:
+        raise UserError(f"resolution {resolution} cannot be drawn; take one of {RESOLUTIONS[0]} to {RESOLUTIONS[-1]}")
 
 
 def coverage(shape: Shape, x: Float[np.ndarray, " width"], y: Float[np.ndarray, " height"], radius: float) -> Coverage:

@@ -142,3 +142,49 @@ class CleanLowResConditioner(Conditioner):
         self, given: Conditioning, size: Size, aug_level: float, generators: Sequence[torch.Generator]
     ) -> Conditioning:
         return self._noised.for_sampling(given, size, aug_level, generators)
+
+
+class PictureConditioner(Conditioner):
+    """What another conditioner tells, and the signal `condition`: a picture to work from, such as an outline.
+
+    The network must read it: `concatenated=["condition"]`.
+
+    Args:
+        others: conditioner of all other signals.
+        dropout: share of the training pictures that go without, in [0, 1], drawn apart from dropped captions. Guidance
+            compares with estimates that lack the picture, and `PerSignalGuidance` with some that lack both.
+
+    Raises:
+        UserError: if `dropout` is out of range.
+    """
+
+    def __init__(self, others: Conditioner, dropout: float = 0.1) -> None:
+        if not 0 <= dropout <= 1:
+            raise UserError(f"dropout={dropout} of the picture to condition on must be in [0, 1]")
+        self.others, self.dropout, self.factor = others, dropout, others.factor
+
+    def given(self, batch: Batch) -> Conditioning:
+        if batch.condition is None:
+            raise UserError(
+                "the stage is conditioned on pictures and the data give none; name them, such as "
+                "data.train.source.condition_column=condition_file_name (docs/how-to/condition_on_a_picture.md)"
+            )
+        return Conditioning(self.others.given(batch), condition=ImageSignal(batch.condition))
+
+    def for_training(self, batch: Batch, generator: torch.Generator) -> Conditioning:
+        others = self.others.for_training(batch, generator)
+        drop = torch.rand(len(batch.images), generator=generator) < self.dropout
+        condition = self.given(batch)["condition"].drop(drop.to(batch.images.device))
+        return Conditioning(others, condition=condition)
+
+    def for_sampling(
+        self, given: Conditioning, size: Size, aug_level: float, generators: Sequence[torch.Generator]
+    ) -> Conditioning:
+        """As `Conditioner.for_sampling`; if no `condition` is given, the pictures are sampled without."""
+        others = self.others.for_sampling(given, size, aug_level, generators)
+        if "condition" in given:
+            condition = ImageSignal(resize(given["condition"].images, size))
+        else:
+            shape, device = (len(generators), 3, *size), others["text"].values.device
+            condition = ImageSignal(torch.zeros(shape, device=device))  # its own null
+        return Conditioning(others, condition=condition)

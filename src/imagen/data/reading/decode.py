@@ -8,7 +8,7 @@ into black and show the colours hidden under transparent pixels.
 import re
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from io import BufferedReader, BytesIO
@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from imagen.data.reading.problems import Fault, Problem
 from imagen.data.reading.side_data import without_side_data
-from imagen.data.source import Picture
+from imagen.data.source import BadExampleError, Picture
 from imagen.errors import UserError
 from imagen.files import open_regular
 from imagen.tensors import Size
@@ -92,6 +92,20 @@ def size_or_problem(row: int, where: str, file: Path | bytes, max_pixels: int) -
     except UnreadableImageError as error:
         return Problem(row, error.fault, f"{where}: {error}")
     return height, width
+
+
+def common_size(found: Iterable[Size | Problem]) -> Size | Problem:
+    """The size of the first picture of a row, or the first problem of any of its pictures."""
+    sizes = list(found)
+    return next((one for one in sizes if isinstance(one, Problem)), sizes[0])
+
+
+def decoded_row(file: Path | bytes, max_pixels: int, where: str) -> Picture:
+    """`decode` for a row of a source. Raises BadExampleError, which names `where`, if it cannot be decoded."""
+    try:
+        return decode(file, max_pixels)
+    except UnreadableImageError as error:
+        raise BadExampleError(f"{where}: {error}", error.fault) from error
 
 
 def decode(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:

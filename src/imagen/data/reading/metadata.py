@@ -24,20 +24,23 @@ MAX_LINE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A picture (path relative to the folder), its captions, and the metadata file and line that list it."""
+    """A picture (path relative to the folder), its captions, and the metadata file and line that list it; and the
+    picture to condition on, if one is asked for."""
 
     file_name: str
     captions: Captions
     metadata: str
     line: int
+    condition: str | None = None
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of the file name and of the captions."""
+    """The columns of the file name and of the captions, and of the file name of the picture to condition on."""
 
     image: str
     captions: CaptionColumns | OneColumn
+    condition: str | None = None
 
     @property
     def first(self) -> str:
@@ -48,7 +51,8 @@ class Columns:
     def needed(self) -> list[tuple[str, str]]:
         """The columns that every row must have, with the options that name them."""
         one = [(self.first, "caption_column")] if isinstance(self.captions, OneColumn) else []
-        return [(self.image, "image_column"), *one]
+        condition = [] if self.condition is None else [(self.condition, "condition_column")]
+        return [(self.image, "image_column"), *one, *condition]
 
     @property
     def example(self) -> str:
@@ -171,11 +175,18 @@ def _row(record: Mapping[str, Any], file: Path, metadata: PurePosixPath, line: i
                 f"{where}: no {column!r} among {sorted(record)}; add it or name another with "
                 f"data.train.source.{option}{only}"
             )
-    name = record[columns.image]
+    file_name = _path_in(record, columns.image, metadata, where)
+    captions = columns.captions.read(record, where)
+    condition = None if columns.condition is None else _path_in(record, columns.condition, metadata, where)
+    return Row(file_name, captions, str(metadata), line, condition)
+
+
+def _path_in(record: Mapping[str, Any], column: str, metadata: PurePosixPath, where: str) -> str:
+    """The path in a column, relative to the folder. `metadata`: the file that it is relative to."""
+    name = record[column]
     if not isinstance(name, str) or not name or "\0" in name:
-        raise UserError(f"{where}: {columns.image!r} is {name!r:.120}, not the name of a file")
+        raise UserError(f"{where}: {column!r} is {name!r:.120}, not the name of a file")
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise UserError(f"{where}: {name!r} leads out of the folder; use a path relative to it")
-    captions = columns.captions.read(record, where)
-    return Row(str(metadata.parent / path), captions, str(metadata), line)
+    return str(metadata.parent / path)

@@ -29,6 +29,7 @@ class Fault(Enum):
     OUTSIDE = ("outside of the data set", "move {it} into its folder and name {it} relative to that")
     LARGE = ("too large", "reduce {it}, or raise data.train.source.max_pixels")
     RANGE = ("of undefined range", "save {it} with 8 or 16 bits")
+    UNEQUAL = ("of another size than what they are conditioned on", "give both of {it} the same size")
     DAMAGED = ("damaged", "repair or remove {it}")
 
     @property
