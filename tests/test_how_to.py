@@ -4,9 +4,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
+from omegaconf import OmegaConf
 
 from imagen.places import ROOT
 
@@ -15,10 +18,26 @@ COMMAND = re.compile(r"^```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PAGES = {"add_a_sampler": 3, "add_a_signal": 5}
 """Page, and the largest number of files that what it adds may take."""
 
+PROGRAMS = "come_from_imagen_pytorch"
+SMALL = {
+    "SIZES = (64, 256)": "SIZES = (16, 32)",
+    "SIZES = (64, 128)": "SIZES = (16, 32)",
+    "TRAINING_STEPS = 100_000": "TRAINING_STEPS = 2",
+    "SAMPLING_STEPS = 1000": "SAMPLING_STEPS = 2",
+    "COUNT = 16": "COUNT = 3",
+    "BATCH, MICRO_BATCH = 64, 4": "BATCH, MICRO_BATCH = 8, 4",
+    "FEATURES = 768": "FEATURES = 24",
+}
+"""What its programs say, and what they are run with."""
 
-def written(page: str, folder: Path) -> list[str]:
-    """The names of the files of a page, written below `folder`."""
-    blocks = BLOCK.findall((ROOT / "docs" / "how-to" / f"{page}.md").read_text(encoding="utf-8"))
+
+def written(page: str, folder: Path, changes: Mapping[str, str] | None = None) -> list[str]:
+    """The names of the files of a page, written below `folder`, with `changes` of the text: each is made."""
+    text = (ROOT / "docs" / "how-to" / f"{page}.md").read_text(encoding="utf-8")
+    for said, wanted in (changes or {}).items():
+        assert text.count(said) == 1, said
+        text = text.replace(said, wanted)
+    blocks = BLOCK.findall(text)
     for name, code in blocks:
         path = folder / name
         path.parent.mkdir(exist_ok=True, parents=True)
@@ -26,12 +45,13 @@ def written(page: str, folder: Path) -> list[str]:
     return [name for name, _ in blocks]
 
 
-def run(command: list[str], folder: Path, cwd: Path) -> None:
+def run(command: list[str], folder: Path, cwd: Path) -> str:
     path = os.pathsep.join([str(folder), str(ROOT / "src")])
     done = subprocess.run(
         command, cwd=cwd, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.mark.slow
@@ -44,7 +64,29 @@ def test_the_code_of_a_page_runs_and_passes_its_own_tests(page, tmp_path):
     run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], tmp_path, tmp_path)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.slow
+def test_the_programs_for_those_who_come_from_imagen_pytorch_make_pictures(tmp_path):
+    names = written(PROGRAMS, tmp_path, SMALL)
+    printed = [run([sys.executable, name], tmp_path, tmp_path) for name in names]
+    shapes = [[int(size) for size in re.findall(r"\d+", text.splitlines()[-1])] for text in printed]
+    assert shapes == [[4, 3, 32, 32], [4, 3, 16, 16], [3, 3, 32, 32]]
+    checkpoint = torch.load(tmp_path / "base.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 2  # of four micro-batches
+
+
+def test_the_keys_in_the_tables_for_those_who_come_from_imagen_pytorch_exist(compose_config):
+    page = (ROOT / "docs" / "how-to" / f"{PROGRAMS}.md").read_text(encoding="utf-8")
+    rooms = "stage|data|trainer|callbacks|text|cascade|sampler|thresholding"
+    keys = set(re.findall(rf"`((?:{rooms})\.\w[\w.]*)", page))
+    train = ["stage=sr1", "stage/diffusion=edm", "text=t5_base", "data=image_folder", "data.path=/pictures"]
+    configs = compose_config("train", *train), compose_config("sample", "sampler=heun")
+    absent = object()
+    unknown = [key for key in keys if all(OmegaConf.select(c, key, default=absent) is absent for c in configs)]
+    assert len(keys) > 15
+    assert unknown == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, PROGRAMS])
 def test_the_files_of_a_page_are_formatted_and_pass_the_linter(page, tmp_path):
     names = written(page, tmp_path)
     ruff, options = [sys.executable, "-m", "ruff"], ["--isolated", "--line-length", "100"]
