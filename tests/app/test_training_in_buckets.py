@@ -76,8 +76,8 @@ def test_a_stage_trains_resumes_exactly_draws_and_exports(stage, workers, config
     ("overrides", "message"),
     [
         (
-            ["data.geometry.bucket_steps=8"],
-            r"images of \d x \d: each side must be a multiple of 2; choose data\.geometr",
+            ["data.geometry.buckets=[[2,3]]", "data.geometry.bucket_steps=8"],
+            r"images of 6 x 9: each side must be a multiple of 2; choose data\.geometry\.bucket_steps=4 or fewer",
         ),
         (
             ["stage=sr1", "data.geometry.bucket_steps=16"],
