@@ -80,11 +80,11 @@ def small_cascade(folder: Path) -> list[TrainedStage]:
     return [load_stage(folder / "base"), load_stage(folder / "sr1")]
 
 
-def export_picture_reader(folder: Path) -> None:
+def export_picture_reader(folder: Path, **changes: object) -> None:
     """A base stage of 8 × 8 pixels that is also told a picture, the signal `condition`."""
     denoiser = denoiser_config(low_res=False)
     denoiser["network"]["concatenated"] = ["condition"]
     conditioners = "imagen.stages.conditioners."
     text = {"_target_": f"{conditioners}TextConditioner"}
     conditioner = {"_target_": f"{conditioners}PictureConditioner", "others": text, "dropout": 0.1}
-    export_random_stage(folder, "base", 8, None, denoiser=denoiser, conditioner=conditioner)
+    export_random_stage(folder, "base", 8, None, denoiser=denoiser, conditioner=conditioner, **changes)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_stages import export_readers_of_shapes_t5
+from small_stages import export_picture_reader, export_readers_of_shapes_t5
 
 from imagen import TextToImage
 from imagen.data.pixels import from_uint8, to_uint8
@@ -112,6 +112,15 @@ def test_a_negative_prompt_may_be_longer_than_the_prompt(model):
     assert model.images(["a ring"], negative_prompt=longer, **FAST).isfinite().all()
 
 
+def test_a_picture_to_condition_on_is_read_by_stages_that_were_trained_with_one(tmp_path):
+    export_picture_reader(tmp_path, text={"model": "none", "features": 8})
+    reader, picture = TextToImage.load(tmp_path, device="cpu"), torch.rand(3, 16, 16) * 2 - 1
+    plain, told = reader.images(count=2, **FAST), reader.images(count=2, condition=picture, **FAST)
+    assert not torch.allclose(plain, told, atol=0.01)
+    again = reader.images(count=1, condition=resize(picture[None], 8)[0], **FAST)
+    torch.testing.assert_close(again[0], told[0], atol=1e-5, rtol=1e-4)
+
+
 PICTURE, MASK = torch.zeros(3, 16, 16), torch.ones(16, 16, dtype=torch.bool)
 
 
@@ -136,6 +145,7 @@ PICTURE, MASK = torch.zeros(3, 16, 16), torch.ones(16, 16, dtype=torch.bool)
         ({"picture": [PICTURE] * 2, "mask": MASK}, "picture: 2 are given for 3 pictures; give one, or one for each"),
         ({"picture": PICTURE, "start_at": "base"}, "start_at=base: no stage of this name enlarges a picture; choose"),
         ({"picture": PICTURE[:, :4, :4], "start_at": "sr1"}, "picture is 4 × 4, smaller than the 8 × 8 that is made"),
+        ({"condition": PICTURE}, "condition is given, and stages base, sr1 read none: leave it out, or train one"),
         ({"size": [10, 15]}, r"size=\[10,15\]: stage base would make 5 × 7.5; sides must be multiples of 2"),
         ({"size": [16]}, r"size=\[16\] must be a height and a width in pixels, such as \[48,64\]"),
         ({"size": [6, 8]}, "images of 3 x 4: each side must be a multiple of 2"),

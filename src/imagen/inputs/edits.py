@@ -133,7 +133,7 @@ class Edit:
         """
         first = self.first(stages)
         begins = self.begins or any(one.strength < 1 for one in settings[first:])
-        self._check(begins, corrections)
+        self._check(stages, begins, corrections)
         sizes = [square(stage, one.size) for stage, one in zip(stages, settings, strict=True)]
         signals: dict[str, list[PictureTensor]] = {}
         if self.start_at is not None:
@@ -151,7 +151,7 @@ class Edit:
             check_corrections(corrections, pictures)
         return PictureInputs(Conditioning({name: ImageSignal(row) for name, row in rows.items()}), corrections, first)
 
-    def _check(self, begins: bool, corrections: object) -> None:
+    def _check(self, stages: Sequence[StageDescription], begins: bool, corrections: object) -> None:
         """Raises UserError where something is missing, or given and not used."""
         if begins and not self.pictures:
             raise UserError("strength below 1 needs a picture to begin with: give picture=FILE as well")
@@ -159,6 +159,11 @@ class Edit:
             raise UserError(
                 "picture is given and would not be used: give mask=FILE to draw a part of it anew, strength=0.6 to "
                 "change it, or start_at=sr1 to enlarge it"
+            )
+        if self.conditions and not any(reads_condition(stage) for stage in stages):
+            raise UserError(
+                f"condition is given, and stages {', '.join(stage.name for stage in stages)} read none: leave it out, "
+                "or train one (docs/how-to/condition_on_a_picture.md)"
             )
         if self.masks and corrections is not None:
             raise UserError("mask and corrections are both given: put a KnownPixels into the corrections instead")
@@ -184,6 +189,12 @@ class Edit:
             anew = reduced(mask.float().expand(3, -1, -1), size, "mask")[0] > 0
             known.append(KnownPixels(kept, ~anew))
         return known
+
+
+def reads_condition(stage: StageDescription) -> bool:
+    """Whether the network of the stage names the signal `condition`."""
+    network = stage.denoiser["network"]
+    return "condition" in [*network.get("concatenated", ()), *network.get("pooled", ())]
 
 
 def _numbered(value: Any) -> list[tuple[str, Any]]:
