@@ -1,0 +1,175 @@
+"""The fields of the page, in the order of `Form`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from imagen.web import figures
+from imagen.web.composing import Defaults, options
+from imagen.web.form import ANEW, CHANGE, ENLARGE, TASKS, TEXT
+from imagen.web.history import Made
+from imagen.web.order import MOST_PICTURES
+
+PROMPT = "a red circle above a blue square on a white background"
+WEIGHTS = "1, 2, 3, 5, 8"
+HISTORY_COLUMNS = 6
+
+
+CSS = (
+    figures.STYLE
+    + """
+.gradio-container {max-width: 1400px !important; margin: 0 auto;}
+footer {display: none !important;}
+#history img {image-rendering: pixelated;}
+"""
+)
+
+
+@dataclass(frozen=True)
+class Fields:
+    """`form`: the fields of a `Form`, in order. `settings`: those that the cascade has defaults for."""
+
+    form: list[Any]
+    weights: gr.Textbox
+    make: gr.Button
+    row: gr.Button
+    stop: gr.Button
+    new_seed: gr.Button
+
+    def __getitem__(self, name: str) -> Any:
+        return dict(zip(NAMES, self.form, strict=True))[name]
+
+    @property
+    def settings(self) -> list[Any]:
+        return [self[name] for name in SETTINGS]
+
+
+NAMES = (
+    "cascade", "task", "prompts", "negative", "count", "seed", "weight", "sr_weight", "sampler", "steps", "sr_sampler",
+    "sr_steps", "thresholding", "painting", "picture", "strength", "resample",
+)  # fmt: skip
+SETTINGS = ("weight", "sr_weight", "sampler", "steps", "sr_sampler", "sr_steps", "thresholding")
+
+
+def defaults_as_values(defaults: Defaults) -> list[Any]:
+    """The values of `Fields.settings`."""
+    base, others = defaults.base, defaults.others
+    return [
+        base.weight, others.weight, base.sampler, base.steps, others.sampler, others.steps, defaults.thresholding,
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Results:
+    """Where the pictures are shown: the newest, what made it, and all that came before."""
+
+    canvas: gr.HTML
+    command: gr.Textbox
+    history: gr.Gallery
+    refill: gr.Button
+    paint: gr.Button
+
+
+def make_fields(cascades: list[str], defaults: Defaults) -> Fields:
+    values = dict(zip(SETTINGS, defaults_as_values(defaults), strict=True))
+    made: dict[str, Any] = {
+        "cascade": gr.Dropdown(cascades, value=cascades[0], label="Cascade"),
+        "task": gr.Radio(list(TASKS), value=TEXT, label="What to do"),
+    }
+    with gr.Column(visible=False) as painting_column:
+        made["painting"] = _editor()
+        made["resample"] = gr.Number(
+            None, label="Times each step is taken", info="Empty: the default. More: what is new fits better; slower."
+        )
+    with gr.Column(visible=False) as picture_column:
+        made["picture"] = gr.Image(
+            label="Picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=260
+        )
+        made["strength"] = gr.Slider(
+            0, 1, 0.6, step=0.05, label="Strength", info="0 gives the picture back, 1 draws all anew."
+        )
+    made["prompts"] = gr.Textbox(PROMPT, label="Prompts, one a line", lines=3, max_lines=12, elem_id="prompts")
+    with gr.Row():
+        make = gr.Button("Make pictures", variant="primary", elem_id="make", min_width=140)
+        stop = gr.Button("Stop", elem_id="stop", min_width=90)
+    with gr.Row():
+        made["weight"] = gr.Slider(
+            0, 20, values["weight"], step=0.1, label="Guidance weight", info="1 is off", elem_id="weight", min_width=200
+        )
+    with gr.Row(equal_height=True):
+        weights = gr.Textbox(WEIGHTS, label="Row of guidance weights, on the same noise", scale=3, min_width=180)
+        row = gr.Button("Make the row", elem_id="row", min_width=120)
+    with gr.Row(equal_height=True):
+        made["seed"] = gr.Number(0, label="Seed", min_width=90)
+        made["count"] = gr.Number(
+            1, label="Pictures of each prompt", info=f"at most {MOST_PICTURES} in all", min_width=120
+        )
+        new_seed = gr.Button("New seed", min_width=90)
+    with gr.Accordion("Sampling", open=False):
+        made["negative"] = gr.Textbox(
+            "", label="Negative prompt", info="What to steer away from, in the place of “no text”."
+        )
+        with gr.Row():
+            made["sampler"] = gr.Dropdown(
+                options("sampler"), value=values["sampler"], label="Sampler of the base stage", min_width=130
+            )
+            made["steps"] = gr.Number(values["steps"], label="Steps", min_width=80)
+        with gr.Row():
+            made["sr_sampler"] = gr.Dropdown(
+                options("sampler"),
+                value=values["sr_sampler"],
+                label="Sampler of the stages that enlarge",
+                min_width=130,
+            )
+            made["sr_steps"] = gr.Number(values["sr_steps"], label="Steps", min_width=80)
+        with gr.Row():
+            made["sr_weight"] = gr.Number(values["sr_weight"], label="Guidance weight where it enlarges", min_width=130)
+            made["thresholding"] = gr.Dropdown(
+                options("thresholding"), value=values["thresholding"], label="Thresholding", min_width=130
+            )
+    _show_what_the_task_needs(made, painting_column, picture_column)
+    return Fields([made[name] for name in NAMES], weights, make, row, stop, new_seed)
+
+
+def make_results() -> Results:
+    canvas = gr.HTML(figures.BLANK, elem_id="canvas")
+    command = gr.Textbox(
+        label="The command that makes it again", lines=2, max_lines=8, buttons=["copy"], interactive=False,
+        elem_id="command",
+    )  # fmt: skip
+    history = gr.Gallery(
+        label="History: click a picture for its command", columns=HISTORY_COLUMNS, height="auto", object_fit="contain",
+        buttons=["download", "fullscreen"], format="png", interactive=False, elem_id="history", preview=False,
+    )  # fmt: skip
+    with gr.Row():
+        refill = gr.Button("Use its settings", min_width=140)
+        paint = gr.Button("Paint on it", min_width=140)
+    return Results(canvas, command, history, refill, paint)
+
+
+def gallery(history: list[Made], most: int) -> list[tuple[str, str]]:
+    """Paths and captions, newest first."""
+    every = [
+        (str(path), f"w {made.weight:g} · {made.prompt(i)}") for made in history for i, path in enumerate(made.paths)
+    ]
+    return every[:most]
+
+
+def _editor() -> gr.ImageEditor:
+    return gr.ImageEditor(
+        label="Picture: paint over what is to be drawn anew", type="filepath", image_mode="RGBA", format="png",
+        sources=["upload", "clipboard"], transforms=["crop"], layers=False, height=520, elem_id="painting",
+        brush=gr.Brush(default_size=40, colors=["#ff00ff"], color_mode="fixed"), eraser=gr.Eraser(default_size=40),
+        canvas_size=(512, 512),
+    )  # fmt: skip
+
+
+def _show_what_the_task_needs(made: dict[str, Any], painting: gr.Column, picture: gr.Column) -> None:
+    def show(task: str) -> list[Any]:
+        needed = (task == ANEW, task in (CHANGE, ENLARGE), task == CHANGE)
+        return [gr.update(visible=one) for one in needed]
+
+    made["task"].change(
+        show, made["task"], [painting, picture, made["strength"]], api_visibility="private", show_progress="hidden"
+    )
