@@ -9,7 +9,6 @@ from imagen.web import figures
 from imagen.web.composing import Defaults, options
 from imagen.web.form import ANEW, CHANGE, ENLARGE, TASKS, TEXT
 from imagen.web.history import Made
-from imagen.web.order import MOST_PICTURES
 
 PROMPT = "a red circle above a blue square on a white background"
 WEIGHTS = "1, 2, 3, 5, 8"
@@ -91,21 +90,15 @@ def make_fields(cascades: list[str], defaults: Defaults) -> Fields:
         )
     made["prompts"] = gr.Textbox(PROMPT, label="Prompts, one a line", lines=3, max_lines=12, elem_id="prompts")
     with gr.Row():
-        make = gr.Button("Make pictures", variant="primary", elem_id="make", min_width=140)
-        stop = gr.Button("Stop", elem_id="stop", min_width=90)
+        make = gr.Button("Make pictures", variant="primary", elem_id="make", min_width=130)
+        row = gr.Button("Row of weights", variant="secondary", elem_id="row", min_width=130)
+        stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=70)
+    made["weight"] = gr.Slider(0, 20, values["weight"], step=0.1, label="Guidance weight (1 is off)", elem_id="weight")
+    weights = gr.Textbox(WEIGHTS, label="Guidance weights of a row, on the same noise", elem_id="weights")
     with gr.Row():
-        made["weight"] = gr.Slider(
-            0, 20, values["weight"], step=0.1, label="Guidance weight", info="1 is off", elem_id="weight", min_width=200
-        )
-    with gr.Row(equal_height=True):
-        weights = gr.Textbox(WEIGHTS, label="Row of guidance weights, on the same noise", scale=3, min_width=180)
-        row = gr.Button("Make the row", elem_id="row", min_width=120)
-    with gr.Row(equal_height=True):
-        made["seed"] = gr.Number(0, label="Seed", min_width=90)
-        made["count"] = gr.Number(
-            1, label="Pictures of each prompt", info=f"at most {MOST_PICTURES} in all", min_width=120
-        )
-        new_seed = gr.Button("New seed", min_width=90)
+        made["seed"] = gr.Number(0, label="Seed", min_width=100)
+        made["count"] = gr.Number(1, label="Pictures of each prompt", min_width=100)
+    new_seed = gr.Button("New seed", size="sm")
     with gr.Accordion("Sampling", open=False):
         made["negative"] = gr.Textbox(
             "", label="Negative prompt", info="What to steer away from, in the place of “no text”."

@@ -44,7 +44,9 @@ class Page:
 
     def build(self) -> gr.Blocks:
         names = list(self._cascades.choices)
-        with gr.Blocks(title="open Imagen", analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
+        with gr.Blocks(
+            title="open Imagen", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
+        ) as blocks:
             with gr.Row():
                 with gr.Column(scale=2, min_width=320):
                     fields = make_fields(names, self._cascades.choice(names[0]).defaults)
@@ -71,13 +73,13 @@ class Page:
         blocks.unload(self.stop)
         gr.api(self.made, api_name="history", queue=False)
 
-    def make(self, *values: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    def make(self, request: gr.Request, *values: Any) -> Iterator[tuple[Any, ...]]:
         """The pictures that the form asks for."""
-        return self._run(Form(*values), lambda order: [order], request)
+        yield from self._run(Form(*values), lambda order: [order], request)
 
-    def row(self, weights: str, *values: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    def row(self, request: gr.Request, weights: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         """The same pictures at each of `weights`."""
-        return self._run(Form(*values), lambda order: row_of_weights(order, weights), request)
+        yield from self._run(Form(*values), lambda order: row_of_weights(order, weights), request)
 
     def _run(
         self, form: Form, orders: Callable[[Order], list[Order]], request: gr.Request
