@@ -18,9 +18,16 @@ HISTORY_COLUMNS = 6
 CSS = (
     figures.STYLE
     + """
-.gradio-container {max-width: 1400px !important; margin: 0 auto;}
 footer {display: none !important;}
+#sheet {max-width: 1400px; margin: 0 auto; flex-wrap: nowrap;}
+#task label {padding: 6px 9px;}
 #history img {image-rendering: pixelated;}
+#history .grid-wrap {min-height: 0; max-height: 380px;}
+#history .grid-wrap .caption-label {display: none;}
+@media (max-width: 800px) {
+  #sheet {flex-direction: column;}
+  #sheet > * {min-width: 0 !important; width: 100%;}
+}
 """
 )
 
@@ -74,7 +81,7 @@ def make_fields(cascades: list[str], defaults: Defaults) -> Fields:
     values = dict(zip(SETTINGS, defaults_as_values(defaults), strict=True))
     made: dict[str, Any] = {
         "cascade": gr.Dropdown(cascades, value=cascades[0], label="Cascade"),
-        "task": gr.Radio(list(TASKS), value=TEXT, label="What to do"),
+        "task": gr.Radio(list(TASKS), value=TEXT, label="What to do", elem_id="task"),
     }
     with gr.Column(visible=False) as painting_column:
         made["painting"] = _editor()
@@ -90,15 +97,16 @@ def make_fields(cascades: list[str], defaults: Defaults) -> Fields:
         )
     made["prompts"] = gr.Textbox(PROMPT, label="Prompts, one a line", lines=3, max_lines=12, elem_id="prompts")
     with gr.Row():
-        make = gr.Button("Make pictures", variant="primary", elem_id="make", min_width=130)
-        row = gr.Button("Row of weights", variant="secondary", elem_id="row", min_width=130)
-        stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=70)
+        make = gr.Button("Make pictures", variant="primary", elem_id="make", min_width=110, size="md")
+        row = gr.Button("Row of weights", variant="secondary", elem_id="row", min_width=110, size="md")
+        stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=60, size="md")
     made["weight"] = gr.Slider(0, 20, values["weight"], step=0.1, label="Guidance weight (1 is off)", elem_id="weight")
     weights = gr.Textbox(WEIGHTS, label="Guidance weights of a row, on the same noise", elem_id="weights")
-    with gr.Row():
-        made["seed"] = gr.Number(0, label="Seed", min_width=100)
-        made["count"] = gr.Number(1, label="Pictures of each prompt", min_width=100)
-    new_seed = gr.Button("New seed", size="sm")
+    with gr.Group():
+        with gr.Row():
+            made["seed"] = gr.Number(0, label="Seed", min_width=100)
+            made["count"] = gr.Number(1, label="Pictures of each prompt", min_width=100)
+        new_seed = gr.Button("New seed", size="sm")
     with gr.Accordion("Sampling", open=False):
         made["negative"] = gr.Textbox(
             "", label="Negative prompt", info="What to steer away from, in the place of “no text”."
@@ -128,16 +136,17 @@ def make_fields(cascades: list[str], defaults: Defaults) -> Fields:
 def make_results() -> Results:
     canvas = gr.HTML(figures.BLANK, elem_id="canvas")
     command = gr.Textbox(
-        label="The command that makes it again", lines=2, max_lines=8, buttons=["copy"], interactive=False,
+        label="The command that makes it again", lines=2, max_lines=6, buttons=["copy"], interactive=False,
         elem_id="command",
     )  # fmt: skip
+    gr.Markdown("**History**, newest first. Click a picture for its command.")
     history = gr.Gallery(
-        label="History: click a picture for its command", columns=HISTORY_COLUMNS, height="auto", object_fit="contain",
-        buttons=["download", "fullscreen"], format="png", interactive=False, elem_id="history", preview=False,
+        show_label=False, columns=HISTORY_COLUMNS, height=None, object_fit="contain", preview=False, format="png",
+        buttons=["download", "fullscreen"], interactive=False, elem_id="history",
     )  # fmt: skip
     with gr.Row():
-        refill = gr.Button("Use its settings", min_width=140)
-        paint = gr.Button("Paint on it", min_width=140)
+        refill = gr.Button("Use its settings", size="md", min_width=120)
+        paint = gr.Button("Paint on it", size="md", min_width=120)
     return Results(canvas, command, history, refill, paint)
 
 

@@ -2,8 +2,8 @@
 
 import base64
 import html
-from collections.abc import Sequence
 from io import BytesIO
+from itertools import zip_longest
 from urllib.parse import quote
 
 import numpy as np
@@ -21,16 +21,16 @@ LARGEST_PREVIEW = 256
 """Side in pixels; what forms is sent several times a second."""
 
 STYLE = """
-.figures {display: grid; gap: 12px; grid-template-columns: repeat(auto-fill, minmax(min(100%, 150px), 1fr));}
-.figures.few {grid-template-columns: repeat(auto-fit, minmax(min(100%, 240px), 1fr)); justify-items: center;}
+.figures {display: grid; gap: 12px; margin-bottom: 18px; justify-items: center;
+  grid-template-columns: repeat(auto-fill, minmax(130px, 1fr));}
+.figures.few {grid-template-columns: repeat(auto-fit, minmax(min(100%, 220px), 1fr));}
+@media (min-width: 801px) {.figures.columns {grid-template-columns: repeat(var(--columns), minmax(0, 1fr));}}
 .figures figure {margin: 0; width: 100%; max-width: 512px;}
-.figures img {width: 100%; aspect-ratio: attr(width) / attr(height); image-rendering: pixelated; border-radius: 4px;
+.figures img {width: 100%; image-rendering: pixelated; border-radius: 4px;
   background: #8882; display: block;}
 .figures figcaption {font-size: 0.85em; line-height: 1.3; padding-top: 4px; overflow-wrap: anywhere;}
 .figures figcaption b {font-weight: 600;}
 .figures .forming img {outline: 2px dashed var(--primary-500);}
-.row {margin-bottom: 18px;}
-.row.forming, .blank {min-height: 60px;}
 .blank {display: grid; place-items: center; min-height: 280px; text-align: center; opacity: 0.7;
   border: 1px dashed var(--border-color-primary); border-radius: 8px; padding: 16px;}
 """
@@ -49,13 +49,11 @@ def shown(news: News) -> str:
         return blank("loading the cascade …")
     columns = [_figures(one, with_weight=len(news) > 1) for one in news]
     if len(columns) == 1:
-        return _row(columns[0])
-    return "".join(_row(row) for row in zip(*columns, strict=False))
-
-
-def _row(figures: Sequence[str]) -> str:
-    few = " few" if len(figures) <= 2 else ""
-    return f'<div class="figures row{few}">{"".join(figures)}</div>'
+        return f'<div class="figures{" few" if len(columns[0]) <= 2 else ""}">{"".join(columns[0])}</div>'
+    return "".join(
+        f'<div class="figures columns" style="--columns: {len(row)}">{"".join(row)}</div>'
+        for row in zip_longest(*columns, fillvalue="<figure></figure>")
+    )
 
 
 def _figures(one: Made | Forming, with_weight: bool) -> list[str]:

@@ -1,5 +1,6 @@
 """What the form of the page asks for, and the command line that asks for the same."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +9,18 @@ from pathlib import Path
 from imagen.checks.arguments import Count, described, fits
 from imagen.checks.captions import checked_prompt
 from imagen.checks.names import printable
-from imagen.commandline.arguments import override, quoted
+from imagen.commandline.arguments import quoted
 from imagen.errors import UserError
-from imagen.sampling.command import ROLES, shown_path
+from imagen.sampling.command import ROLES, hydra_value, shown_path
 from imagen.web.cascades import Choice
 from imagen.web.composing import options
 
 MOST_PICTURES = 32
 """Of one click; `cascade.batch_size`, so that they are made in one batch, as sample.py makes them."""
+
+
+WORDS = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z]+( [a-z]+)*", re.IGNORECASE)
+"""What Hydra takes for a text without quotation marks."""
 
 
 @dataclass(frozen=True)
@@ -105,18 +110,18 @@ class Order:
 
     def command(self, choice: Choice) -> str:
         """The command, to be run in the folder that holds sample.py, that makes the same pictures."""
-        texts = [text.replace("${", r"\${") for text in self.prompts]  # what OmegaConf would look up
-        prompt = [override("prompt", texts[0])] if len(texts) == 1 else [f"prompt=[{','.join(map(quoted, texts))}]"]
+        texts = [written(prompt) for prompt in self.prompts]
+        prompt = f"prompt={texts[0]}" if len(texts) == 1 else f"prompt=[{','.join(texts)}]"
         edit = {
-            "picture": self.picture and quoted(shown_path(self.picture)),
-            "mask": self.mask and quoted(shown_path(self.mask)),
+            "picture": self.picture and hydra_value(shown_path(self.picture)),
+            "mask": self.mask and hydra_value(shown_path(self.mask)),
             "strength": None if self.strength is None else number(self.strength),
             "resample": self.resample,
             "start_at": self.start_at,
-            "negative_prompt": self.negative_prompt and quoted(self.negative_prompt.replace("${", r"\${")),
+            "negative_prompt": self.negative_prompt and written(self.negative_prompt),
         }
         overrides = [
-            *(prompt if texts else []),
+            *([prompt] if texts else []),
             f"count={self.count}",
             f"seed={self.seed}",
             *choice.overrides(shown=True),
@@ -124,6 +129,11 @@ class Order:
             *(f"{key}={value}" for key, value in edit.items() if value is not None),
         ]
         return printable(f"python sample.py {shlex.join(overrides)}")
+
+
+def written(text: str) -> str:
+    """A text as a value in Hydra's grammar, so that it arrives as it is, with what looks like an interpolation."""
+    return text if WORDS.fullmatch(text) else quoted(text.replace("${", r"\${"))
 
 
 def number(value: float) -> str:

@@ -47,7 +47,7 @@ class Page:
         with gr.Blocks(
             title="open Imagen", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
         ) as blocks:
-            with gr.Row():
+            with gr.Row(elem_id="sheet"):
                 with gr.Column(scale=2, min_width=320):
                     fields = make_fields(names, self._cascades.choice(names[0]).defaults)
                 with gr.Column(scale=3, min_width=320):
