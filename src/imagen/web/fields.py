@@ -1,18 +1,22 @@
 """The fields of the page, in the order of `Form`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from imagen.errors import UserError
 from imagen.web import figures
 from imagen.web.composing import Defaults, options
 from imagen.web.form import ANEW, CHANGE, ENLARGE, TASKS, TEXT
 from imagen.web.history import Made
+from imagen.web.uploads import check_picture
 
 PROMPT = "a red circle above a blue square on a white background"
 WEIGHTS = "1, 2, 3, 5, 8"
-HISTORY_COLUMNS = 6
 
 
 CSS = (
@@ -24,7 +28,9 @@ footer {display: none !important;}
 #history img {image-rendering: pixelated;}
 #history .grid-wrap {min-height: 0; max-height: 380px;}
 #history .grid-wrap .caption-label {display: none;}
+#history .grid-container {grid-template-columns: repeat(6, minmax(0, 1fr)) !important;}
 @media (max-width: 800px) {
+  #history .grid-container {grid-template-columns: repeat(4, minmax(0, 1fr)) !important;}
   #sheet {flex-direction: column;}
   #sheet > * {min-width: 0 !important; width: 100%;}
 }
@@ -58,6 +64,40 @@ NAMES = (
 SETTINGS = ("weight", "sr_weight", "sampler", "steps", "sr_sampler", "sr_steps", "thresholding")
 
 
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """A user's mistake is shown on the page in its own line, and nowhere else."""
+    try:
+        yield
+    except UserError as error:
+        raise gr.Error(str(error), print_exception=False, title="This cannot be done") from None
+
+
+class PictureFile(gr.Image):
+    """Gives the uploaded file as it is, and opens only what was looked at."""
+
+    is_template = True  # to the browser it is a gr.Image
+
+    def preprocess(self, payload: Any) -> str | None:
+        with told_in_one_line():
+            if payload is None or payload.path is None:
+                return None
+            check_picture(Path(payload.path))
+            return payload.path
+
+
+class Canvas(gr.ImageEditor):
+    """Opens only what was looked at."""
+
+    is_template = True
+
+    def convert_and_format_image(self, file: Any, flatten_on_white: bool = False) -> Any:
+        with told_in_one_line():
+            if file is not None:
+                check_picture(bytes(file) if isinstance(file, bytes | bytearray) else Path(file.path))
+        return super().convert_and_format_image(file, flatten_on_white)
+
+
 def defaults_as_values(defaults: Defaults) -> list[Any]:
     """The values of `Fields.settings`."""
     base, others = defaults.base, defaults.others
@@ -89,7 +129,7 @@ def make_fields(cascades: list[str], defaults: Defaults) -> Fields:
             None, label="Times each step is taken", info="Empty: the default. More: what is new fits better; slower."
         )
     with gr.Column(visible=False) as picture_column:
-        made["picture"] = gr.Image(
+        made["picture"] = PictureFile(
             label="Picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=260
         )
         made["strength"] = gr.Slider(
@@ -141,7 +181,7 @@ def make_results() -> Results:
     )  # fmt: skip
     gr.Markdown("**History**, newest first. Click a picture for its command.")
     history = gr.Gallery(
-        show_label=False, columns=HISTORY_COLUMNS, height=None, object_fit="contain", preview=False, format="png",
+        show_label=False, height=None, object_fit="contain", preview=False, format="png",
         buttons=["download", "fullscreen"], interactive=False, elem_id="history",
     )  # fmt: skip
     with gr.Row():
@@ -158,8 +198,8 @@ def gallery(history: list[Made], most: int) -> list[tuple[str, str]]:
     return every[:most]
 
 
-def _editor() -> gr.ImageEditor:
-    return gr.ImageEditor(
+def _editor() -> Canvas:
+    return Canvas(
         label="Picture: paint over what is to be drawn anew", type="filepath", image_mode="RGBA", format="png",
         sources=["upload", "clipboard"], transforms=["crop"], layers=False, height=520, elem_id="painting",
         brush=gr.Brush(default_size=40, colors=["#ff00ff"], color_mode="fixed"), eraser=gr.Eraser(default_size=40),

@@ -2,18 +2,25 @@
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
-from imagen.errors import UserError
 from imagen.web import figures
 from imagen.web.cascades import Cascades
 from imagen.web.composing import steps_of
-from imagen.web.fields import NAMES, Fields, Results, defaults_as_values, gallery, make_fields, make_results
+from imagen.web.fields import (
+    NAMES,
+    Fields,
+    Results,
+    defaults_as_values,
+    gallery,
+    make_fields,
+    make_results,
+    told_in_one_line,
+)
 from imagen.web.form import ANEW, Form, filled, row_of_weights
 from imagen.web.history import History, Made
 from imagen.web.order import Order
@@ -158,15 +165,6 @@ class Page:
             if selected is not None and one.folder == selected[0]:
                 return one, selected[1]
         raise gr.Error("click a picture of the history first", print_exception=False)
-
-
-@contextmanager
-def told_in_one_line() -> Iterator[None]:
-    """A user's mistake is shown on the page in its own line, and nowhere else."""
-    try:
-        yield
-    except UserError as error:
-        raise gr.Error(str(error), print_exception=False, title="This cannot be done") from None
 
 
 def _session(request: gr.Request) -> str:

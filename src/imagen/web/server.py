@@ -46,6 +46,7 @@ def serve(folders: Sequence[Path], outputs: Path, host: str, port: int) -> None:
     """
     outputs = outputs.absolute()
     os.environ.update(OFF, GRADIO_TEMP_DIR=str(outputs / UPLOADS))  # before Gradio is imported
+    os.environ.setdefault("MPLCONFIGDIR", str(outputs / UPLOADS))  # torchmetrics imports matplotlib, which lists fonts
     _probe(outputs / UPLOADS)
     import uvicorn
 

@@ -19,8 +19,19 @@ Pixels = UInt8[np.ndarray, "_ _ 3"]
 Painted = Bool[np.ndarray, "_ _"]
 
 
-def checked_picture(file: str | None) -> Path:
-    """The file, if it holds a picture of a size that can be worked with.
+def check_picture(file: Path | bytes) -> None:
+    """Raises UserError for what is no picture, or too large; looks at the header alone."""
+    size = len(file) if isinstance(file, bytes) else file.stat().st_size
+    if size > MOST_BYTES:
+        raise UserError(f"picture: {size} bytes are more than {MOST_BYTES}; make it smaller")
+    try:
+        image_size(file, MOST_PIXELS)
+    except UnreadableImageError as error:
+        raise UserError(f"picture: {error}") from None
+
+
+def put_down_picture(file: str | None, folder: Path) -> Path:
+    """A copy of the file, in `folder`.
 
     Raises:
         UserError: for no file, one that is no picture, and one that is too large.
@@ -28,22 +39,8 @@ def checked_picture(file: str | None) -> Path:
     if file is None:
         raise UserError("there is no picture: upload one first")
     path = Path(file)
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise UserError(f"picture: {path.stat().st_size} bytes are more than {MOST_BYTES}; make it smaller")
-        image_size(path, MOST_PIXELS)
-    except UnreadableImageError as error:
-        raise UserError(f"picture: {error}") from None
-    return path
-
-
-def put_down_picture(file: str | None, folder: Path) -> Path:
-    """A copy of the file, in `folder`. Raises UserError as `checked_picture`."""
-    path = checked_picture(file)
-    try:
-        decode(path, MOST_PIXELS)
-    except UnreadableImageError as error:
-        raise UserError(f"picture: {error}") from None
+    check_picture(path)
+    _pixels(path)
     kept = folder / f"picture{path.suffix.lower() if path.suffix[1:].isalnum() else ''}"
     shutil.copyfile(path, kept)
     return kept
@@ -65,7 +62,7 @@ def put_down_painting(value: Mapping[str, Any] | None, made: int, folder: Path) 
     value = value or {}
     if value.get("background") is None:
         raise UserError("there is no picture to paint on: upload one first")
-    pixels = decode(checked_picture(value["background"]), MOST_PIXELS)
+    pixels = _pixels(Path(value["background"]))
     painted = _painted(value.get("layers") or (), pixels.shape[:2])
     if not painted.any():
         raise UserError("nothing is painted: paint with the brush what is to be drawn anew")
@@ -92,11 +89,18 @@ def made_small_again(pixels: Pixels, painted: Painted, made: int) -> tuple[Pixel
     return small, painted.reshape(len(small), times, -1, times).any(axis=(1, 3))
 
 
+def _pixels(path: Path) -> Pixels:
+    try:
+        return decode(path, MOST_PIXELS)
+    except UnreadableImageError as error:
+        raise UserError(f"picture: {error}") from None
+
+
 def _painted(layers: Sequence[str], size: tuple[int, int]) -> Painted:
     """Where any of the layers is not transparent."""
     painted = np.zeros(size, bool)
     for layer in layers:
-        checked_picture(layer)
+        check_picture(Path(layer))
         with Image.open(layer) as image:
             alpha = np.asarray(image.convert("RGBA"))[..., 3]
         if alpha.shape != size:
