@@ -176,6 +176,7 @@ def test_a_click_stops_a_run_and_the_next_one_is_made(client, ask, server):
     assert len(ask("/make", *form())) == 1
 
 
+@pytest.mark.slow
 def test_two_at_once_get_what_they_get_alone(connect, model):
     def of(seed):
         by = connect()

@@ -1,9 +1,10 @@
 """The configuration of sample.py, composed from the overrides that a command line would give."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from threading import Lock
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -78,7 +79,7 @@ def steps_of(sampler: str) -> int:
     return OmegaConf.load(CONF / "sampler" / f"{sampler}.yaml").num_steps
 
 
-def _composed(overrides: Sequence[str]) -> tuple[DictConfig, Mapping[str, str]]:
+def _composed(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
     arguments = as_hydra_reads_them(overrides, ENTRY)
     try:
         with _hydra:

@@ -50,14 +50,14 @@ class Fields:
     new_seed: gr.Button
 
     def __getitem__(self, name: str) -> Any:
-        return dict(zip(NAMES, self.form, strict=True))[name]
+        return self.form[NAMES.index(name)]
 
     @property
     def settings(self) -> list[Any]:
         return [self[name] for name in SETTINGS]
 
 
-NAMES = (
+NAMES: tuple[str, ...] = (
     "cascade", "task", "prompts", "negative", "count", "seed", "weight", "sr_weight", "sampler", "steps", "sr_sampler",
     "sr_steps", "thresholding", "painting", "picture", "strength", "resample",
 )  # fmt: skip
@@ -94,7 +94,7 @@ class Canvas(gr.ImageEditor):
     def convert_and_format_image(self, file: Any, flatten_on_white: bool = False) -> Any:
         with told_in_one_line():
             if file is not None:
-                check_picture(bytes(file) if isinstance(file, bytes | bytearray) else Path(file.path))
+                check_picture(file if isinstance(file, bytes) else Path(file.path))
         return super().convert_and_format_image(file, flatten_on_white)
 
 

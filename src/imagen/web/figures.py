@@ -4,7 +4,6 @@ import base64
 import html
 from io import BytesIO
 from itertools import zip_longest
-from urllib.parse import quote
 
 import numpy as np
 from jaxtyping import UInt8
@@ -63,7 +62,7 @@ def _figures(one: Made | Forming, with_weight: bool) -> list[str]:
         note, kind = f"{one.stage}, evaluation {one.evaluation}", ' class="forming"'
     else:
         base, prompts, count = one.weight, list(one.order["prompts"]), int(one.order["count"])
-        sources = [FILE_ROUTE + quote(str(path)) for path in one.paths]
+        sources = [FILE_ROUTE + path.as_uri().removeprefix("file://") for path in one.paths]
         note, kind = f"seed {one.order['seed']}", ""
     captions = []
     for i, source in enumerate(sources):

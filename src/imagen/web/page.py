@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from gradio.events import api
 from PIL import Image
 
 from imagen.web import figures
@@ -78,7 +79,7 @@ class Page:
         results.paint.click(self.paint, selected, [fields["task"], fields["painting"]], **private)
         blocks.load(self.opened, None, [fields["cascade"], results.history], **private)
         blocks.unload(self.stop)
-        gr.api(self.made, api_name="history", queue=False)
+        api(self.made, api_name="history", queue=False)
 
     def make(self, request: gr.Request, *values: Any) -> Iterator[tuple[Any, ...]]:
         """The pictures that the form asks for."""

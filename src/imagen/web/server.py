@@ -72,6 +72,7 @@ def application(page: Any, outputs: Path) -> Any:
     """The page as an ASGI application."""
     import fastapi
     import gradio as gr
+    from gradio.themes import Default
 
     from imagen.web.fields import CSS
 
@@ -91,7 +92,7 @@ def application(page: Any, outputs: Path) -> Any:
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
-        theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        theme=Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         css=CSS,
     )
 

@@ -86,7 +86,7 @@ def made_small_again(pixels: Pixels, painted: Painted, made: int) -> tuple[Pixel
     small = pixels[::times, ::times]
     if not np.array_equal(small.repeat(times, axis=0).repeat(times, axis=1), pixels):
         return pixels, painted
-    return small, painted.reshape(len(small), times, -1, times).any(axis=(1, 3))
+    return small, np.any(painted.reshape(len(small), times, -1, times), axis=(1, 3))
 
 
 def _pixels(path: Path) -> Pixels:
