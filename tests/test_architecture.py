@@ -42,6 +42,7 @@ ORDER = (
     "sampling",
     "judging",
     "shipped",
+    "web",
     "app",
 )
 """A part of the package imports only from the parts before it, and from itself."""

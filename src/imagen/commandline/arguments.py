@@ -70,6 +70,11 @@ def override(key: str, text: str) -> str:
     >>> print(override("paths.runs", "/my runs/a,b"))
     paths.runs='/my runs/a,b'
     """
+    return f"{key}={quoted(text)}"
+
+
+def quoted(text: str) -> str:
+    """Exactly this text as a value in Hydra's grammar."""
     # A backslash is one by itself, and escapes before a quotation mark: the closing one too.
     escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + match[2].replace("'", r"\'"), text)
-    return f"{key}='{escaped}'"
+    return f"'{escaped}'"

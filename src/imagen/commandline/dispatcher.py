@@ -31,6 +31,7 @@ COMMANDS = {
     "fetch": Command("download published weights", "imagen.app.fetch"),
     "convert": Command("convert a text encoder's pickled weights to safetensors", "imagen.app.convert"),
     "ablation": Command("repeat one of the paper's ablations in miniature", "imagen.app.ablation"),
+    "web": Command("use a cascade on a page in the browser", "imagen.app.web"),
     "rate": Command("make a page for human raters, read their answers", "imagen.app.rating"),
     "demo": Command("train, sample and evaluate a small cascade in 15 minutes", "imagen.app.demo"),
     "train-judge": Command("train judges of your own captioned pictures", "imagen.app.train_judge"),

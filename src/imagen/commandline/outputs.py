@@ -41,7 +41,7 @@ def own_folder(config: DictConfig, varied_by: Sequence[str] = ("out",)) -> Path:
     number = _job_number()
     folder = user_path(f"{config.out}" if number is None or _varied(varied_by) else f"{config.out}-{number}")
     dated = "${now:" in str(as_dict(config, resolve=False)["out"])
-    return _fresh(folder) if dated else folder
+    return fresh_folder(folder) if dated else folder
 
 
 def _job_number() -> int | None:
@@ -68,7 +68,7 @@ def _varied(keys: Sequence[str]) -> bool:
     return False
 
 
-def _fresh(wanted: Path) -> Path:
+def fresh_folder(wanted: Path) -> Path:
     """`wanted`, or the first of `wanted`_2, _3, … that is not there: made here, so that nobody else has it."""
     wanted.parent.mkdir(parents=True, exist_ok=True)
     for number in count(1):

@@ -35,6 +35,23 @@ def find_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> li
     return _fitting({folder.name: [folder] for folder in sorted(shipped.iterdir()) if (folder / CONFIG).is_file()})
 
 
+def finished_cascades(runs: Path) -> list[list[Path]]:
+    """For each finished base stage, newest first, its folder and those of the stages behind it: runs of the same name
+    where they fit, else the newest that do. A damaged export is left out, with a warning."""
+    readable: dict[str, list[Path]] = {}
+    for config in sorted(runs.glob(f"*/*/export/{CONFIG}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            readable.setdefault(read_description(config.parent).name, []).append(config.parent)
+        except UserError as error:
+            log.warning("%s is skipped: %s", printable(str(config.parent)), printable(str(error)))
+    chains = []
+    for base in readable.get("base", ()):
+        name = base.parent.name
+        first = {role: sorted(folders, key=lambda it: it.parent.name != name) for role, folders in readable.items()}
+        chains.append(_fitting(first | {"base": [base]}))
+    return chains
+
+
 def _refuse_unused(names: list[str], trained: dict[str, list[Path]], chain: list[Path], runs: Path) -> None:
     """Raise UserError for a run that was named and is not part of the cascade."""
     for role, folders in trained.items():

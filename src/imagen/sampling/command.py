@@ -24,7 +24,7 @@ def sampling_command(description: StageDescription, folder: Path, runs: Path) ->
     the same name, which is still to be trained.
     """
     stages = [*stages_below(description, folder, runs), folder]
-    listed = ",".join(hydra_value(_shown(path)) for path in stages)
+    listed = ",".join(hydra_value(shown_path(path)) for path in stages)
     overrides = ["prompt=a red circle", f"cascade.stages=[{listed}]"]
     return printable(f"python sample.py {shlex.join(overrides)}")
 
@@ -59,7 +59,7 @@ def _fitting(
                 yield folder, stage
 
 
-def _shown(folder: Path) -> str:
+def shown_path(folder: Path) -> str:
     """As a path from the folder that holds sample.py, where it lies below that."""
     folder = folder.absolute()
     return str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder)

@@ -15,6 +15,7 @@ from imagen.data.pixels import to_uint8
 from imagen.devices import choose_device, uses_autocast
 from imagen.diffusion.conditioning import Conditioning, TextSignal
 from imagen.diffusion.corrections import Correction
+from imagen.diffusion.samplers import Estimate
 from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.inputs.captions import PromptsOrEmbeddings, one_for_each_picture
@@ -170,6 +171,7 @@ class TextToImage:
         corrections: Sequence[Correction | None] | None = None,
         all_stages: bool = False,
         progress: bool = False,
+        watch: Watch | None = None,
         **settings: Any,
     ) -> Images | dict[str, Images]:
         """Pictures as tensors: float32 of shape (pictures, 3, height, width) in [-1, 1], on the device of the model.
@@ -191,6 +193,8 @@ class TextToImage:
             corrections: one for each picture, applied to every estimate of x0: see `imagen.diffusion.corrections`.
             all_stages: whether to give the pictures of every stage, by its name, and not only those of the last.
             progress: whether to show the denoiser evaluations on standard error.
+            watch: called after every evaluation of a denoiser, with the name of the stage and the estimates of x0 of a
+                batch. What it raises ends the call.
             settings: sampler, steps, thresholding, guidance, guidance_weight, aug_level, strength, resample and
                 tile_overlap, each one value for all stages or a mapping by role; see
                 `imagen.sampling.settings.settings_by_role`.
@@ -209,8 +213,9 @@ class TextToImage:
         by_role = settings_by_role(self.roles, sizes=sizes, **settings)
         inputs = edit.inputs(self.stages, by_role, len(text), corrections)
         negative = negative_for_each(negative_prompt, len(text), by_role, self.stages[0])
-        with self.shown(len(text), by_role, inputs.first, progress) as watch:
-            made = self.sample(text, range(len(text)), by_role, seed, inputs, negative, watch)
+        with self.shown(len(text), by_role, inputs.first, progress) as shown:
+            every = [one for one in (shown, watch) if one is not None]
+            made = self.sample(text, range(len(text)), by_role, seed, inputs, negative, _all(every))
         return dict(zip(self.roles[inputs.first :], made, strict=True)) if all_stages else made[-1]
 
     @contextmanager
@@ -281,6 +286,16 @@ class TextToImage:
         """
         every = {"weights": self.weights, "seed": seed, "autocast": self.autocast, "device": self.device.type}
         return [described_stage(stage, one, every) for stage, one in zip(self.stages, settings, strict=False)]
+
+
+def _all(watches: Sequence[Watch]) -> Watch | None:
+    """One that calls each of `watches`."""
+
+    def every(name: str, estimate: Estimate) -> None:
+        for watch in watches:
+            watch(name, estimate)
+
+    return every if watches else None
 
 
 def as_pictures(images: Images) -> list[Image.Image]:

@@ -1,0 +1,1 @@
+"""The page on which a trained cascade is used, and the work behind it."""
