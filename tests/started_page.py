@@ -65,7 +65,7 @@ FIELDS = {
     "painting": None,
     "picture": None,
     "strength": 0.6,
-    "resample": None,
+    "resample": 0,
 }
 
 

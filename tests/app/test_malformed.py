@@ -186,7 +186,7 @@ REFUSED = {
     "sample: strength without a picture": (sampling("strength=0.5"), r"strength below 1 needs a picture to begin with"),
     "sample: strength 2": (sampling("strength=2"), r"strength=2.0 must be in \[0, 1\]"),
     "sample: size of one side": (sampling("size=[48]"), r"size=\[48\] must be a height and a width in pixels"),
-    "sample: size of a part of a pixel": (sampling("size=[49,64]"), r"stage base would make .*; sides must be multiples"),
+    "sample: size of a part of a pixel": (sampling("size=[49,64]"), r"would make .*; sides must be multiples of"),
     "sample: tiles that share all": (sampling("tile_overlap=1"), r"tile_overlap=1.0 must be above 0 and at most 0.5"),
     "sample: resample 0": (sampling("resample=0"), r"resample=0 must be a whole number of at least 1"),
     "sample: no such format": (sampling("format=jpg"), r"format=jpg: choose png or webdataset"),

@@ -172,3 +172,19 @@ def test_in_a_mask_grey_counts_as_white_from_the_middle_on(tmp_path):
     grey = np.linspace(0, 255, 16).astype(np.uint8)[None].repeat(16, axis=0)
     Image.fromarray(grey).save(tmp_path / "mask.png")
     assert torch.equal(read_mask(tmp_path / "mask.png")[0], torch.arange(16) >= 8)
+
+
+def test_every_estimate_can_be_watched_and_what_the_watch_raises_ends_the_call(model):
+    seen = []
+    made = model.images([CAPTION], watch=lambda stage, estimate: seen.append((stage, estimate.x0)), **FAST)
+    assert [stage for stage, _ in seen] == ["base", "base", "sr1", "sr1"]
+    assert torch.equal(seen[-1][1], made)
+
+    def stop(stage, estimate):
+        seen.append(stage)
+        raise KeyboardInterrupt
+
+    seen.clear()
+    with pytest.raises(KeyboardInterrupt):
+        model.images([CAPTION], watch=stop, **FAST)
+    assert seen == ["base"]

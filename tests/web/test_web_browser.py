@@ -102,7 +102,7 @@ def test_a_picture_of_the_history_is_painted_on_and_the_rest_of_it_stays(browser
     before = newest(server)
     visit.page.locator("#history button img").first.click()
     visit.page.get_by_text("Paint on it").click()
-    canvas = visit.page.locator("#painting canvas")
+    canvas = visit.page.locator("#painting canvas").first
     canvas.wait_for()
     visit.page.wait_for_timeout(3000)  # the editor draws itself
     box = canvas.bounding_box()

@@ -18,6 +18,7 @@ from started_page import form
 from imagen.app.sample import sample
 from imagen.commandline.arguments import as_hydra_reads_them
 from imagen.diffusion.samplers import DDIMSampler, DDPMSampler, DPMSolverPP2M
+from imagen.places import ROOT
 from imagen.web.uploads import MOST_BYTES, MOST_PIXELS
 
 PROMPTS = ["a red circle", "a green ring on a black background"]
@@ -254,3 +255,4 @@ def test_nothing_is_written_elsewhere_and_the_console_shows_no_traceback(server)
     assert all(path.is_relative_to(server.root / "runs") for path in ours)
     assert [path for path in server.home.rglob("*") if path.is_file()] == []
     assert "Traceback" not in "".join(server.said)
+    assert list((ROOT / "src").rglob("*.pyi")) == []  # Gradio writes some for components of one's own

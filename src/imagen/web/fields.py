@@ -73,29 +73,22 @@ def told_in_one_line() -> Iterator[None]:
         raise gr.Error(str(error), print_exception=False, title="This cannot be done") from None
 
 
-class PictureFile(gr.Image):
-    """Gives the uploaded file as it is, and opens only what was looked at."""
+def looking_first(component: Any) -> Any:
+    """`component`, a gr.Image or gr.ImageEditor, which then opens only files that were looked at.
 
-    is_template = True  # to the browser it is a gr.Image
+    Not by a subclass: of those, Gradio writes a stub beside the source.
+    """
+    name = "convert_and_format_image" if isinstance(component, gr.ImageEditor) else "preprocess"
+    read = getattr(component, name)
 
-    def preprocess(self, payload: Any) -> str | None:
-        with told_in_one_line():
-            if payload is None or payload.path is None:
-                return None
-            check_picture(Path(payload.path))
-            return payload.path
-
-
-class Canvas(gr.ImageEditor):
-    """Opens only what was looked at."""
-
-    is_template = True
-
-    def convert_and_format_image(self, file: Any, flatten_on_white: bool = False) -> Any:
+    def checked(file: Any, *rest: Any, **options: Any) -> Any:
         with told_in_one_line():
             if file is not None:
                 check_picture(file if isinstance(file, bytes) else Path(file.path))
-        return super().convert_and_format_image(file, flatten_on_white)
+        return read(file, *rest, **options)
+
+    setattr(component, name, checked)
+    return component
 
 
 def defaults_as_values(defaults: Defaults) -> list[Any]:
@@ -124,13 +117,13 @@ def make_fields(cascades: list[str], defaults: Defaults) -> Fields:
         "task": gr.Radio(list(TASKS), value=TEXT, label="What to do", elem_id="task"),
     }
     with gr.Column(visible=False) as painting_column:
-        made["painting"] = _editor()
+        made["painting"] = looking_first(_editor())
         made["resample"] = gr.Number(
-            None, label="Times each step is taken", info="Empty: the default. More: what is new fits better; slower."
+            0, label="Times each step is taken", info="0: the default. More: what is new fits better; slower."
         )
     with gr.Column(visible=False) as picture_column:
-        made["picture"] = PictureFile(
-            label="Picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=260
+        made["picture"] = looking_first(
+            gr.Image(label="Picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=260)
         )
         made["strength"] = gr.Slider(
             0, 1, 0.6, step=0.05, label="Strength", info="0 gives the picture back, 1 draws all anew."
@@ -179,10 +172,10 @@ def make_results() -> Results:
         label="The command that makes it again", lines=2, max_lines=6, buttons=["copy"], interactive=False,
         elem_id="command",
     )  # fmt: skip
-    gr.Markdown("**History**, newest first. Click a picture for its command.")
+    gr.Markdown("**History**, newest first. A click shows a picture again, with its command.")
     history = gr.Gallery(
-        show_label=False, height=None, object_fit="contain", preview=False, format="png",
-        buttons=["download", "fullscreen"], interactive=False, elem_id="history",
+        show_label=False, height=None, object_fit="contain", allow_preview=False, format="png",
+        buttons=[], interactive=False, elem_id="history",
     )  # fmt: skip
     with gr.Row():
         refill = gr.Button("Use its settings", size="md", min_width=120)
@@ -198,9 +191,9 @@ def gallery(history: list[Made], most: int) -> list[tuple[str, str]]:
     return every[:most]
 
 
-def _editor() -> Canvas:
-    return Canvas(
-        label="Picture: paint over what is to be drawn anew", type="filepath", image_mode="RGBA", format="png",
+def _editor() -> gr.ImageEditor:
+    return gr.ImageEditor(
+        label="Paint over what changes", type="filepath", image_mode="RGBA", format="png",
         sources=["upload", "clipboard"], transforms=["crop"], layers=False, height=520, elem_id="painting",
         brush=gr.Brush(default_size=40, colors=["#ff00ff"], color_mode="fixed"), eraser=gr.Eraser(default_size=40),
         canvas_size=(512, 512),

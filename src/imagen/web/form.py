@@ -76,7 +76,7 @@ class Form:
             return replace(order, picture=put_down_picture(self.picture, new_folder()), strength=strength)
         made = read_description(choice.stages[-1]).resolution
         picture, mask = put_down_painting(self.painting, made, new_folder())
-        resample = None if self.resample is None else whole(self.resample, "times each step is taken")
+        resample = whole(self.resample, "times each step is taken") or None  # 0: the default
         return replace(order, picture=picture, mask=mask, resample=resample)
 
 

@@ -74,7 +74,7 @@ class Page:
         fields["cascade"].input(self.defaults, fields["cascade"], fields.settings, **private)
         for sampler, steps in (("sampler", "steps"), ("sr_sampler", "sr_steps")):
             fields[sampler].input(steps_of, fields[sampler], fields[steps], **private)
-        results.history.select(self.select, None, [results.command, selected], **private)
+        results.history.select(self.select, None, [results.canvas, results.command, selected], **private)
         results.refill.click(self.refill, selected, [fields[name] for name in NAMES[2:13]], **private)
         results.paint.click(self.paint, selected, [fields["task"], fields["painting"]], **private)
         blocks.load(self.opened, None, [fields["cascade"], results.history], **private)
@@ -142,14 +142,14 @@ class Page:
         with told_in_one_line():
             return defaults_as_values(self._cascades.choice(cascade).defaults)
 
-    def select(self, event: gr.SelectData) -> tuple[str, tuple[str, str]]:
-        """The command of a picture of the history, and its record and file."""
+    def select(self, event: gr.SelectData) -> tuple[str, str, tuple[str, str]]:
+        """The pictures of an order of the history, its command, and what was clicked: its folder and file."""
         name = event.value["image"]["path"].rsplit("/", 1)[-1]
         every = [(one, path) for one in self._history.newest(MOST_SHOWN) for path in one.paths][:MOST_SHOWN]
         made, path = every[event.index] if event.index < len(every) else (None, None)
         if made is None or path is None or path.name != name:
             raise gr.Error("the history has changed: load the page again", print_exception=False)
-        return made.command, (made.folder, path.name)
+        return figures.shown([made]), made.command, (made.folder, path.name)
 
     def refill(self, selected: tuple[str, str] | None) -> list[Any]:
         """The fields as they were for a picture."""
