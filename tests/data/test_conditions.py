@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from imagen.data.loading import Assembler, Sizes
+from imagen.data.loading import Assembler, Bucket, Sizes
 from imagen.data.module import ImagenDataModule
 from imagen.data.sampler import BatchPlan, Draw
 from imagen.data.shapes_source import ShapesSource
@@ -38,10 +38,14 @@ def plan(rows):
     return BatchPlan(0, tuple(Draw(row, 1000 + row) for row in rows))
 
 
-@pytest.mark.parametrize("sizes", [Sizes(12, 12), Sizes(12, 6), Sizes(12, 8, 3)], ids=["whole", "reduced", "window"])
+WHOLE, REDUCED, WINDOW = Sizes((12, 12), (12, 12)), Sizes((12, 12), (6, 6)), Sizes((12, 12), (8, 8), 3)
+
+
+@pytest.mark.parametrize("sizes", [WHOLE, REDUCED, WINDOW], ids=["whole", "reduced", "window"])
 def test_a_picture_and_what_it_is_conditioned_on_are_cut_flipped_and_reduced_alike(inverted, sizes):
-    assembled = Assembler(inverted(16, height=20, width=14), RANDOM, sizes, max_bad=0)[plan(range(16))]
-    side = sizes.window or sizes.stage
+    bucket = Bucket(inverted(16, height=20, width=14), sizes)
+    assembled = Assembler([bucket], RANDOM, max_bad=0)[plan(range(16))]
+    side = sizes.window or sizes.stage[0]
     assert assembled.condition.shape == assembled.images.shape == (16, 3, side, side)
     torch.testing.assert_close(assembled.condition, -assembled.images, atol=0.01, rtol=0)  # uint8 in between
     columns = assembled.images[:, 2, 0]
@@ -67,15 +71,16 @@ def test_a_batch_holds_them_on_every_way_to_a_stage(inverted, text):
 
 def test_a_row_without_one_or_with_one_of_another_size_is_refused_in_one_line(inverted):
     source = inverted(4)
+    bucket = Bucket(source, Sizes((4, 4), (4, 4)))
     for lacking, message in (
         ("without", "numbers row 2: no picture to condition on; copy it there"),
         ("wider", "numbers row 2: 8 × 8 pixels, but 16 × 8 in the picture to condition on; give both of it the same"),
     ):
         source.without, source.wider = (), ()
         setattr(source, lacking, (2,))
-        refused = Assembler(source, RANDOM, Sizes(4, 4), max_bad=0)[plan([1, 2])]
+        refused = Assembler([bucket], RANDOM, max_bad=0)[plan([1, 2])]
         assert refused.message.startswith(message)
-        skipped = Assembler(source, RANDOM, Sizes(4, 4), max_bad=1)[plan([1, 2])]
+        skipped = Assembler([bucket], RANDOM, max_bad=1)[plan([1, 2])]
         assert skipped.ids == (1, 3)
 
 

@@ -124,15 +124,15 @@ def test_around_a_super_resolution_stage_the_other_signals_stay_what_they_are():
     assert torch.equal(told["low_res"].image, alone["low_res"].image)
     given, generators = conditioner.given(batch), [make_generator(i) for i in range(16)]
     assert given.keys() == {"text", "smaller", "condition"}
-    assert conditioner.for_sampling(given, 8, 0.0, generators).keys() == told.keys()
+    assert conditioner.for_sampling(given, (8, 8), 0.0, generators).keys() == told.keys()
 
 
 def test_sampling_takes_a_picture_of_any_size_or_none():
     conditioner, generators = PictureConditioner(TextConditioner()), [make_generator(i) for i in range(16)]
     text, picture = TextSignal.none(16, 4), ImageSignal(IMAGES)
-    told = conditioner.for_sampling(Conditioning(text=text, condition=picture), 4, 0.0, generators)
+    told = conditioner.for_sampling(Conditioning(text=text, condition=picture), (4, 4), 0.0, generators)
     assert torch.equal(told["condition"].images, resize(IMAGES, 4))
-    without = conditioner.for_sampling(Conditioning(text=text), 4, 0.0, generators)
+    without = conditioner.for_sampling(Conditioning(text=text), (4, 4), 0.0, generators)
     assert torch.equal(without["condition"].images, told["condition"].null().images)
 
 
