@@ -18,11 +18,11 @@ from imagen.runs.find import finished_cascades
 from imagen.sampling.configured import configured_settings
 from imagen.web import cascades as cascades_module
 from imagen.web.cascades import Cascades, Choice
-from imagen.web.composing import composed
+from imagen.web.composing import How, composed
 from imagen.web.figures import shown
 from imagen.web.form import row_of_weights
 from imagen.web.history import History, Made
-from imagen.web.order import How, Order
+from imagen.web.order import Order
 from imagen.web.uploads import enlarged_to_paint, made_small_again, put_down_painting
 from imagen.web.worker import StoppedError, Worker
 

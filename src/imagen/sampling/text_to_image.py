@@ -1,7 +1,7 @@
 """The library's front door: trained stages and the text encoder they read, in one object that makes pictures."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -213,22 +213,24 @@ class TextToImage:
         by_role = settings_by_role(self.roles, sizes=sizes, **settings)
         inputs = edit.inputs(self.stages, by_role, len(text), corrections)
         negative = negative_for_each(negative_prompt, len(text), by_role, self.stages[0])
-        with self.shown(len(text), by_role, inputs.first, progress) as shown:
-            every = [one for one in (shown, watch) if one is not None]
-            made = self.sample(text, range(len(text)), by_role, seed, inputs, negative, _all(every))
+        with self._shown(len(text), by_role, inputs.first, watch) if progress else nullcontext(watch) as every:
+            made = self.sample(text, range(len(text)), by_role, seed, inputs, negative, every)
         return dict(zip(self.roles[inputs.first :], made, strict=True)) if all_stages else made[-1]
 
     @contextmanager
-    def shown(
-        self, pictures: int, settings: Sequence[SamplingSettings], first: int = 0, progress: bool = True
-    ) -> Iterator[Watch | None]:
-        """A `watch` that shows on standard error how many of the denoiser evaluations of all batches are done."""
-        if not progress:
-            yield None
-            return
+    def _shown(
+        self, pictures: int, settings: Sequence[SamplingSettings], first: int, watch: Watch | None
+    ) -> Iterator[Watch]:
+        """`watch`, which also shows on standard error how many of the denoiser evaluations of all batches are done."""
         batches = -(-pictures // self.batch_size)
         with counting("sampling", batches * self.evaluations(settings, first)) as advance:
-            yield lambda name, estimate: advance()
+
+            def every(name: str, estimate: Estimate) -> None:
+                advance()
+                if watch is not None:
+                    watch(name, estimate)
+
+            yield every
 
     def evaluations(self, settings: Sequence[SamplingSettings], first: int = 0) -> int:
         """Number of denoiser evaluations of a batch: calls of `watch`."""
@@ -286,16 +288,6 @@ class TextToImage:
         """
         every = {"weights": self.weights, "seed": seed, "autocast": self.autocast, "device": self.device.type}
         return [described_stage(stage, one, every) for stage, one in zip(self.stages, settings, strict=False)]
-
-
-def _all(watches: Sequence[Watch]) -> Watch | None:
-    """One that calls each of `watches`."""
-
-    def every(name: str, estimate: Estimate) -> None:
-        for watch in watches:
-            watch(name, estimate)
-
-    return every if watches else None
 
 
 def as_pictures(images: Images) -> list[Image.Image]:

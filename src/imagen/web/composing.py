@@ -25,8 +25,8 @@ _hydra = Lock()
 
 
 @dataclass(frozen=True)
-class StageDefaults:
-    """How the base stage, or the stages after it, are sampled unless the form says otherwise."""
+class How:
+    """How the base stage, or the stages after it, are sampled."""
 
     sampler: str
     steps: int
@@ -38,8 +38,8 @@ class Defaults:
     """What the form shows when a cascade is chosen. `own_weights`: roles to which its configuration gives a weight of
     their own, which `guidance_weights` does not change."""
 
-    base: StageDefaults
-    others: StageDefaults
+    base: How
+    others: How
     thresholding: str
     own_weights: tuple[str, ...]
 
@@ -61,8 +61,8 @@ def defaults_of(overrides: tuple[str, ...]) -> Defaults:
     weights = list(config.guidance_weights)
     second = own[ROLES[1]] if own[ROLES[1]] is not None else weights[-1]
     return Defaults(
-        StageDefaults(choices["sampler"], config.sampler.num_steps, float(weights[0])),
-        StageDefaults(choices["sampler@sr_sampler"], config.sr_sampler.num_steps, float(second)),
+        How(choices["sampler"], config.sampler.num_steps, float(weights[0])),
+        How(choices["sampler@sr_sampler"], config.sr_sampler.num_steps, float(second)),
         choices["thresholding"],
         tuple(role for role in ROLES if own[role] is not None),
     )

@@ -8,7 +8,8 @@ from typing import Any
 from imagen.errors import UserError
 from imagen.stages.export import read_description
 from imagen.web.cascades import Choice
-from imagen.web.order import How, Order
+from imagen.web.composing import How
+from imagen.web.order import Order
 from imagen.web.uploads import put_down_painting, put_down_picture
 
 TEXT, ANEW, CHANGE, ENLARGE = "From text", "Paint anew", "Change", "Enlarge"

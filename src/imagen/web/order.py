@@ -13,7 +13,7 @@ from imagen.commandline.arguments import quoted
 from imagen.errors import UserError
 from imagen.sampling.command import ROLES, hydra_value, shown_path
 from imagen.web.cascades import Choice
-from imagen.web.composing import options
+from imagen.web.composing import How, options
 
 MOST_PICTURES = 32
 """Of one click; `cascade.batch_size`, so that they are made in one batch, as sample.py makes them."""
@@ -21,15 +21,6 @@ MOST_PICTURES = 32
 
 WORDS = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z]+( [a-z]+)*", re.IGNORECASE)
 """What Hydra takes for a text without quotation marks."""
-
-
-@dataclass(frozen=True)
-class How:
-    """How the base stage, or the stages after it, are sampled."""
-
-    sampler: str
-    steps: int
-    weight: float
 
 
 @dataclass(frozen=True)
