@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
-
 from imagen.cascade import SamplingSettings
 from imagen.checks.captions import checked_prompt
 from imagen.diffusion.conditioning import TextSignal
@@ -48,9 +46,7 @@ def check_guided(settings: Sequence[SamplingSettings], stage: StageDescription, 
 
 def told_against(text: TextSignal, negative: Sequence[str | None], source: TextSource) -> TextSignal:
     """`text`, for which the embedded negative prompts stand for "no text"; None leaves the paper's zeros."""
-    values, mask = source.embed([one or "" for one in negative]).pad()
-    present = torch.tensor([one is not None for one in negative], device=mask.device)[:, None]
-    without = TextSignal(values * present[..., None], mask & present)
-    tokens = max(text.values.shape[1], values.shape[1])
+    without = TextSignal(*source.embed([one or "" for one in negative]).pad())  # an empty caption has no tokens
+    tokens = max(text.values.shape[1], without.values.shape[1])
     padded = text.padded(tokens)  # one multiple: both become as long as the longer one
     return TextSignal(padded.values, padded.mask, without.padded(tokens))
