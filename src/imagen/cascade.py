@@ -233,9 +233,11 @@ def sample_images(
     estimate = _estimator(model, settings)
 
     def denoise(z: Images, level: NoiseLevel) -> Images:
+        nonlocal conditioning
         x0 = settings.thresholding(settings.guidance(estimate, z, level, conditioning))
         if corrections is not None:
             x0 = correct(corrections, x0, z, level)
+        conditioning = model.conditioner.with_estimate(conditioning, x0)
         if watch is not None:
             watch(model.name, Estimate(float(level.log_snr[0]), x0))
         return x0

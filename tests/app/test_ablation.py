@@ -146,7 +146,7 @@ def test_a_command_that_fails_stops_the_ablation(tmp_path):
 
 
 def test_an_ablation_that_is_none_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no ablation text_encodr: choose one of augmentation, text_encoder"):
+    with pytest.raises(UserError, match="no ablation text_encodr: choose one of augmentation, self_conditioning, t"):
         read_ablation(ABLATIONS / "text_encodr.yaml")
     (tmp_path / "odd.yaml").write_text("title: Odd\ncurves: {one: {run: base/one}}\n")
     with pytest.raises(UserError, match=r"odd\.yaml: not an ablation"):

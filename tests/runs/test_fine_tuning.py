@@ -7,10 +7,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_configurations import SMALL
+from small_stages import TEXT, denoiser_config, export_random_stage
 
 from imagen.app.export import export
 from imagen.app.train import train
+from imagen.diffusion.schedules import CosineSchedule
 from imagen.errors import UserError
+from imagen.instantiation import instantiate_stage_part
+from imagen.runs.fine_tuning import begin_with
+from imagen.stages.conditioners import TextConditioner
+from imagen.stages.diffusion_stage import DiffusionStage
+from imagen.stages.self_conditioner import SelfConditioner
 
 
 @pytest.fixture
@@ -73,6 +80,31 @@ def test_a_network_that_only_its_shapes_have_in_common_is_refused(trained, compo
     level.attention.head_channels = 32
     config.stage.denoiser.network.checkpointing = True  # says how it is computed, not what
     train(config)
+
+
+def test_another_signal_in_the_same_place_is_refused(tmp_path):
+    """Weights that read an outline would read an estimate as one."""
+
+    def config(signal):
+        config = denoiser_config(low_res=False)
+        config["network"]["concatenated"] = [signal]
+        return config
+
+    outlines = {
+        "_target_": "imagen.stages.conditioners.PictureConditioner",
+        "others": {"_target_": "imagen.stages.conditioners.TextConditioner"},
+    }
+    export_random_stage(tmp_path, "base", 8, None, denoiser=config("condition"), conditioner=outlines)
+    stage = DiffusionStage(
+        "base",
+        instantiate_stage_part(config("estimate")),
+        SelfConditioner(TextConditioner()),
+        CosineSchedule(),
+        torch.optim.SGD,
+        resolution=8,
+    )
+    with pytest.raises(UserError, match=r"concatenated is \('condition',\), here \('estimate',\); choose"):
+        begin_with(stage, tmp_path, TEXT)
 
 
 def test_a_resumed_run_keeps_its_own_weights_and_its_start(trained, compose_config):

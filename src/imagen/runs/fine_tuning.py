@@ -61,5 +61,5 @@ def _settings(denoiser: nn.Module) -> dict[str, object]:
         f"{path}.{name}": value
         for path, part in denoiser.named_modules()
         for name, value in vars(part).items()
-        if isinstance(value, bool | int | float | str) and name not in HOW_IT_IS_COMPUTED
+        if isinstance(value, bool | int | float | str | tuple) and name not in HOW_IT_IS_COMPUTED
     }

@@ -33,6 +33,20 @@ class Conditioner(ABC):
     def for_training(self, batch: Batch, generator: torch.Generator) -> Conditioning:
         """The signals of a training batch. `generator` is on the CPU."""
 
+    def for_validation(self, batch: Batch, generator: torch.Generator) -> Conditioning:
+        """The same for a validation batch, of which nothing is dropped."""
+        return self.for_training(batch, generator)
+
+    def told_first(self, images: int, generator: torch.Generator) -> int:
+        """How many of a batch of `images`, the first ones, are told a first estimate of x0 in training."""
+        del images, generator
+        return 0
+
+    def with_estimate(self, conditioning: Conditioning, x0: Images) -> Conditioning:
+        """What the network is told after it has estimated `x0`: the same, unless it is told its own estimates."""
+        del x0
+        return conditioning
+
     def given(self, batch: Batch) -> Conditioning:
         """The inputs of `for_sampling`, taken from a batch; used for sample grids."""
         return Conditioning(text=TextSignal(batch.text, batch.text_mask))
@@ -144,7 +158,27 @@ class CleanLowResConditioner(Conditioner):
         return self._noised.for_sampling(given, size, aug_level, generators)
 
 
-class PictureConditioner(Conditioner):
+class AddedSignal(Conditioner):
+    """What another conditioner tells, and one signal more. Subclasses add theirs.
+
+    Args:
+        others: conditioner of all other signals.
+    """
+
+    def __init__(self, others: Conditioner) -> None:
+        self.others, self.factor = others, others.factor
+
+    def given(self, batch: Batch) -> Conditioning:
+        return self.others.given(batch)
+
+    def told_first(self, images: int, generator: torch.Generator) -> int:
+        return self.others.told_first(images, generator)
+
+    def with_estimate(self, conditioning: Conditioning, x0: Images) -> Conditioning:
+        return self.others.with_estimate(conditioning, x0)
+
+
+class PictureConditioner(AddedSignal):
     """What another conditioner tells, and the signal `condition`: a picture to work from, such as an outline.
 
     The network must read it: `concatenated=["condition"]`.
@@ -161,7 +195,8 @@ class PictureConditioner(Conditioner):
     def __init__(self, others: Conditioner, dropout: float = 0.1) -> None:
         if not 0 <= dropout <= 1:
             raise UserError(f"dropout={dropout} of the picture to condition on must be in [0, 1]")
-        self.others, self.dropout, self.factor = others, dropout, others.factor
+        super().__init__(others)
+        self.dropout = dropout
 
     def given(self, batch: Batch) -> Conditioning:
         if batch.condition is None:
@@ -169,13 +204,17 @@ class PictureConditioner(Conditioner):
                 "the stage is conditioned on pictures and the data give none; name them, such as "
                 "data.train.source.condition_column=condition_file_name (docs/how-to/condition_on_a_picture.md)"
             )
-        return Conditioning(self.others.given(batch), condition=ImageSignal(batch.condition))
+        return Conditioning(super().given(batch), condition=ImageSignal(batch.condition))
 
     def for_training(self, batch: Batch, generator: torch.Generator) -> Conditioning:
         others = self.others.for_training(batch, generator)
         drop = torch.rand(len(batch.images), generator=generator) < self.dropout
         condition = self.given(batch)["condition"].drop(drop.to(batch.images.device))
         return Conditioning(others, condition=condition)
+
+    def for_validation(self, batch: Batch, generator: torch.Generator) -> Conditioning:
+        others = self.others.for_validation(batch, generator)
+        return Conditioning(others, condition=self.given(batch)["condition"])
 
     def for_sampling(
         self, given: Conditioning, size: Size, aug_level: float, generators: Sequence[torch.Generator]

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from imagen.data.batch import Batch
 from imagen.diffusion.conditioning import Conditioning
 from imagen.diffusion.denoiser import Denoiser
+from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
 from imagen.randomness import make_generator
@@ -25,7 +26,7 @@ from imagen.stages.finite_guard import FiniteGuard
 from imagen.stages.lr import constant
 from imagen.stages.model import StageModel
 from imagen.stages.noise_bands import BandedMean
-from imagen.tensors import PerImage
+from imagen.tensors import Images, PerImage
 
 LOGGED = ("val/loss", "train/loss", "train/gradient_norm")
 """What a checkpoint can be the best by."""
@@ -85,7 +86,7 @@ class DiffusionStage(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         generator = make_generator(self.seed, "train", batch.position, self.global_rank)
-        losses, log_snr = self._losses(self.denoiser, batch, generator, self.text_dropout)
+        losses, log_snr = self._losses(self.denoiser, batch, generator, training=True)
         self.bands.update(losses, log_snr)
         self.guard.add(batch, log_snr, losses)
         loss = losses.mean()
@@ -95,21 +96,36 @@ class DiffusionStage(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         # The same noise and the same levels every time, so that two validations differ by the weights alone.
         generator = make_generator(self.seed, "validate", batch.position, self.global_rank)
-        losses, _ = self._losses(self.ema.module, batch, generator, text_dropout=0.0)
+        losses, _ = self._losses(self.ema.module, batch, generator, training=False)
         self.log("val/loss", losses.mean(), batch_size=len(losses), sync_dist=True, prog_bar=True, logger=False)
 
     def _losses(
-        self, denoiser: Denoiser, batch: Batch, generator: torch.Generator, text_dropout: float
+        self, denoiser: Denoiser, batch: Batch, generator: torch.Generator, training: bool
     ) -> tuple[PerImage, PerImage]:
-        """Loss and log-SNR of each image, for noise drawn from `generator`."""
+        """Loss and log-SNR of each image, for noise drawn from `generator`. Signals are dropped in training alone."""
         x0 = batch.images  # of the stage's resolution, or crops of it
         level = self.schedule.sample(len(x0), generator, x0.device)
         eps = torch.randn(x0.shape, generator=generator).to(x0.device)
-        drop = (torch.rand(len(x0), generator=generator) < text_dropout).to(x0.device)
-        conditioning = self.conditioner.for_training(batch, generator)
-        if text_dropout > 0:
-            conditioning = self.drop_text(conditioning, drop)
+        drop = (torch.rand(len(x0), generator=generator) < self.text_dropout).to(x0.device)
+        if not training:
+            conditioning = self.conditioner.for_validation(batch, generator)
+        elif self.text_dropout > 0:
+            conditioning = self.drop_text(self.conditioner.for_training(batch, generator), drop)
+        else:
+            conditioning = self.conditioner.for_training(batch, generator)
+        if told := self.conditioner.told_first(len(x0), generator):
+            first = self._estimated_once(denoiser, level.add_noise(x0, eps), level, conditioning, slice(told))
+            conditioning = first.concat(conditioning.take(slice(told, None)))
         return denoiser.loss(x0, eps, level, conditioning), level.log_snr
+
+    def _estimated_once(
+        self, denoiser: Denoiser, z: Images, level: NoiseLevel, conditioning: Conditioning, images: slice
+    ) -> Conditioning:
+        """What the network is told of some of the images after an estimate of x0, which passes on no gradient."""
+        conditioning = conditioning.take(images)
+        with torch.no_grad():
+            x0 = denoiser(z[images], NoiseLevel(level.log_snr[images]), conditioning)
+        return self.conditioner.with_estimate(conditioning, x0)
 
     def drop_text(self, conditioning: Conditioning, images: Bool[Tensor, "batch"]) -> Conditioning:
         """The captions dropped for the images where `images` is True. Raises UserError if there is no text to drop."""
