@@ -7,6 +7,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from type_checks import begin_again
 
 from imagen.commandline.command import prepare_environment
 from imagen.places import ROOT
@@ -19,8 +20,15 @@ def processor_seconds():
     return times.user + times.system + times.children_user + times.children_system
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if "slow" in item.keywords}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item):
+    begin_again()
     before = processor_seconds()
     yield
     item.user_properties.append(("processor_seconds", processor_seconds() - before))

@@ -67,9 +67,10 @@ def test_the_code_of_a_page_runs_and_passes_its_own_tests(page, tmp_path):
 @pytest.mark.slow
 def test_the_programs_for_those_who_come_from_imagen_pytorch_make_pictures(tmp_path):
     names = written(PROGRAMS, tmp_path, SMALL)
-    printed = [run([sys.executable, name], tmp_path, tmp_path) for name in names]
-    shapes = [[int(size) for size in re.findall(r"\d+", text.splitlines()[-1])] for text in printed]
-    assert shapes == [[4, 3, 32, 32], [4, 3, 16, 16], [3, 3, 32, 32]]
+    together = f"import runpy\nfor name in {names}: runpy.run_path(name, run_name='__main__')"
+    printed = run([sys.executable, "-c", together], tmp_path, tmp_path)
+    shapes = re.findall(r"torch\.Size\(\[(.*)\]\)", printed)
+    assert shapes == ["4, 3, 32, 32", "4, 3, 16, 16", "3, 3, 32, 32"]
     checkpoint = torch.load(tmp_path / "base.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 2  # of four micro-batches
 

@@ -1,11 +1,10 @@
 """`~` is the home folder in every path that a user gives."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from in_this_process import call_here
 from PIL import Image
 
 from imagen.commandline.arguments import at_home
@@ -18,7 +17,6 @@ from imagen.evaluation.prompts.coco import coco_prompts
 from imagen.evaluation.prompts.prompt_set import file_prompts
 from imagen.evaluation.prompts.tables import drawbench_prompts
 from imagen.files import user_path
-from imagen.places import ROOT
 from imagen.text.model_files import resolve_folder
 
 
@@ -68,10 +66,9 @@ def test_what_reads_a_users_file_finds_it_in_the_home_folder(home):
         ("train.py", ["data=image_folder", "data.path=~/absent", "paths.runs=~/runs", "paths.cache='~/cache'"]),
     ],
 )
-def test_no_command_makes_a_folder_that_is_called_tilde(home, entry, overrides):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / entry), *overrides], cwd=home, capture_output=True, text=True, timeout=120
-    )
+def test_no_command_makes_a_folder_that_is_called_tilde(home, entry, overrides, monkeypatch):
+    monkeypatch.chdir(home)
+    done = call_here(entry, *overrides)
     assert done.returncode == 2
     assert str(home / "absent") in done.stderr
     assert not (home / "~").exists()

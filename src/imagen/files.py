@@ -16,12 +16,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from imagen.errors import UserError
+from imagen.places import ROOT
 
 
 def sha256_of_file(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def root() -> Path:
+    """The folder that holds runs/ and assets/: IMAGEN_ROOT, or the checkout that this package is imported from."""
+    return user_path(os.environ.get("IMAGEN_ROOT") or ROOT)
 
 
 def user_path(value: str | Path) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from in_this_process import call_here
 from omegaconf import OmegaConf
 
 from imagen.commandline.arguments import traceback_wanted
@@ -45,7 +46,7 @@ def test_help_shows_real_commands(entry):
 
 def test_the_flag_of_a_multirun_may_stand_behind_an_override(tmp_path):
     fast = ["count=1", "cascade.stop_at=base", "sampler.num_steps=1", f"paths.outputs={tmp_path}"]
-    done = call("sample.py", "prompt=a", *fast, "-m", "seed=1.5,2")
+    done = call_here("sample.py", "prompt=a", *fast, "-m", "seed=1.5,2")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (2, "error: seed=1.5 must be a whole number")
 
 
@@ -103,7 +104,7 @@ def test_a_wrong_configuration_gets_one_line_and_exit_code_2(arguments, expected
 
 
 def test_a_refused_training_leaves_no_configuration_behind(tmp_path):
-    done = call("train.py", "stage.text_dropout=7", f"paths.runs={tmp_path}", f"paths.cache={tmp_path / 'cache'}")
+    done = call_here("train.py", "stage.text_dropout=7", f"paths.runs={tmp_path}", f"paths.cache={tmp_path / 'cache'}")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["lock"]
 
@@ -194,7 +195,7 @@ def test_a_traceback_of_the_users_mistake_ends_with_1():
 )
 def test_a_sweep_is_one_however_it_was_asked_for(arguments, tmp_path):
     paths = [f"paths.{name}={tmp_path}" for name in ("runs", "cache")]
-    done = call("train.py", *arguments, *paths, "stage.optimizer.lr=1e-4,3e-4")
+    done = call_here("train.py", *arguments, *paths, "stage.optimizer.lr=1e-4,3e-4")
     assert done.returncode == 2
     assert "vary name as well" in done.stderr
 
@@ -206,7 +207,7 @@ def test_an_option_of_another_program_makes_no_sweep(monkeypatch):
 
 def test_settings_of_one_stage_are_chosen_by_name_and_changed_by_value():
     overrides = ["sampling.sr1.sampler=heun", "sampling.sr1.sampler.num_steps=7", "sampling.base.sampler.num_steps=3"]
-    done = call("sample.py", "--cfg", "job", *overrides, "sampling.sr2.aug_level=0.2")
+    done = call_here("sample.py", "--cfg", "job", *overrides, "sampling.sr2.aug_level=0.2")
     assert (done.returncode, done.stderr) == (0, "")
     sampling = OmegaConf.create(done.stdout).sampling
     assert sampling.sr1.sampler._target_ == "imagen.diffusion.samplers.HeunSampler"

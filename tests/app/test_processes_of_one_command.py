@@ -38,27 +38,25 @@ def test_two_processes_of_one_command_leave_the_files_of_one(compose_config, tmp
     assert two == one
 
 
-@pytest.mark.slow
-def test_the_report_of_several_processes_is_computed_on_all_threads(compose_config, tmp_path):
+def test_the_report_is_computed_on_all_threads_and_a_mistake_in_it_ends_the_other_processes(compose_config, tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(4)
-    try:
-        with helping_processes(compose_config("evaluate", *SMALL, "processes=2", f"out={tmp_path}/out")):
+    config = compose_config("evaluate", "processes=2", f"out={tmp_path}/out")
+
+    def report() -> None:
+        with helping_processes(config):
             assert torch.get_num_threads() == 2
+            raise ValueError("mistake")
+
+    try:
+        with pytest.raises(ValueError, match="mistake"):
+            report()
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(threads)
-
-
-def test_a_mistake_in_the_body_ends_the_other_processes(compose_config, tmp_path):
-    threads = torch.get_num_threads()
-    config = compose_config("evaluate", "processes=2", f"out={tmp_path}/out")
-    with pytest.raises(ValueError, match="mistake"), helping_processes(config):
-        raise ValueError("mistake")
     for child in multiprocessing.active_children():
         child.join(60)
         assert child.exitcode is not None
-    assert torch.get_num_threads() == threads
 
 
 def test_a_killed_command_leaves_no_process_behind(compose_config, tmp_path):

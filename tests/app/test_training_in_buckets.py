@@ -53,7 +53,7 @@ def test_a_stage_trains_resumes_exactly_draws_and_exports(stage, workers, config
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(DiffusionStage, "training_step", noted)
-    common = [f"stage={stage}", f"data.num_workers={workers}", "callbacks.samples.num_prompts=3"]
+    common = [f"stage={stage}", "callbacks.samples.num_prompts=3"]
     whole = configured(*common, "name=whole", "trainer.max_steps=6")
     train(whole)
     seen = shapes.copy()
@@ -61,7 +61,7 @@ def test_a_stage_trains_resumes_exactly_draws_and_exports(stage, workers, config
     assert set(seen) == {(side, side), (side * 3 // 4, side), (side, side * 3 // 4)}
     shapes.clear()
     for steps in (2, 6):
-        parts = configured(*common, "name=parts", f"trainer.max_steps={steps}")
+        parts = configured(*common, "name=parts", f"data.num_workers={workers}", f"trainer.max_steps={steps}")
         train(parts)
     assert shapes == seen
     for name, tensor in weights_of(whole).items():

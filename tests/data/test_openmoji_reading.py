@@ -44,10 +44,9 @@ def test_real_pictures_have_the_tones_of_their_names_and_no_others(side):
     assert share_right(some, side, another_tone) <= 0.02
 
 
-@pytest.mark.slow
-def test_all_real_pictures_have_the_tones_of_their_names():
+def test_a_third_of_the_real_pictures_have_the_tones_of_their_names():
     assert len(PEOPLE) == 2035
-    assert share_right(COMPOSITIONS, SIDE, itself) >= 0.98
+    assert share_right(COMPOSITIONS[1::3], SIDE, itself) >= 0.98  # .99 of all
 
 
 @pytest.mark.parametrize("name", ["woman", "man vampire", "horse racing", "person kneeling"])

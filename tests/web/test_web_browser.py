@@ -1,6 +1,7 @@
 """The page in a real browser, where one is installed: what is clicked, what is loaded, what is seen."""
 
 import shutil
+from io import BytesIO
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -102,15 +103,7 @@ def test_a_picture_of_the_history_is_painted_on_and_the_rest_of_it_stays(browser
     before = newest(server)
     visit.page.locator("#history button img").first.click()
     visit.page.get_by_text("Paint on it").click()
-    canvas = visit.page.locator("#painting canvas").first
-    canvas.wait_for()
-    visit.page.wait_for_timeout(3000)  # the editor draws itself
-    box = canvas.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    visit.page.mouse.move(x, y)
-    visit.page.mouse.down()
-    visit.page.mouse.move(x + 20, y, steps=4)
-    visit.page.mouse.up()
+    paint(visit)
     visit.page.screenshot(path=tmp_path / "painting.png", full_page=True)
     visit.page.locator("#prompts textarea").fill("a red circle")
     visit.page.locator("#make").click()
@@ -120,6 +113,36 @@ def test_a_picture_of_the_history_is_painted_on_and_the_rest_of_it_stays(browser
     changed = (newest(server) != before).any(axis=2)
     assert 0 < changed.sum() < changed.size / 2
     visit.check()
+
+
+def paint(visit):
+    """A stroke of the brush, again until it is seen: the editor takes none before it has drawn itself."""
+    canvas = visit.page.locator("#painting canvas").first
+    canvas.wait_for()
+    for _ in range(60):
+        before = settled(visit, canvas)
+        box = canvas.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        visit.page.mouse.move(x, y)
+        visit.page.mouse.down()
+        visit.page.mouse.move(x + 20, y, steps=4)
+        visit.page.mouse.up()
+        visit.page.mouse.move(0, 0)  # the editor draws a cursor
+        if settled(visit, canvas) != before:
+            return
+    raise AssertionError("no stroke was drawn")
+
+
+def settled(visit, canvas):
+    """What the canvas shows once it shows a picture and nothing changes any more."""
+    shown = b""
+    for _ in range(120):
+        visit.page.wait_for_timeout(500)
+        before, shown = shown, canvas.screenshot()
+        colours = np.unique(np.asarray(Image.open(BytesIO(shown)).convert("RGB")).reshape(-1, 3), axis=0)
+        if shown == before and len(colours) > 100:
+            return shown
+    raise AssertionError(f"the editor still changes, or shows {len(colours)} colours")
 
 
 def newest(server):

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 from imagen.commandline.command import prepare_environment, run_reporting_errors
 from imagen.errors import UserError
-from imagen.files import user_path
+from imagen.files import root, user_path
 
 PORT = 7860
 
@@ -39,7 +39,6 @@ def _run() -> None:
             "imagen web needs the package gradio, which is not installed: pip install -e '.[web]' -c constraints.txt",
             environment=True,
         )
-    from imagen.sampling.loading import root
     from imagen.web.server import serve
 
     serve(arguments.folders, root() / "outputs" / "web", arguments.host, arguments.port)

@@ -1,6 +1,5 @@
 """Which trained stages to sample from (the newest, folders, or a repository of the model hub), and their weights."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,17 +8,11 @@ import torch
 from imagen.checks.names import printable
 from imagen.errors import UserError
 from imagen.files import user_path
-from imagen.places import ROOT
 from imagen.runs.find import find_stages
 from imagen.runs.weights import load_weights
 from imagen.sampling.command import ROLES
 from imagen.stages.export import CARD, CONFIG, WEIGHTS, TrainedStage
 from imagen.text.model_files import HUB_NAME, REVISION, is_folder
-
-
-def root() -> Path:
-    """The folder that holds runs/ and assets/: IMAGEN_ROOT, or the checkout that this package is imported from."""
-    return user_path(os.environ.get("IMAGEN_ROOT") or ROOT)
 
 
 def newest_stages(runs: Path, shipped: Path, names: list[str] | None = None) -> list[Path]:

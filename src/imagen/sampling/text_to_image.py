@@ -17,14 +17,14 @@ from imagen.diffusion.conditioning import Conditioning, TextSignal
 from imagen.diffusion.corrections import Correction
 from imagen.diffusion.samplers import Estimate
 from imagen.errors import UserError
-from imagen.files import user_path
+from imagen.files import root, user_path
 from imagen.inputs.captions import PromptsOrEmbeddings, one_for_each_picture
 from imagen.inputs.edits import Edit, PictureInputs
 from imagen.inputs.negative import NegativePrompts, negative_for_each, told_against
 from imagen.progress import counting
 from imagen.runs.weights import AVERAGED
 from imagen.sampling.description import described_stage
-from imagen.sampling.loading import load_stages, newest_stages, root, stage_folders
+from imagen.sampling.loading import load_stages, newest_stages, stage_folders
 from imagen.sampling.settings import settings_by_role
 from imagen.sampling.text_source import open_text
 from imagen.stages.export import StageDescription

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from imagen.checks.names import printable
 from imagen.errors import UserError
+from imagen.files import root
 from imagen.runs.find import finished_cascades
 from imagen.sampling.command import hydra_value, shown_path
-from imagen.sampling.loading import root, stage_folders
+from imagen.sampling.loading import stage_folders
 from imagen.sampling.opening import open_model
 from imagen.sampling.text_to_image import TextToImage
 from imagen.stages.export import CONFIG, read_description

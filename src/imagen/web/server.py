@@ -8,7 +8,6 @@ from typing import Any
 
 from imagen.errors import UserError
 from imagen.files import create
-from imagen.web.uploads import MOST_BYTES
 
 UPLOADS = "uploads"
 """Folder, beside the results, for what Gradio writes: uploaded pictures, and copies of those that it shows."""
@@ -48,14 +47,14 @@ def serve(folders: Sequence[Path], outputs: Path, host: str, port: int) -> None:
     os.environ.update(OFF, GRADIO_TEMP_DIR=str(outputs / UPLOADS))  # before Gradio is imported
     os.environ.setdefault("MPLCONFIGDIR", str(outputs / UPLOADS))  # torchmetrics imports matplotlib, which lists fonts
     _probe(outputs / UPLOADS)
-    import uvicorn
+    with _listening(host, port) as listener:  # before the slow imports: an address that cannot be had is told at once
+        import uvicorn
 
-    from imagen.web.cascades import Cascades
-    from imagen.web.history import History
-    from imagen.web.page import Page
-    from imagen.web.worker import Worker
+        from imagen.web.cascades import Cascades
+        from imagen.web.history import History
+        from imagen.web.page import Page
+        from imagen.web.worker import Worker
 
-    with _listening(host, port) as listener:
         worker = Worker()
         app = application(Page(Cascades(folders), History(outputs), worker), outputs)
         print(
@@ -75,6 +74,7 @@ def application(page: Any, outputs: Path) -> Any:
     from gradio.themes import Default
 
     from imagen.web.fields import CSS
+    from imagen.web.uploads import MOST_BYTES
 
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Policy)
