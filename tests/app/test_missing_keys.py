@@ -23,6 +23,7 @@ from imagen.places import ROOT
         ("sample", ["optimisation.warmup=1"], "it is one of imagen train-judge"),
         ("evaluate", ["metrics.reference.path=/x"], "it exists only with metrics=own"),
         ("train", ["stage.optimizer.lrr=1"], "did you mean stage.optimizer.lr?"),
+        ("sample", ["guidance_weight=3"], "did you mean guidance_weights?"),
         ("train", ["zzzzqqq=1"], "--cfg job prints every key"),
     ],
 )

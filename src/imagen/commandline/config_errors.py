@@ -88,7 +88,11 @@ def _command(config_name: str) -> str:
 def nearest_key(key: str, known: Sequence[str]) -> str:
     """The hint for an unknown key: the nearest of `known`, or how to list them all."""
     same_name = [candidate for candidate in known if candidate.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-    near = difflib.get_close_matches(key, same_name or known, n=1) or same_name[:1]
+    near = (
+        difflib.get_close_matches(key, known, n=1, cutoff=0.9)  # a slip of the pen
+        or difflib.get_close_matches(key, same_name or known, n=1)
+        or same_name[:1]
+    )
     return f"; did you mean {near[0]}?" if near else "; python <entry>.py --cfg job prints every key"
 
 

@@ -45,8 +45,12 @@ def check_guided(settings: Sequence[SamplingSettings], stage: StageDescription, 
 
 
 def told_against(text: TextSignal, negative: Sequence[str | None], source: TextSource) -> TextSignal:
-    """`text`, for which the embedded negative prompts stand for "no text"; None leaves the paper's zeros."""
-    without = TextSignal(*source.embed([one or "" for one in negative]).pad())  # an empty caption has no tokens
+    """`text`, for which the embedded negative prompts stand for "no text"; None, of some, leaves the paper's zeros."""
+    rows = [row for row, one in enumerate(negative) if one is not None]
+    embedded = TextSignal(*source.embed([one for one in negative if one is not None]).pad())
+    values, mask = (tensor.new_zeros(len(negative), *tensor.shape[1:]) for tensor in (embedded.values, embedded.mask))
+    values[rows], mask[rows] = embedded.values, embedded.mask
+    without = TextSignal(values, mask)
     tokens = max(text.values.shape[1], without.values.shape[1])
     padded = text.padded(tokens)  # one multiple: both become as long as the longer one
     return TextSignal(padded.values, padded.mask, without.padded(tokens))
