@@ -30,9 +30,9 @@ types: $(INSTALLED) ## ruff and pyright alone
 coverage: $(INSTALLED) ## the share of lines that the tests run, in this process and in those that they start
 	$(BIN)/python -m pytest --cov --cov-report=term
 
-docs: $(INSTALLED) ## build the site of docs/ into site/, with the notebooks run (3 minutes at first); a broken link fails
+docs: $(INSTALLED) ## build the site of docs/ into site/, with the notebooks run (3 to 6 minutes); a broken link fails
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt
-	NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS="ignore:IProgress not found" $(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 faults: $(INSTALLED) ## kill, fill, flip, poison: what docs/reference/reliability.md promises, and what survived
 	$(BIN)/python -m benchmarks.faults
