@@ -3,7 +3,8 @@
     python benchmarks/edits.py docs/images/edits.png    # the shipped cascade, 256 held-out scenes
 
 Settings are those of TextToImage. The figures are the seam of inpainting at every stage, and the share of pictures that
-the checker finds right: with their right half drawn anew, and in sizes that the cascade was not trained on.
+the checker finds right: with their right half drawn anew, and in sizes that the cascade was not trained on. Last comes
+what a negative prompt does to the size of an object.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from edits_page import Page
+from edits_page import NEGATIVE, PLAIN, Page
 from torch import Tensor
 
 from imagen.commandline.command import prepare_environment
@@ -24,7 +25,7 @@ from imagen.evaluation.statistics.jackknife import Interval, jackknife_mean, wil
 from imagen.pictures import save_png
 from imagen.places import ROOT
 from imagen.sampling.text_to_image import TextToImage
-from imagen.shapes import Scene, Verdict, check, draw, sample_scene
+from imagen.shapes import Scene, Verdict, check, draw, observe, sample_scene
 from imagen.tensors import Images, Size
 
 RESAMPLES = (1, 2, 4, 8)
@@ -44,13 +45,12 @@ class Bench:
         self.scenes = [sample_scene(0, index, "held_out") for index in range(count)]
         self.true = from_uint8(np.stack([draw(scene, self.side) for scene in self.scenes]))
 
-    def make(self, scenes: Sequence[Scene], **options: Any) -> Any:
-        """A picture for the caption of each scene."""
-        return self.model.images([scene.caption for scene in scenes], steps=self.steps, **options)
+    def make(self, captions: Sequence[str], **options: Any) -> Any:
+        return self.model.images(captions, steps=self.steps, **options)
 
     def stages(self, **options: Any) -> dict[str, Images]:
         """The pictures of each stage for the held-out captions; the same noise whatever else is given."""
-        return self.make(self.scenes, all_stages=True, **options)
+        return self.make([scene.caption for scene in self.scenes], all_stages=True, **options)
 
     def right_half(self) -> Tensor:
         mask = torch.zeros(self.side, self.side, dtype=torch.bool)
@@ -104,11 +104,25 @@ def sizes(bench: Bench, count: int) -> None:
     print(f"\n{count} pictures of each size\n| size | true pictures | all but `size` | {' | '.join(parts)} |")
     print("|---|---|---|" + "--:|" * len(parts))
     for size in SIZES:
-        made = verdicts(list(to_uint8(bench.make(scenes, size=size))), scenes)
+        made = verdicts(list(to_uint8(bench.make([scene.caption for scene in scenes], size=size))), scenes)
         true = verdicts([framed(scene, size) for scene in scenes], scenes)
         stated = [[one.parts[part] for one in made if part in one.parts] for part in parts]
         cells = [f"{np.mean(answers):.2f}" if answers else "–" for answers in stated]
         print(f"| {size[0]} × {size[1]} | {share(true)} | {share(made)} | {' | '.join(cells)} |", flush=True)
+
+
+def steering(bench: Bench, count: int) -> None:
+    """Prints how large the largest object is, without and with a negative prompt that says large, on the same noise."""
+    made = [bench.make([PLAIN], count=count, negative_prompt=words) for words in (None, NEGATIVE)]
+    plain, steered = ([largest(picture) for picture in to_uint8(images)] for images in made)
+    smaller = sum(after < before for before, after in zip(plain, steered, strict=True))
+    print(f"\n{PLAIN}: mean radius {np.mean(plain):.3f} of the side; with the negative prompt {NEGATIVE}: ", end="")
+    print(f"{np.mean(steered):.3f}, smaller in {smaller} of {count}")
+
+
+def largest(picture: np.ndarray) -> float:
+    """The radius of the largest object as a share of the side; 0 if there is none."""
+    return max((item.radius for item in observe(picture).objects), default=0.0)
 
 
 def verdicts(pictures: Sequence[np.ndarray], scenes: Sequence[Scene]) -> list[Verdict]:
@@ -147,7 +161,9 @@ def shown(interval: Interval, digits: int, sign: str = "") -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", type=Path, help="the PNG to draw")
-    parser.add_argument("--count", type=int, default=256, help="scenes of inpainting; half of them in each size")
+    parser.add_argument(
+        "--count", type=int, default=256, help="scenes of inpainting; half of them in each size, an eighth steered"
+    )
     options = parser.parse_args()
     prepare_environment()
     torch.set_num_threads(1)
@@ -155,6 +171,7 @@ def main() -> None:
     save_png(Page(bench.model, SIZES).draw(), options.picture, {"seed": 0})
     inpainting(bench)
     sizes(bench, options.count // 2)
+    steering(bench, options.count // 8)
 
 
 if __name__ == "__main__":

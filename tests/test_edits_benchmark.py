@@ -90,6 +90,18 @@ def test_inpainting_keeps_every_level_at_every_stage(bench, capsys):
     assert len({row[1] for row in rows}) > len(edits.RESAMPLES)  # they are not the same pictures
 
 
+def test_the_radius_of_the_largest_object():
+    drawn = scenes(8)
+    for scene in drawn:
+        assert edits.largest(draw(scene, 64)) == pytest.approx(max(item.radius for item in scene.objects), abs=0.02)
+    assert edits.largest(np.full((64, 64, 3), 255, dtype=np.uint8)) == 0
+
+
+def test_the_negative_prompt_makes_circles_smaller(capsys):
+    edits.steering(edits.Bench(1, steps=8), 4)
+    assert capsys.readouterr().out.endswith("smaller in 4 of 4\n")
+
+
 def test_there_is_a_row_for_each_size(bench, capsys):
     edits.sizes(bench, 2)
     rows = re.findall(r"^\| (\d+) × (\d+) \| 1\.000 \[.*", capsys.readouterr().out, flags=re.MULTILINE)

@@ -16,8 +16,8 @@ from imagen.stages.export import StageDescription
 from imagen.tensors import Size
 
 RESAMPLE = 4
-"""How often inpainting takes each step of the first stage, unless said otherwise. Taken once, what is drawn anew meets
-what is kept at a seam (docs/how-to/edit.md)."""
+"""How often inpainting takes each step of the first stage, unless said otherwise. The more often, the smaller the
+seam between what is drawn anew and what is kept, and the more captions come out right (docs/how-to/edit.md)."""
 
 
 @dataclass(frozen=True)
