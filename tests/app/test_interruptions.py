@@ -25,6 +25,7 @@ from imagen.data.module import ImagenDataModule
 from imagen.diffusion.denoiser import Denoiser
 from imagen.errors import UserError
 from imagen.locks import only_trainer
+from imagen.places import ROOT
 from imagen.runs.folder import RunFolder
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
 from imagen.stages.diffusion_stage import DiffusionStage
@@ -146,14 +147,9 @@ def test_a_signal_before_the_first_step_or_a_second_one_ends_the_command_at_once
     assert not RunFolder(Path(small().run_dir)).last_checkpoint.exists()
 
 
-IMAGEN = "import sys; from imagen.commandline.dispatcher import main; sys.argv[0] = 'imagen'; main()"
-
-
-@pytest.mark.slow
 def test_a_signal_to_the_first_of_two_processes_ends_both_with_a_checkpoint(tmp_path):
-    """`imagen train`, which starts the other one by train.py."""
     command = [
-        sys.executable, "-c", IMAGEN, "train", *SMALL, "trainer=ddp_sim", "callbacks=minimal", "logger=none",
+        sys.executable, str(ROOT / "train.py"), *SMALL, "trainer=ddp_sim", "callbacks=minimal", "logger=none",
         "callbacks.last.every_n_train_steps=5", "trainer.max_steps=100000", "trainer.limit_val_batches=0",
         *(f"paths.{name}={tmp_path / name}" for name in ("runs", "cache", "outputs")),
     ]  # fmt: skip

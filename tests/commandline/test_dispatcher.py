@@ -79,6 +79,16 @@ def test_exit_codes_are_those_of_the_command(tmp_path):
     assert absent.returncode == 3
 
 
+@pytest.mark.slow
+def test_a_training_of_two_processes_starts_the_other_by_the_script(tmp_path):
+    from small_configurations import SMALL
+
+    small = [*SMALL, "callbacks=minimal", "logger=none", "trainer.limit_val_batches=0", "trainer.max_steps=1"]
+    done = imagen("train", *small, "trainer=ddp_sim", f"paths.runs={tmp_path}", f"paths.cache={tmp_path}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "base" / "debug" / "export" / "model.safetensors").is_file()
+
+
 def test_an_installation_without_the_checkout_says_so_in_one_line(tmp_path):
     shutil.copytree(ROOT / "src" / "imagen", tmp_path / "lib" / "imagen", ignore=shutil.ignore_patterns("__pycache__"))
     done = imagen("train", "stage=base", cwd=tmp_path, PYTHONPATH=str(tmp_path / "lib"))

@@ -11,7 +11,8 @@ from PIL import Image
 from imagen.data.openmoji.names import all_emoji
 from imagen.data.openmoji.rendering import rendered
 from imagen.data.openmoji.splits import Split, split_of
-from imagen.data.source import BadExampleError, Example, Source
+from imagen.data.reading.problems import BadExampleError
+from imagen.data.source import Example, Source
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.sources import TextSource
 

@@ -14,9 +14,9 @@ from PIL import Image
 from imagen.data.image_folder import ImageFolderSource
 from imagen.data.module import BadPictures, ImagenDataModule
 from imagen.data.pixels import from_uint8, to_uint8
-from imagen.data.reading.problems import Fault, Problem
+from imagen.data.reading.problems import BadExampleError, Fault, Problem
 from imagen.data.shapes_source import ShapesSource
-from imagen.data.source import AllButEveryNth, BadExampleError, EveryNth, Example, Source
+from imagen.data.source import AllButEveryNth, EveryNth, Example, Source
 from imagen.data.transforms import Geometry, resize_picture
 from imagen.diffusion.conditioning import resize
 from imagen.errors import UserError

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from imagen.data.hugging_face import HuggingFaceSource
-from imagen.data.reading.problems import Fault
-from imagen.data.source import BadExampleError
+from imagen.data.reading.problems import BadExampleError, Fault
 from imagen.errors import UserError
 
 datasets = pytest.importorskip("datasets")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from imagen.data.image_folder import ImageFolderSource
-from imagen.data.source import BadExampleError
+from imagen.data.reading.problems import BadExampleError
 from imagen.errors import UserError
 
 

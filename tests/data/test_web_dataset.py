@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from imagen.data.reading import tar_index
-from imagen.data.source import BadExampleError
+from imagen.data.reading.problems import BadExampleError
 from imagen.data.web_dataset import WebDatasetSource
 from imagen.errors import UserError
 

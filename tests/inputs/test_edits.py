@@ -94,7 +94,7 @@ def test_pictures_of_another_shape(model):
     assert torch.equal(model.images([CAPTION], size=[16, 16], **FAST), model.images([CAPTION], **FAST))
 
 
-def test_a_negative_prompt_steers_the_pictures_that_it_is_given_for(model):
+def test_a_negative_prompt_steers_the_pictures_that_it_is_given_for(model, caplog):
     prompts, how = [CAPTION, CAPTION], {"guidance_weight": 4, **FAST}
     plain, away = (
         model.images(prompts, **how),
@@ -102,6 +102,7 @@ def test_a_negative_prompt_steers_the_pictures_that_it_is_given_for(model):
     )
     assert not torch.allclose(plain[0], away[0], atol=0.01)
     torch.testing.assert_close(plain[1], away[1], atol=1e-5, rtol=1e-4)
+    assert "empty" not in caplog.text  # a caption that nobody gave
     both = model.images(prompts, negative_prompt="a white background", **how)
     torch.testing.assert_close(both[0], away[0], atol=1e-5, rtol=1e-4)
     assert not torch.allclose(both[1], plain[1], atol=0.01)

@@ -11,6 +11,7 @@ from imagen.diffusion.schedules import CosineSchedule
 from imagen.errors import UserError
 from imagen.randomness import make_generator
 from imagen.stages.conditioners import CleanLowResConditioner, LowResConditioner, PictureConditioner, TextConditioner
+from imagen.stages.self_conditioner import SelfConditioner
 
 IMAGES = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
@@ -98,6 +99,14 @@ def test_the_picture_is_dropped_with_its_own_probability_and_nothing_else_is(dro
     kept = told["condition"].images
     assert set(kept.unique().tolist()) <= {0.0, 1.0}
     assert kept[:, 0, 0, 0].mean().item() == pytest.approx(1 - dropout, abs=0.03)
+
+
+def test_in_validation_no_picture_is_dropped():
+    generator = torch.Generator().manual_seed(0)
+    told = PictureConditioner(TextConditioner(), 1.0).for_validation(PICTURES, generator)
+    around = SelfConditioner(PictureConditioner(TextConditioner(), 1.0)).for_validation(PICTURES, generator)
+    assert torch.equal(told["condition"].images, PICTURES.condition)
+    assert torch.equal(around["condition"].images, PICTURES.condition)
 
 
 def test_pictures_are_dropped_apart_from_captions_and_by_the_generator_alone():

@@ -64,13 +64,14 @@ def test_half_of_a_batch_is_told_a_first_estimate_and_the_target_stays_the_pictu
     assert torch.allclose(losses, (prediction - IMAGES).square().mean(dim=(1, 2, 3)))
 
 
-def test_a_first_estimate_is_clamped_and_passes_on_no_gradient():
+@pytest.mark.parametrize(("one", "estimate"), [(0.4, 0.4), (3.0, 1.0)])
+def test_a_first_estimate_is_clamped_and_passes_on_no_gradient(one, estimate):
     stage, network = recording_stage()
-    network.one.data.fill_(3.0)
+    network.one.data.fill_(one)
     losses, _ = stage._losses(stage.denoiser, BATCH, make_generator("any"), training=True)
-    assert network.told[1][:4].max() == 1
+    assert torch.allclose(network.told[1][:4], torch.tensor(estimate))
     losses.mean().backward()
-    error = torch.cat([torch.full((4, 3, 8, 8), 4.0), torch.full((4, 3, 8, 8), 3.0)]) - IMAGES
+    error = torch.cat([torch.full((4, 3, 8, 8), estimate + one), torch.full((4, 3, 8, 8), one)]) - IMAGES
     assert torch.allclose(network.one.grad, 2 * error.mean())  # of the second pass alone
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from imagen.checks.worlds import World
 from imagen.data.reading.captions import caption_columns as columns_of
 from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, common_size, decode, size_or_problem
-from imagen.data.reading.problems import Fault, Problem
-from imagen.data.source import BadExampleError, Example, Picture, Source
+from imagen.data.reading.problems import BadExampleError, Fault, Problem
+from imagen.data.source import Example, Picture, Source
 from imagen.errors import UserError
 from imagen.files import fingerprint, user_path
 from imagen.progress import track

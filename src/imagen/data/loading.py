@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from imagen.data.batch import Batch
 from imagen.data.pixels import from_uint8
-from imagen.data.reading.problems import Fault, Problem, refusal
+from imagen.data.reading.problems import BadExampleError, Fault, Problem, refusal
 from imagen.data.sampler import BatchPlan, Draw
-from imagen.data.source import BadExampleError, Example, Picture, Source
+from imagen.data.source import Example, Picture, Source
 from imagen.data.transforms import Geometry, TooSmallError, covers, random_windows
 from imagen.diffusion.conditioning import resize
 from imagen.errors import UserError

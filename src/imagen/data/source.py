@@ -47,14 +47,6 @@ class Example:
         return self.captions[0]
 
 
-class BadExampleError(UserError):
-    """One unusable row of a source: unreadable, missing or too small. A limited number of them may be skipped."""
-
-    def __init__(self, message: str, fault: Fault = Fault.DAMAGED) -> None:
-        super().__init__(message)
-        self.fault = fault
-
-
 class Source(ABC):
     """Captioned pictures with random access. `source[i]` depends on i alone, so any process can read any row.
 

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from imagen.data.module import BadPictures
-from imagen.data.reading.problems import Fault, Problem, refusal
-from imagen.data.source import BadExampleError, Picture, Source
+from imagen.data.reading.problems import BadExampleError, Fault, Problem, refusal
+from imagen.data.source import Picture, Source
 from imagen.data.transforms import Geometry, TooSmallError
 from imagen.errors import UserError
 from imagen.progress import track

@@ -178,8 +178,7 @@ class TextToImage:
 
         Args:
             prompts: captions. Unconditional stages take none.
-            embeddings: embedded captions in the place of prompts, in the width that the stages were trained on; the
-                encoder is then not needed.
+            embeddings: embedded captions in the place of prompts, as wide as in training; they need no encoder.
             negative_prompt: what to steer away from, in the place of "no text" in guidance: one, or one for each prompt
                 (None: none).
             count: number of pictures of each prompt, or in all of unconditional stages.

@@ -18,9 +18,9 @@ from typing import TypeVar
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from imagen.data.reading.problems import Fault, Problem
+from imagen.data.reading.problems import BadExampleError, Fault, Problem
 from imagen.data.reading.side_data import without_side_data
-from imagen.data.source import BadExampleError, Picture
+from imagen.data.source import Picture
 from imagen.errors import UserError
 from imagen.files import open_regular
 from imagen.tensors import Size

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from imagen.checks.names import printable
+from imagen.errors import UserError
 from imagen.files import write_text
 from imagen.tensors import Size
 
@@ -39,6 +40,14 @@ class Fault(Enum):
     @property
     def way_out(self) -> str:
         return self.value[1]
+
+
+class BadExampleError(UserError):
+    """One unusable row of a source: unreadable, missing or too small. A limited number of them may be skipped."""
+
+    def __init__(self, message: str, fault: Fault = Fault.DAMAGED) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 @dataclass(frozen=True)
