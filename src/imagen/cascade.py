@@ -3,14 +3,14 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields
 from operator import index
-from typing import Any, SupportsIndex
+from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
 import torch
 
 from imagen.checks.arguments import Count, described, fits
 from imagen.diffusion.conditioning import Conditioning, ImageSignal, resize
 from imagen.diffusion.corrections import Correction, correct
-from imagen.diffusion.guidance import ConditionalDenoise, Guidance
+from imagen.diffusion.guidance import ConditionalDenoise, Guidance, begun
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.samplers import Estimate, Sampler, level_of
 from imagen.diffusion.spacing import beginning_at, resampled
@@ -29,6 +29,16 @@ CHANNELS = 3
 Watch = Callable[[str, Estimate], object]
 """Called after every evaluation of a denoiser: name of the stage, and its estimate of x0, guided, thresholded and
 corrected."""
+
+
+@runtime_checkable
+class GuidanceOfAStage(Guidance, Protocol):
+    """A rule that serves some stages and not others."""
+
+    def check_stage(self, stage: TrainedStage) -> None:
+        """Raises UserError if the rule cannot guide `stage`."""
+        ...
+
 
 TEXT_MULTIPLE = 32
 """Captions are padded to a multiple of this number of tokens. A softmax in bfloat16 on a CPU sums the last keys, which
@@ -170,6 +180,9 @@ class Cascade:
         if "text" in given:
             given = Conditioning(given, text=given["text"].padded(TEXT_MULTIPLE))
         self._check_sizes(settings)
+        for stage, one in zip(self.stages, settings, strict=False):
+            if isinstance(one.guidance, GuidanceOfAStage):
+                one.guidance.check_stage(stage)
         seeds = [seed] * len(picture_ids) if isinstance(seed, int) else seed
         keys = list(zip(seeds, map(index, picture_ids), strict=True))  # a NumPy integer would be another key
         pictures: list[Images] = []
@@ -230,11 +243,11 @@ def sample_images(
     if not path:
         return resize(given["start"].images, size)
     conditioning = model.conditioner.for_sampling(given, size, settings.aug_level, generators)
-    estimate = _estimator(model, settings)
+    estimate, guidance = _estimator(model, settings), begun(settings.guidance, path)
 
     def denoise(z: Images, level: NoiseLevel) -> Images:
         nonlocal conditioning
-        x0 = settings.thresholding(settings.guidance(estimate, z, level, conditioning))
+        x0 = settings.thresholding(guidance(estimate, z, level, conditioning))
         if corrections is not None:
             x0 = correct(corrections, x0, z, level)
         conditioning = model.conditioner.with_estimate(conditioning, x0)

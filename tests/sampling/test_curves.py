@@ -148,6 +148,32 @@ def test_curves_of_your_own_are_given_on_the_command_line(compose_evaluation):
     assert steps == [1, 3, 2]
 
 
+def test_a_curve_may_have_weights_of_its_own(compose_evaluation):
+    strong = "+guidance.curves.strong={weights: [8, 5], sampler: {num_steps: 3}}"
+    plan = make_plan(compose_evaluation("guidance.weights=[1,3]", strong))
+    assert [cell.name for cell in plan.cells] == ["dynamic-w1.0", "dynamic-w3.0", "strong-w5.0", "strong-w8.0"]
+
+
+def test_every_rule_of_guidance_rules_moves_the_base_stage_alone(compose_evaluation):
+    # Dynamic thresholding scales what is saturated, and so would undo a rescaling.
+    config = compose_evaluation("guidance=rules", "guidance.weights=[1,3]", "sampler.num_steps=5", "thresholding=none")
+    plan = make_plan(config)
+    base, sr = ([curve["stages"][i]["guidance_rule"] for curve in plan.identities.values()] for i in (0, 1))
+    assert len(base) == len({json.dumps(rule) for rule in base}) == 8
+    assert all(rule == sr[0] for rule in sr)
+    off = {pictures(plan, label, 1).tobytes() for label in plan.curves}
+    assert len(off) == 1  # a weight of 1 is no guidance, whatever the rule
+    assert len({pictures(plan, label, 3).tobytes() for label in plan.curves}) == 8
+
+
+def test_autoguidance_joins_the_rules_with_a_weaker_stage(compose_evaluation, stages):
+    weaker = f"guidance.weaker={stages[0]}"
+    plan = make_plan(compose_evaluation("guidance=rules_and_weaker", weaker, "guidance.weights=[1,3]"))
+    rule = plan.identities["autoguidance"]["stages"][0]["guidance_rule"]
+    assert rule["sha256"] == read_description(Path(stages[0])).weights_sha256
+    assert len(plan.curves) == 9
+
+
 def rewrite(config, **changes):
     config.write_text(json.dumps(json.loads(config.read_text()) | changes))
 
@@ -173,7 +199,7 @@ def test_the_seed_of_the_cascade_is_part_of_what_a_curve_is(compose_evaluation):
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
-        (["+guidance.curves.x.seed=3"], r"guidance\.curves\.x\.seed: a curve may change sampler, "),
+        (["+guidance.curves.x.seed=3"], r"guidance\.curves\.x\.seed: a curve may change weights, sampler, "),
         (["+guidance.curves.x.sampler.num_stepz=3"], r"guidance\.curves\.x\.sampler\.num_stepz: no such key"),
         (["+guidance.curves.x.base_guidance=3"], r"x\.base_guidance: the sweep moves this weight"),
         (["guidance.weight_of=seed"], "guidance.weight_of=seed: choose one of base_guidance, sr_guidance"),
@@ -182,6 +208,8 @@ def test_the_seed_of_the_cascade_is_part_of_what_a_curve_is(compose_evaluation):
         (["cascade.weights=best"], "cascade.weights=best: choose averaged or raw"),
         (["cascade.weights=raw"], "holds averaged weights only"),
         (["guidance.weights=[]"], "guidance.weights is empty"),
+        (["+guidance.curves.x.weights=[]"], r"guidance\.curves\.x\.weights is empty"),
+        (["+guidance.curves.x.weights=3"], r"guidance\.curves\.x\.weights=3 must be a list"),
     ],
 )
 def test_curves_that_cannot_be_are_refused(overrides, complaint, compose_evaluation):

@@ -179,7 +179,7 @@ def test_in_python_too_what_cannot_be_is_refused_in_one_line(arguments, line):
 
 
 @pytest.mark.parametrize("choice", ["ddim", "ddpm", "dpmpp_2m", "heun"])
-@pytest.mark.parametrize("rule", ["classifier_free", "interval"])
+@pytest.mark.parametrize("rule", ["classifier_free", "interval", "projected", "zero_star", "plus_plus", "rising"])
 @pytest.mark.parametrize("thresholding", ["none", "static", "dynamic"])
 def test_settings_are_described_as_the_configuration_that_makes_them(compose_config, choice, rule, thresholding):
     """So a fingerprint of before, which was made of the configuration, is one of today."""

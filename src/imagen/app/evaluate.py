@@ -1,13 +1,17 @@
 """Alignment against fidelity for a trained cascade."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.checks.names import checked_name
-from imagen.commandline.outputs import claimed, own_folder
+from imagen.commandline.outputs import Claim, claimed, own_folder
 from imagen.errors import UserError
 from imagen.evaluation.begun import keep_identity
 from imagen.evaluation.compare.report import comparison_files, write_comparison
-from imagen.evaluation.compare.sides import load_side
+from imagen.evaluation.compare.sides import Side, load_side
+from imagen.evaluation.compare.trainings_report import FILES, write_trainings
 from imagen.evaluation.worlds import refuse_other_worlds, refuse_prompts_of_another_world
 from imagen.files import user_path
 from imagen.sampling.curves import make_curves, make_plan
@@ -30,6 +34,9 @@ def evaluate(config: DictConfig) -> None:
     if config.compare is not None:
         _compare(config)
         return
+    if config.trainings is not None:
+        _combine_trainings(config)
+        return
     strip_weights(config)  # what cannot be is refused before the sampling
     evaluation, curves = make_evaluation(config), make_curves(config)
     stages = [stage for curve in curves.values() for stage in curve.model.stages]
@@ -47,14 +54,36 @@ def evaluate(config: DictConfig) -> None:
 
 def _compare(config: DictConfig) -> None:
     """Write compare.md and compare.html for the two finished evaluations that `config.compare` names."""
-    names = [f"{name}" for name in config.compare] if OmegaConf.is_list(config.compare) else []
-    if len(names) != 2:
-        raise UserError(f"compare={config.compare}: give the names of two evaluations, e.g. compare=[one,other]")
-    folder = user_path(config.paths.outputs) / "evaluation"
-    one, other = (load_side(folder / checked_name(name, "compare"), name) for name in names)
-    made_by = f"evaluate.py compare=[{names[0]},{names[1]}]"
-    elsewhere = f"give the comparison a name of its own: name={'_and_'.join(names)}"
-    with claimed(user_path(config.out), made_by, False, elsewhere) as mine:
+    one, other = sides = _finished(config, "compare")
+    with _own(config, "compare", sides, "_and_") as mine:
         mine.begin(comparison_files(one, other))
         write_comparison(one, other, mine.folder)
     print(f"compare.html and compare.md in {config.out}")
+
+
+def _combine_trainings(config: DictConfig) -> None:
+    """Write trainings.md for the finished evaluations that `config.trainings` names."""
+    sides = _finished(config, "trainings")
+    with _own(config, "trainings", sides, "_") as mine:
+        mine.begin(FILES)
+        write_trainings(sides, mine.folder)
+    print(f"trainings.md and trainings.png in {config.out}")
+
+
+def _finished(config: DictConfig, key: str) -> list[Side]:
+    """The finished evaluations that `config[key]` names: exactly two to compare, any number of trainings."""
+    names = [f"{name}" for name in config[key]] if OmegaConf.is_list(config[key]) else []
+    if len(names) != 2 and (key == "compare" or len(names) < 2):
+        least = "two evaluations" if key == "compare" else "two evaluations or more"
+        raise UserError(f"{key}={config[key]}: give the names of {least}, e.g. {key}=[one,other]")
+    folder = user_path(config.paths.outputs) / "evaluation"
+    return [load_side(folder / checked_name(name, key), name) for name in names]
+
+
+def _own(config: DictConfig, key: str, sides: Sequence[Side], joined: str) -> AbstractContextManager[Claim]:
+    """The folder of what is made of `sides`, for this run alone."""
+    names = [side.name for side in sides]
+    made_by = f"evaluate.py {key}=[{','.join(names)}]"
+    return claimed(
+        user_path(config.out), made_by, False, f"give the comparison a name of its own: name={joined.join(names)}"
+    )

@@ -30,6 +30,20 @@ class Guidance(Protocol):
         ...
 
 
+@runtime_checkable
+class GuidanceOfAPath(Guidance, Protocol):
+    """A rule that is made ready for each batch of pictures: it remembers its estimates, or looks at the steps ahead."""
+
+    def begin(self, path: Sequence[float]) -> Guidance:
+        """The rule for one batch, which goes through the log-SNRs of `path` (`imagen.diffusion.samplers.Sampler`)."""
+        ...
+
+
+def begun(guidance: Guidance, path: Sequence[float]) -> Guidance:
+    """`guidance`, ready for one batch of pictures."""
+    return guidance.begin(path) if isinstance(guidance, GuidanceOfAPath) else guidance
+
+
 @dataclass(frozen=True)
 class ClassifierFreeGuidance:
     """Classifier-free guidance (Ho & Salimans 2021; Imagen, section 2.2).

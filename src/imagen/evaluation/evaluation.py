@@ -190,8 +190,8 @@ class Evaluation:
 
     def _copies(self, plan: Plan, made: "Made") -> Copies | None:
         blocks = {cell.name: block for cell, block in made.cells.items()}
-        shown = middle_and_ends(plan.weights)
-        names = [cell.name for cell in plan.cells if cell.guidance_weight in shown]
+        shown = [Cell(label, w) for label in plan.curves for w in middle_and_ends(plan.weights_of(label))]
+        names = [cell.name for cell in plan.cells if cell in shown]
         return made.training and made.training.compare(blocks, self.prompts.texts, names)
 
     def _facts(self, plan: Plan, summary: Summary, resolution: int, spending: Spending | None) -> dict[str, Any]:

@@ -29,6 +29,9 @@ SAMPLING = (
 )  # fmt: skip
 """What a curve may change."""
 
+WEIGHTS = "weights"
+"""A curve's own guidance weights, in the place of guidance.weights."""
+
 ON_ALL_STAGES = {
     "sampler": ("sampler", "sr_sampler"),
     "thresholding": ("thresholding", "thresholding"),
@@ -51,32 +54,36 @@ def make_curves(config: DictConfig) -> "dict[str, CascadeCurve]":
     guidance = config.guidance
     if guidance.weight_of not in WEIGHT_OF:
         raise UserError(f"guidance.weight_of={guidance.weight_of}: choose one of {', '.join(WEIGHT_OF)}")
-    weights = check_weights(listed(guidance, "weights", "guidance.weights"))
+    everywhere = check_weights(listed(guidance, "weights", "guidance.weights"))
     models: dict[str, TextToImage] = {}
     curves = {}
-    for label, changes in guidance.curves.items():
-        if guidance.weight_of in (changes or {}):
-            raise UserError(
-                f"guidance.curves.{label}.{guidance.weight_of}: the sweep moves this weight; change another"
-            )
-        settings = changed(config, changes, f"guidance.curves.{label}")
-        curves[label] = CascadeCurve(_model(settings, models), settings, guidance.weight_of)
+    for label, node in guidance.curves.items():
+        where = f"guidance.curves.{label}"
+        changes, weights = resolved(node or {}), everywhere
+        if changes.pop(WEIGHTS, None) is not None:
+            weights = check_weights(listed(node, WEIGHTS, f"{where}.{WEIGHTS}"), f"{where}.{WEIGHTS}")
+        if guidance.weight_of in changes:
+            raise UserError(f"{where}.{guidance.weight_of}: the sweep moves this weight; change another")
+        settings = changed(config, changes, where)
+        curves[label] = CascadeCurve(_model(settings, models), settings, guidance.weight_of, weights)
         for weight in weights:
             curves[label].settings(weight)  # refused now, not after earlier curves were sampled
-        _refuse_overridden(own_settings(config), resolved(changes or {}), label, curves[label].model.roles)
+        _refuse_overridden(own_settings(config), changes, label, curves[label].model.roles)
     return curves
 
 
 def make_plan(config: DictConfig, curves: "Mapping[str, CascadeCurve] | None" = None) -> Plan:
-    """Every curve of `make_curves`, made here unless given, at every weight.
+    """Every curve of `make_curves`, made here unless given, at each of its weights.
 
     Stages that several cells have in common are sampled once.
     """
     curves = curves or make_curves(config)
     weights = check_weights(listed(config.guidance, "weights", "guidance.weights"))
-    cells = [curve.stages(weight) for curve in curves.values() for weight in weights]
+    cells = [curve.stages(weight) for curve in curves.values() for weight in curve.weights]
     shared = SharedStages(user_path(config.out) / "stages", cells)
-    planned = {label: Curve(partial(curve.sample, shared), curve.identity) for label, curve in curves.items()}
+    planned = {
+        label: Curve(partial(curve.sample, shared), curve.identity, curve.weights) for label, curve in curves.items()
+    }
     plan = Plan(planned, weights, WEIGHT_OF[config.guidance.weight_of])
     _refuse_equal(plan.identities)
     return plan
@@ -84,11 +91,13 @@ def make_plan(config: DictConfig, curves: "Mapping[str, CascadeCurve] | None" = 
 
 @dataclass(frozen=True)
 class CascadeCurve:
-    """A cascade and its sampling settings, in `config`. `weight_of` is the key of it that the sweep moves."""
+    """A cascade and its sampling settings, in `config`. `weight_of` is the key of it that the sweep moves, through
+    `weights`."""
 
     model: TextToImage
     config: DictConfig
     weight_of: str
+    weights: Sequence[float]
 
     @property
     def seed(self) -> int:
@@ -155,7 +164,7 @@ def changed(config: DictConfig, changes: Mapping[str, Any] | None, where: str) -
     wanted = resolved(changes or {})
     for key in wanted:
         if key not in SAMPLING:
-            raise UserError(f"{where}.{key}: a curve may change {', '.join(SAMPLING)}")
+            raise UserError(f"{where}.{key}: a curve may change {', '.join((WEIGHTS, *SAMPLING))}")
     settings = OmegaConf.create(merged(plain, wanted, where))
     check_numbers(settings)
     return settings

@@ -26,8 +26,7 @@ def write_strips(config: DictConfig, curves: Mapping[str, CascadeCurve], texts: 
     if not texts:
         remove_strips(out)
         return
-    swept = [float(weight) for weight in config.guidance.weights]
-    weights = strip_weights(config) or middle_and_ends(swept)
+    weights = strip_weights(config) or middle_and_ends(curve.weights)
     cells = [curve.stages(weight) for weight in weights]
     identity = {"cells": cells, "seed": curve.seed, "texts": texts, "weights": weights, "moments": wanted.moments}
     with hold(out / "locks" / "strips", wait=True):

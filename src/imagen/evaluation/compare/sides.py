@@ -96,8 +96,8 @@ def shared_cells(one: Side, other: Side) -> list[SharedCell]:
     """
     for fact in MUST_AGREE:
         # .get: results of an earlier version have no texts_sha256
-        _insist_on_same(fact, one, other, one.results.get(fact), other.results.get(fact))
-    _insist_on_same("cascade.seed", one, other, _seeds(one), _seeds(other))
+        insist_on_same("compare", fact, one, other, one.results.get(fact), other.results.get(fact))
+    insist_on_same("compare", "cascade.seed", one, other, _seeds(one), _seeds(other))
     mine, others = one.cells, other.cells
     shared = [SharedCell(c, mine[c], others[c], _differences(mine[c], others[c])) for c in mine if c in others]
     if not shared:
@@ -105,9 +105,10 @@ def shared_cells(one: Side, other: Side) -> list[SharedCell]:
     return shared
 
 
-def _insist_on_same(fact: str, one: Side, other: Side, mine: Any, others: Any) -> None:
+def insist_on_same(key: str, fact: str, one: Side, other: Side, mine: Any, others: Any) -> None:
+    """Raises UserError, which begins with the user's `key`, unless both sides agree in `fact`."""
     if mine != others:
-        raise UserError(printable(f"compare: {one.name} and {other.name} differ in {fact}: {mine} and {others}"))
+        raise UserError(printable(f"{key}: {one.name} and {other.name} differ in {fact}: {mine} and {others}"))
 
 
 def _seeds(side: Side) -> list[int]:

@@ -68,6 +68,9 @@ def as_html(
         parts += [f"<h2>{escape(label)}</h2>", table(curve_table(results, label))]
         parts += [table(rows) for rows in category_tables(results, label).values()]
         parts.append(picture(folder / f"grid-{file_label(label)}.png", f"prompts down, weights across, {label}"))
+    if results.equal_alignment:
+        parts += [f"<h2>{EQUAL_ALIGNMENT}</h2>", f"<p>{escape(equal_alignment_about(results))}</p>"]
+        parts += [table(rows) for rows in equal_alignment_tables(results)]
     if results.steps:
         parts += [
             "<h2>From one weight to the next</h2>",

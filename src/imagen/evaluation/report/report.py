@@ -15,11 +15,14 @@ from imagen.evaluation.report.metric_plots import plot_metrics
 from imagen.evaluation.report.pareto_plot import answer_pairs, plot_answers, plot_pareto
 from imagen.evaluation.report.strips import strip_files
 from imagen.evaluation.report.tables import (
+    EQUAL_ALIGNMENT,
     audit_table,
     best_table,
     category_tables,
     control_table,
     curve_table,
+    equal_alignment_about,
+    equal_alignment_tables,
     step_table,
 )
 from imagen.evaluation.report.tensorboard import write_tensorboard
@@ -80,6 +83,7 @@ def as_json(results: Results) -> dict[str, Any]:
             for result in results.cells
         ],
         "steps": [asdict(step) for step in results.steps],
+        **({"equal_alignment": list(map(asdict, results.equal_alignment))} if results.equal_alignment else {}),
         "intervals_are": INTERVALS_ARE,
         "controls": {name: dict(metrics) for name, metrics in results.controls.items()},
         "control_intervals": {
@@ -132,6 +136,10 @@ def as_markdown(results: Results, strips: Sequence[str] = (), copies: Sequence[t
         for rows in category_tables(results, label).values():
             lines += [*markdown_table(rows), ""]
         lines += [f"![pictures](grid-{file_label(label)}.png)", ""]
+    if results.equal_alignment:
+        lines += [f"## {EQUAL_ALIGNMENT}", "", equal_alignment_about(results), ""]
+        for rows in equal_alignment_tables(results):
+            lines += [*markdown_table(rows), ""]
     if strips:
         lines += ["## Denoising strips", "", STRIPS_ARE, "", *(f"![{name}]({name})" for name in strips), ""]
     if results.steps:

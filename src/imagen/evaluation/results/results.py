@@ -9,6 +9,7 @@ from imagen.evaluation.judges.extractor import Extractor
 from imagen.evaluation.judges.metric import Metric
 from imagen.evaluation.results.categories import CategoryResult
 from imagen.evaluation.results.copies import Copies
+from imagen.evaluation.results.equal_alignment import EqualAlignment, at_equal_alignment, compared_pairs
 from imagen.evaluation.results.summary import Measured
 from imagen.evaluation.statistics.audit import Audit
 from imagen.evaluation.statistics.jackknife import Interval, Jackknife
@@ -89,6 +90,12 @@ class Results:
         """The metrics of the judges and the checker by key."""
         known = {metric.key: metric for judge in self.judges for metric in judge.metrics.values()}
         return {name: known.get(name) or Metric.of_checker(name) for name in self.metric_names}
+
+    @cached_property
+    def equal_alignment(self) -> list[EqualAlignment]:
+        """The other curves against the first one, where they have its alignment; empty for a single curve."""
+        points = [(one.cell.curve, one.cell.guidance_weight, one.jackknives) for one in self.cells]
+        return at_equal_alignment(points, compared_pairs(self.metrics))
 
     def curve(self, label: str) -> list[CellResult]:
         """The cells of one curve, by ascending weight."""

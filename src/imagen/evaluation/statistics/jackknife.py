@@ -34,7 +34,7 @@ SAMPLES_PER_DIMENSION = 4
 @dataclass(frozen=True)
 class Interval:
     """`low` ≤ `estimate` ≤ `high`, with nominal coverage `LEVEL`. The estimate is corrected for bias, so it may differ
-    from the plain number. `method`: `jackknife` or `wilson`."""
+    from the plain number. `method`: `jackknife`, `wilson`, or `trainings` (Student's t over several of them)."""
 
     estimate: float
     low: float
@@ -48,19 +48,34 @@ class Interval:
 
 @dataclass(frozen=True)
 class Jackknife:
-    """A number over all pictures, the same number without each group, and the size of each group. Differences of two
-    jackknives over the same prompts and noise are paired: their common variation cancels group by group."""
+    """A number over all pictures, the same number without each group, and the size of each group. What is computed from
+    jackknives over the same prompts and noise is paired: their common variation cancels group by group. All arithmetic
+    raises UserError unless both have the same groups."""
 
     value: float
     without: Float64[Tensor, "groups"]
     sizes: Float64[Tensor, "groups"]
 
     def __sub__(self, other: "Jackknife") -> "Jackknife":
-        """Raises UserError unless both have the same groups."""
+        self._insist_on_same_groups(other)
+        return Jackknife(self.value - other.value, self.without - other.without, self.sizes)
+
+    def __add__(self, other: "Jackknife") -> "Jackknife":
+        self._insist_on_same_groups(other)
+        return Jackknife(self.value + other.value, self.without + other.without, self.sizes)
+
+    def __mul__(self, other: "Jackknife") -> "Jackknife":
+        self._insist_on_same_groups(other)
+        return Jackknife(self.value * other.value, self.without * other.without, self.sizes)
+
+    def __truediv__(self, other: "Jackknife") -> "Jackknife":
+        self._insist_on_same_groups(other)
+        return Jackknife(self.value / other.value, self.without / other.without, self.sizes)
+
+    def _insist_on_same_groups(self, other: "Jackknife") -> None:
         if not torch.equal(self.sizes, other.sizes):
             counts = " and ".join(f"{float(one.sizes.sum()):g}" for one in (self, other))
             raise UserError(f"no paired difference of groups of {counts} pictures in all: evaluate both again, alike")
-        return Jackknife(self.value - other.value, self.without - other.without, self.sizes)
 
     @cached_property
     def interval(self) -> Interval:

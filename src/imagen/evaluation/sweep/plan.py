@@ -1,4 +1,4 @@
-"""The plan of a sweep: curves, each a way to sample, at the same guidance weights.
+"""The plan of a sweep: curves, each a way to sample, at the same guidance weights or at weights of their own.
 
 A curve fixes everything except one guidance weight: thresholding, sampler, noise on the smaller image, the guidance
 weights of other stages, checkpoint. The points of a curve differ in that weight alone.
@@ -30,10 +30,12 @@ SamplerFunction = Callable[..., Tensor | np.ndarray]
 @dataclass(frozen=True)
 class Curve:
     """A way to sample, without one guidance weight. `identity`: plain values, everything that its pictures depend on
-    besides captions, picture ids, the seed of the evaluation and that weight."""
+    besides captions, picture ids, the seed of the evaluation and that weight. `weights`: of this curve alone; None
+    takes those of the plan."""
 
     sample: SamplerFunction
     identity: Mapping[str, Any]
+    weights: Sequence[float | int] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every curve at every weight.
+    """Every curve at each of its weights.
 
     Args:
         curves: by label; a label is one or a few words (letters, digits, blanks and ``.,:+=()-``).
-        weights: guidance weights in [0, LARGEST_WEIGHT], all different; 1 is no guidance.
+        weights: guidance weights in [0, LARGEST_WEIGHT], all different; 1 is no guidance. Of curves without their own.
         weight_of: the stage whose weight varies, for the axes of the plots.
 
     Raises:
@@ -69,11 +71,18 @@ class Plan:
     def __post_init__(self) -> None:
         check_labels(list(self.curves))
         object.__setattr__(self, "weights", check_weights(list(self.weights)))
+        for label in self.curves:
+            self.weights_of(label)
+
+    def weights_of(self, label: str) -> list[float]:
+        """The weights of a curve, ascending."""
+        own = self.curves[label].weights
+        return check_weights(list(self.weights if own is None else own), f"guidance.curves.{label}.weights")
 
     @cached_property
     def cells(self) -> list[Cell]:
         """All cells, curve by curve, each by ascending weight."""
-        return [Cell(label, weight) for label in self.curves for weight in self.weights]
+        return [Cell(label, weight) for label in self.curves for weight in self.weights_of(label)]
 
     @property
     def identities(self) -> dict[str, dict[str, Any]]:
@@ -122,11 +131,11 @@ def is_label(value: object) -> bool:
     return isinstance(value, str) and LABEL.fullmatch(value) is not None and len(value.encode()) <= LONGEST_LABEL
 
 
-def check_weights(weights: Sequence[Any]) -> list[float]:
-    """The weights in ascending order. Raises UserError unless there is at least one, and all are different and in
-    [0, LARGEST_WEIGHT]."""
+def check_weights(weights: Sequence[Any], where: str = "guidance.weights") -> list[float]:
+    """The weights in ascending order. Raises UserError, which begins with `where` if there are none, unless there is at
+    least one, and all are different and in [0, LARGEST_WEIGHT]."""
     if not weights:
-        raise UserError("guidance.weights is empty; give at least one weight, e.g. [1, 3]")
+        raise UserError(f"{where} is empty; give at least one weight, e.g. [1, 3]")
     for weight in weights:
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= LARGEST_WEIGHT:
             raise UserError(

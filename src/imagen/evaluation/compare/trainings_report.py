@@ -1,0 +1,112 @@
+"""trainings.md, trainings.json and trainings.png: curves at equal alignment, over several trainings."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from imagen.evaluation.compare.sides import Side
+from imagen.evaluation.compare.trainings import AcrossTrainings, across_trainings
+from imagen.evaluation.report.plot_style import CONTROL, STYLE, pyplot, save
+from imagen.evaluation.report.report import markdown_table
+from imagen.evaluation.report.tables import Rows, change_text
+from imagen.files import write_json, write_text
+
+FILES = ["trainings.md", "trainings.json", "trainings.png"]
+
+COLOURS = ("#0b6bcb", "#d9480f", "#2b8a3e", "#a61e4d", "#6741d9", "#846358", "#087f5b", "#5c677d")
+"""By weight of the base curve."""
+
+
+def write_trainings(sides: Sequence[Side], out: Path) -> None:
+    """Write the three files to the folder `out`.
+
+    Raises UserError if the trainings cannot be compared.
+    """
+    compared = across_trainings(sides)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json({"trainings": [side.name for side in sides], "compared": list(map(asdict, compared))}, out / FILES[1])
+    _plot(compared, out / FILES[2])
+    write_text(as_markdown(sides, compared), out / FILES[0])
+
+
+def as_markdown(sides: Sequence[Side], compared: Sequence[AcrossTrainings]) -> str:
+    """For each pair of numbers a table: curves down, weights of the base curve across."""
+    base = compared[0].base
+    names = ", ".join(side.name for side in sides)
+    lines = [
+        "# Curves at equal alignment, over several trainings",
+        "",
+        f"{len(sides)} trainings: {names}; {sides[0].results['pictures_per_cell']} pictures for each point, the same "
+        f"prompts and noise. Each number is that of the curve minus that of {base}, where the curve has the alignment "
+        f"that {base} has at w. The mean over the trainings, and Student's 95 % interval over them, in bold where it "
+        "excludes zero; below it the trainings one by one. Many comparisons: of twenty intervals one misses by chance.",
+        "",
+        f"![differences]({FILES[2]})",
+        "",
+    ]
+    for pair in dict.fromkeys((one.alignment, one.metric) for one in compared):
+        lines += [f"## {pair[1]} at equal {pair[0]}", ""]
+        lines += [*markdown_table(difference_table(_of(compared, pair))), ""]
+    return "\n".join(lines)
+
+
+def difference_table(compared: Sequence[AcrossTrainings]) -> Rows:
+    """Two rows for each curve: the mean with its interval, then each training."""
+    weights = sorted({one.base_weight for one in compared})
+    rows = [[f"minus {compared[0].base} at", *(f"w = {weight:g}" for weight in weights)]]
+    for curve in dict.fromkeys(one.curve for one in compared):
+        by_weight = {one.base_weight: one for one in compared if one.curve == curve}
+        found = [by_weight.get(weight) for weight in weights]
+        rows.append([curve, *("" if one is None else _mean(one) for one in found)])
+        rows.append(["", *("" if one is None else _each(one) for one in found)])
+    return rows
+
+
+def _mean(one: AcrossTrainings) -> str:
+    if one.mean is not None:
+        return change_text(one.mean)
+    reached = sum(each.difference is not None for each in one.each)
+    return f"reached by {reached} of {len(one.each)}"
+
+
+def _each(one: AcrossTrainings) -> str:
+    return ", ".join("–" if each.difference is None else f"{each.difference.estimate:+.2g}" for each in one.each)
+
+
+def _of(compared: Sequence[AcrossTrainings], pair: tuple[str, str]) -> list[AcrossTrainings]:
+    return [one for one in compared if (one.alignment, one.metric) == pair]
+
+
+def _plot(compared: Sequence[AcrossTrainings], path: Path) -> None:
+    """A panel for each pair of numbers: curves down, the mean and its interval across, a colour for each weight of the
+    base curve, a dot for each training."""
+    pairs = list(dict.fromkeys((one.alignment, one.metric) for one in compared))
+    curves = list(dict.fromkeys(one.curve for one in compared))
+    weights = sorted({one.base_weight for one in compared})
+    plt = pyplot()
+    with plt.rc_context(STYLE):
+        size = (4.6 * len(pairs), 1.4 + 0.62 * len(curves))
+        figure, axes = plt.subplots(1, len(pairs), figsize=size, squeeze=False, sharey=True, layout="constrained")
+        for axis, pair in zip(axes[0], pairs, strict=True):
+            _draw(axis, _of(compared, pair), curves, weights)
+            axis.set_title(f"{pair[1]}\nat equal {pair[0]}")
+        axes[0][0].set_yticks(range(len(curves)), curves)
+        axes[0][0].invert_yaxis()
+        axes[0][0].legend(title=f"w of {compared[0].base}", loc="best")
+        save(figure, path)
+
+
+def _draw(axis: Any, compared: Sequence[AcrossTrainings], curves: Sequence[str], weights: Sequence[float]) -> None:
+    axis.axvline(0, color=CONTROL, linewidth=1)
+    for number, weight in enumerate(weights):
+        colour, label = COLOURS[number % len(COLOURS)], f"{weight:g}"
+        shift = (number - (len(weights) - 1) / 2) * 0.7 / len(weights)
+        for one in (one for one in compared if one.base_weight == weight):
+            height = curves.index(one.curve) + shift
+            dots = [each.difference.estimate for each in one.each if each.difference is not None]
+            axis.plot(dots, [height] * len(dots), ".", color=colour, markersize=4, alpha=0.6)
+            if one.mean is not None:
+                axis.hlines(height, one.mean.low, one.mean.high, color=colour, linewidth=1.6)
+                axis.plot(one.mean.estimate, height, "o", color=colour, markersize=5, label=label)
+                label = None

@@ -1,0 +1,1 @@
+"""Rules of guidance that need a second trained stage."""
