@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from imagen.diffusion.conditioning import Conditioning, TextSignal
+from imagen.diffusion.noise_level import NoiseLevel
 from imagen.places import ROOT
 
 BLOCK = re.compile(r'^```python title="([\w./]+)"\n(.*?)^```', re.DOTALL | re.MULTILINE)
@@ -62,6 +65,19 @@ def test_the_code_of_a_page_runs_and_passes_its_own_tests(page, tmp_path):
     assert tests
     assert len(names) <= PAGES[page]
     run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], tmp_path, tmp_path)
+
+
+def test_the_rule_of_the_page_on_guidance_guides_clean_pictures_alone(tmp_path):
+    (name,) = written("choose_a_guidance_rule", tmp_path)
+    rule = runpy.run_path(str(tmp_path / name))["CleanGuidance"]
+    z, told = torch.zeros(2, 3, 4, 4), Conditioning(text=TextSignal.none(2, 4))
+    level = NoiseLevel(torch.tensor([-20.0, 20.0]))
+
+    def denoise(z, level, conditioning):
+        return torch.full_like(z, 1.0 if conditioning is told else 0.5)
+
+    guided = rule(weight=3.0, batched=False)(denoise, z, level, told)
+    torch.testing.assert_close(guided.mean(dim=(1, 2, 3)), torch.tensor([1.0, 2.0]))
 
 
 @pytest.mark.slow
