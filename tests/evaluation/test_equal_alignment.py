@@ -8,7 +8,7 @@ import torch
 
 from imagen.errors import UserError
 from imagen.evaluation.judges.metric import CHECKED_ALL, Metric
-from imagen.evaluation.report.tables import equal_alignment_tables
+from imagen.evaluation.report.equal_alignment import equal_alignment_finding, equal_alignment_tables
 from imagen.evaluation.results.equal_alignment import at_equal_alignment, compared_pairs
 from imagen.evaluation.statistics.equal_alignment import Point, crossing, rising
 from imagen.evaluation.statistics.jackknife import Jackknife, jackknife_mean
@@ -137,4 +137,10 @@ def test_the_report_has_a_table_for_each_pair(run):
     told.__dict__["equal_alignment"] = at_equal_alignment(rows, [("align[a]", "fd[a]")])
     (table,) = equal_alignment_tables(told)
     assert table[0] == ["fd[a] at equal align[a]", "w = 2", "w = 3"]
+    assert equal_alignment_finding(told) == (
+        "**At equal alignment** with dynamic: `fd[a]`, where `align[a]` is equal, is smaller for static (w 2); no "
+        "other is told apart. Number of such differences: 1; were all of them zero, about 0.1 would still be told "
+        "apart."
+    )
+    assert equal_alignment_finding(results) == ""
     assert table[1] == ["static", "**-3.33 [-3.3, -3.3]** (w 1.67)", "never so aligned"]

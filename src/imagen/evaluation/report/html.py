@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 
 from imagen.evaluation.report.copies import HEADING, copies_lines, copies_table
+from imagen.evaluation.report.equal_alignment import EQUAL_ALIGNMENT, equal_alignment_about, equal_alignment_tables
 from imagen.evaluation.report.strips import strip_files
 from imagen.evaluation.report.tables import (
     Rows,

@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from imagen.evaluation.report.copies import HEADING, copies_json, copies_lines, copies_table, write_copies
+from imagen.evaluation.report.equal_alignment import EQUAL_ALIGNMENT, equal_alignment_about, equal_alignment_tables
 from imagen.evaluation.report.html import ANSWERS, STRIPS_ARE, as_html
 from imagen.evaluation.report.metric_plots import plot_metrics
 from imagen.evaluation.report.pareto_plot import answer_pairs, plot_answers, plot_pareto
 from imagen.evaluation.report.strips import strip_files
 from imagen.evaluation.report.tables import (
-    EQUAL_ALIGNMENT,
     audit_table,
     best_table,
     category_tables,
     control_table,
     curve_table,
-    equal_alignment_about,
-    equal_alignment_tables,
     step_table,
 )
 from imagen.evaluation.report.tensorboard import write_tensorboard

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from imagen.evaluation.judges.metric import CHECKED_ALL, CHECKER, RETRIEVAL
-from imagen.evaluation.results.equal_alignment import EqualAlignment
 from imagen.evaluation.results.results import GROUND_TRUTH, CellResult, Results
 from imagen.evaluation.statistics.audit import Audit
 from imagen.evaluation.statistics.jackknife import Interval
@@ -91,38 +90,6 @@ def step_table(results: Results) -> Rows:
         row = rows.setdefault(f"{step.curve}, {step.from_weight:g} to {step.to_weight:g}{more}", {})
         row[step.metric] = change_text(step.difference)
     return [["step", *names]] + [[name, *(row.get(n, "") for n in names)] for name, row in rows.items()]
-
-
-EQUAL_ALIGNMENT = "At equal alignment"
-
-
-def equal_alignment_about(results: Results) -> str:
-    """What the tables of `equal_alignment_tables` hold."""
-    first = results.curves[0]
-    return (
-        f"Each curve where it has the alignment that {first} has at w, in brackets its own weight there: its number "
-        f"minus that of {first}, paired, with intervals that carry the interpolation; bold where zero is excluded. The "
-        "weights of different rules cannot be compared, and so are not."
-    )
-
-
-def equal_alignment_tables(results: Results) -> list[Rows]:
-    """For each pair of numbers the curves down, the weights of the first curve across; none for a single curve."""
-    tables = []
-    for pair in dict.fromkeys((one.alignment, one.metric) for one in results.equal_alignment):
-        compared = [one for one in results.equal_alignment if (one.alignment, one.metric) == pair]
-        weights = list(dict.fromkeys(one.base_weight for one in compared))
-        rows = [[f"{pair[1]} at equal {pair[0]}", *(f"w = {weight:g}" for weight in weights)]]
-        for curve in dict.fromkeys(one.curve for one in compared):
-            rows.append([curve, *(_at_equal_alignment(one) for one in compared if one.curve == curve)])
-        tables.append(rows)
-    return tables
-
-
-def _at_equal_alignment(one: EqualAlignment) -> str:
-    if one.difference is None:
-        return "never so aligned"
-    return f"{change_text(one.difference)} (w {one.weight:.3g})"
 
 
 def control_table(results: Results) -> Rows:
