@@ -10,7 +10,7 @@ from imagen.errors import UserError
 from imagen.evaluation.judges.metric import CHECKED_ALL, Metric
 from imagen.evaluation.report.equal_alignment import equal_alignment_finding, equal_alignment_tables
 from imagen.evaluation.results.equal_alignment import at_equal_alignment, compared_pairs
-from imagen.evaluation.statistics.equal_alignment import Point, crossing, rising
+from imagen.evaluation.statistics.equal_alignment import Point, crossing, rising, separated
 from imagen.evaluation.statistics.jackknife import Jackknife, jackknife_mean
 
 
@@ -39,6 +39,32 @@ def test_a_number_is_read_off_the_line_between_two_points(alignment, weight, num
 @pytest.mark.parametrize("alignment", [0.19, 0.61])
 def test_an_alignment_that_the_curve_never_has_is_not_extrapolated(alignment):
     assert crossing(LINE, exact(alignment)) is None
+
+
+def uncertain(value, error):
+    """A number with an interval of about ± 2.6 `error`."""
+    without = value + error * torch.linspace(-1, 1, 20, dtype=torch.float64) / 2
+    return Jackknife(value, without, torch.ones(20, dtype=torch.float64))
+
+
+def test_a_segment_whose_rise_may_be_zero_has_a_place_but_no_number():
+    flat = [Point(1.0, exact(0.2), exact(10.0)), Point(2.0, uncertain(0.4, 0.01), exact(20.0))]
+    flat.append(Point(4.0, uncertain(0.41, 0.03), exact(40.0)))
+    assert [point.weight for point in separated(flat)] == [1.0, 2.0]
+    low, high = (crossing(flat, exact(alignment)) for alignment in (0.3, 0.405))
+    assert low.number.value == pytest.approx(15.0)
+    assert high.number is None
+    assert high.weight == pytest.approx(3.0)
+
+
+def test_a_point_in_a_replicate_of_equal_rates_gives_no_infinite_interval():
+    """Rates of the checker without one group may be equal at two weights, where a plain ratio would be infinite."""
+    same, more = torch.zeros(40, dtype=torch.float64), torch.zeros(40, dtype=torch.float64)
+    same[:20], more[:20], more[20] = 1.0, 1.0, 1.0  # one more picture is right, so without its group none is
+    points = [Point(w, jackknife_mean(x), jackknife_mean(x)) for w, x in ((1.0, same), (2.0, more))]
+    found = crossing(points, points[1].alignment)
+    assert found is not None
+    assert found.number is None
 
 
 def test_a_curve_counts_up_to_its_highest_alignment():

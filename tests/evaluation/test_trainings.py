@@ -63,7 +63,7 @@ def test_a_curve_that_is_not_so_aligned_in_every_training_has_no_mean():
     assert at_two.mean is not None
     assert at_four.mean is None
     text = as_markdown(sides, [at_two, at_four])
-    assert "| rule | +1.5 [-4.9, +7.9] | reached by 1 of 2 |" in text
+    assert "| rule | +1.5 [-4.9, +7.9] | known of 1 of 2 |" in text
     assert "|  | +1, +2 | +1, – |" in text
 
 

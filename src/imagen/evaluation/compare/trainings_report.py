@@ -66,8 +66,8 @@ def difference_table(compared: Sequence[AcrossTrainings]) -> Rows:
 def _mean(one: AcrossTrainings) -> str:
     if one.mean is not None:
         return change_text(one.mean)
-    reached = sum(each.difference is not None for each in one.each)
-    return f"reached by {reached} of {len(one.each)}"
+    known = sum(each.difference is not None for each in one.each)
+    return f"known of {known} of {len(one.each)}"
 
 
 def _each(one: AcrossTrainings) -> str:

@@ -65,6 +65,8 @@ def equal_alignment_tables(results: Results) -> list[Rows]:
 
 
 def _at_equal_alignment(one: EqualAlignment) -> str:
-    if one.difference is None:
+    if one.weight is None:
         return "never so aligned"
+    if one.difference is None:
+        return f"too flat to say (w {one.weight:.3g})"
     return f"{change_text(one.difference)} (w {one.weight:.3g})"

@@ -23,7 +23,7 @@ class EqualAlignment:
         at: that alignment.
         curve: label of the other curve.
         weight: its guidance weight at that alignment, interpolated; None if it never gets there.
-        difference: its `metric` there minus that of `base`, paired; None if it never gets there.
+        difference: its `metric` there minus that of `base`, paired; None if it never gets there, or is too flat to say.
     """
 
     alignment: str
@@ -60,11 +60,12 @@ def at_equal_alignment(cells: Cells, pairs: Sequence[tuple[str, str]]) -> list[E
         base = rising(curves.pop(labels[0]))
         for point in base[1:]:
             for label, points in curves.items():
-                there = crossing(rising(points), point.alignment)
+                there = crossing(points, point.alignment)
+                number = there and there.number
                 found.append(
                     EqualAlignment(
                         alignment, metric, labels[0], point.weight, point.alignment.value, label,
-                        there and there.weight, there and (there.number - point.number).interval,
+                        there and there.weight, number and (number - point.number).interval,
                     )
                 )  # fmt: skip
     return found

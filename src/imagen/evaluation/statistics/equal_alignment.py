@@ -4,6 +4,9 @@ Guidance rules must not be compared at equal weights: the same weight is a stron
 another. So a number is read off each curve where the curve has a given alignment, on the line between the two
 neighbouring points. The segment is chosen once, from all pictures; within it everything is computed again without each
 group of pictures, the alignment too. Differences of two curves are paired as they are elsewhere.
+
+Along a segment whose rise in alignment might be zero, no place on it has an interval: the ratio of two such numbers may
+be anything (Fieller 1954). So points count only where the alignment is separated from that of the one before.
 """
 
 from collections.abc import Sequence
@@ -24,10 +27,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where a curve has a given alignment: the guidance weight there, interpolated, and the number."""
+    """Where a curve has a given alignment: the guidance weight there, interpolated, and the number; None where the
+    curve is too flat to say."""
 
     weight: float
-    number: Jackknife
+    number: Jackknife | None
 
 
 def crossing(points: Sequence[Point], alignment: Jackknife) -> Crossing | None:
@@ -40,12 +44,23 @@ def crossing(points: Sequence[Point], alignment: Jackknife) -> Crossing | None:
     Raises:
         UserError: unless all have the same groups of pictures.
     """
-    for before, after in pairwise(points):
-        if before.alignment.value <= alignment.value <= after.alignment.value != before.alignment.value:
-            way = (alignment - before.alignment) / (after.alignment - before.alignment)
-            weight = before.weight + way.value * (after.weight - before.weight)
-            return Crossing(weight, before.number + way * (after.number - before.number))
+    for chosen, steep in ((separated(points), True), (points, False)):
+        for before, after in pairwise(chosen):
+            if before.alignment.value <= alignment.value <= after.alignment.value != before.alignment.value:
+                way = (alignment - before.alignment) / (after.alignment - before.alignment)
+                weight = before.weight + way.value * (after.weight - before.weight)
+                return Crossing(weight, before.number + way * (after.number - before.number) if steep else None)
     return None
+
+
+def separated(points: Sequence[Point]) -> list[Point]:
+    """The first point, and each later one whose alignment is higher than that of the last one taken, as the interval of
+    the paired difference says."""
+    taken = list(points[:1])
+    for point in points[1:]:
+        if (point.alignment - taken[-1].alignment).interval.low > 0:
+            taken.append(point)
+    return taken
 
 
 def rising(points: Sequence[Point]) -> list[Point]:
