@@ -13,9 +13,9 @@ from imagen.evaluation.statistics.jackknife import LEVEL, Interval
 from imagen.evaluation.sweep.plan import Cell
 
 BEST_OF = {
-    ALIGNMENT: "**Alignment** is highest",
-    FRECHET: "**The distance to real pictures** is lowest",
-    CHECKED_ALL: "**The checker** finds most answers right",
+    ALIGNMENT: ("Alignment", "is highest"),
+    FRECHET: ("The distance to real pictures", "is lowest"),
+    CHECKED_ALL: ("The checker", "finds most answers right"),
 }
 """How a sentence about the best by such metrics begins, in the order of the sentences."""
 
@@ -46,16 +46,20 @@ class Best:
 
 
 def findings(results: Results) -> list[str]:
-    """One sentence each about alignment, distances, the checker's answers and what they trade, as far as there are
-    numbers, and a note of how sure this is. Text between double asterisks is bold, between backticks code."""
+    """A summary in one sentence; one sentence each about alignment, distances, the checker's answers and what they
+    trade, as far as there are numbers; and a note of how sure this is. Text between double asterisks is bold, between
+    backticks code."""
     bests = [one for metric in judged(results.metrics.values()) if (one := best_of(results.cells, metric))]
-    lines = []
+    if not bests:
+        return []
+    lines = [_summary(bests, results)]
     for kind, group in groupby(bests, key=lambda one: kind_of(one.metric)):
+        what, is_best = BEST_OF[kind]
         places = [
             f"at {_place(cell, results)}: " + "; ".join(_best_number(one, results) for one in same)
             for cell, same in groupby(group, key=lambda one: one.result.cell)
         ]
-        lines.append(f"{BEST_OF[kind]} {'; '.join(places)}.")
+        lines.append(f"**{what}** {is_best} {'; '.join(places)}.")
     lines += [trade] if (trade := _trade(results)) else []
     others = max((one.others for one in bests), default=0)
     if any(one.separated or one.alike for one in bests):
@@ -200,6 +204,26 @@ def named(cells: Sequence[Cell], every: Mapping[str, Sequence[float]], bridge: C
     return listed(texts)
 
 
+def _summary(bests: Sequence[Best], results: Results) -> str:
+    """Where the bests are, and how many points may be as good."""
+    clauses = []
+    for kind, group in groupby(bests, key=lambda one: kind_of(one.metric)):
+        what, is_best = BEST_OF[kind]
+        places = dict.fromkeys(_place(one.result.cell, results) for one in group)
+        clauses.append(f"{what[0].lower()}{what[1:]} {is_best} at {' or '.join(places)}")
+    text = f"With {results.facts['pictures_per_cell']} pictures for each point, {listed(clauses)}"
+    others = max(one.others for one in bests)
+    if not others:
+        return f"{text}."
+    open_ones = sorted({len(one.alike) + len(one.unpaired) for one in bests})
+    if open_ones == [0]:
+        return f"{text}. Every other point is separated from these."
+    if others == 1:
+        return f"{text}. The other point is not separated from all of these."
+    number = f"{open_ones[0]}" if len(open_ones) == 1 else f"{open_ones[0]} to {open_ones[-1]}"
+    return f"{text}. Of {others} other points, {number} cannot be told apart from these."
+
+
 def _best_number(best: Best, results: Results) -> str:
     relation = _relation(best, results)
     return f"`{best.metric.key}` {number_text(best.result, best.metric)}" + (f" ({relation})" if relation else "")
@@ -217,7 +241,9 @@ def _relation(best: Best, results: Results) -> str:
     elif compared and not separated:
         clauses.append("not told apart from any other point" if compared > 1 else "not told apart from the other point")
     elif compared:
-        clauses.append(f"separated from {separated} of {compared}, not told apart from {_alike(best, results)}")
+        clauses.append(
+            f"separated from {separated} of the {compared} others, not told apart from {_alike(best, results)}"
+        )
     if best.unpaired:
         clauses.append(f"not compared with {len(best.unpaired)}, for want of paired intervals")
     return ", ".join(clauses)

@@ -10,8 +10,17 @@
     ...Object.keys(data.metrics).map(up => ({ across: null, up })), // null: the guidance weight
   ];
   const visible = curves.map(() => true);
-  const chosen = { curve: 0, point: 0 };
+  const chosen = bestPoint(data.pairs.length ? data.pairs[0][0] : data.first[0] ?? Object.keys(data.metrics)[0]);
   let view = views[0];
+
+  function bestPoint(key) { // what the reader sees first
+    let best = null;
+    curves.forEach(({ points }, curve) => points.forEach(({ numbers }, point) => {
+      const value = key in numbers ? numbers[key][0] * (data.metrics[key].lower ? -1 : 1) : -Infinity;
+      if (best === null || value > best.value) best = { curve, point, value };
+    }));
+    return { curve: best.curve, point: best.point };
+  }
 
   function element(tag, properties, ...children) {
     const made = Object.assign(document.createElement(tag), properties);
@@ -99,13 +108,19 @@
     return { shapes, annotations, x, y };
   }
 
+  function apart(weights) { // those whose labels do not overlap on a logarithmic axis
+    const least = (Math.log(weights.at(-1)) - Math.log(weights[0])) * (plot.clientWidth < 500 ? 0.1 : 0.05);
+    return weights.reduce((kept, weight) =>
+      (kept.length && Math.log(weight) - Math.log(kept.at(-1)) < least ? kept : [...kept, weight]), []);
+  }
+
   function draw() {
     const { ink, soft, paper, line } = inks(), real = controls(soft), dominated = dominatedOnes();
     const first = curves.find(curve => curve.points.some(place))?.points.map(place).find(Boolean);
     const invisible = { type: "scatter", mode: "markers", hoverinfo: "skip", showlegend: false };
     const axis = { gridcolor: line, linecolor: line, zeroline: false, automargin: true, ticks: "outside", tickcolor: line };
-    const weights = curves.flatMap(curve => curve.points.map(point => point.weight));
-    const logarithmic = view.across === null && Math.min(...weights) > 0;
+    const weights = [...new Set(curves.flatMap(curve => curve.points.map(point => point.weight)))].sort((a, b) => a - b);
+    const logarithmic = view.across === null && weights[0] > 0, labelled = apart(weights);
     const title = text => ({ text: plain(text), font: { size: 13 }, standoff: 8 });
     const traces = [
       ...curves.map((curve, number) => trace(curve, number, dominated, paper)),
@@ -114,7 +129,7 @@
     ];
     const layout = {
       xaxis: { ...axis, title: title(across()), type: logarithmic ? "log" : "linear",
-               ...(logarithmic ? { tickvals: [...new Set(weights)], ticktext: [...new Set(weights)].map(weightText) } : {}) },
+               ...(logarithmic ? { tickvals: labelled, ticktext: labelled.map(weightText) } : {}) },
       yaxis: { ...axis, title: title(better(view.up)) },
       shapes: real.shapes, annotations: real.annotations,
       font: { color: ink, family: "system-ui, sans-serif", size: 12 },
