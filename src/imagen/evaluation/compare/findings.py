@@ -6,7 +6,7 @@ from itertools import groupby
 from imagen.evaluation.compare.sides import SharedCell, Side
 from imagen.evaluation.judges.metric import ALIGNMENT, CHECKED_ALL, FRECHET, Metric
 from imagen.evaluation.report.findings import (
-    OF_SAMPLING_ONLY,
+    LEVEL_TEXT,
     best_of,
     interval_text,
     is_better,
@@ -20,6 +20,7 @@ from imagen.evaluation.report.findings import (
 )
 from imagen.evaluation.report.tables import Rows, change_text
 from imagen.evaluation.results.results import CellResult
+from imagen.evaluation.statistics.jackknife import LEVEL
 from imagen.evaluation.sweep.plan import Cell
 
 ABOUT = {ALIGNMENT: "Alignment", FRECHET: "Distance to real pictures", CHECKED_ALL: "Right answers"}
@@ -36,7 +37,9 @@ def comparison_findings(one: Side, other: Side, shared: Sequence[SharedCell]) ->
         where = f"each of {len(shared)} common points" if len(shared) > 1 else "the one common point"
         lines.append(
             f"**How sure**: A and B were compared at {where}, picture by picture on the same prompts and noise. "
-            f"{OF_SAMPLING_ONLY} This is about these two models, not about how they were made: another training of "
+            f"Intervals are {LEVEL_TEXT} each, of sampling only, and not widened for the number of comparisons: where "
+            f"nothing differs, one in {1 / (1 - LEVEL):.0f} would still favour A or B. What has no interval is not "
+            "told apart. This is about these two models, not about how they were made: another training of "
             "either moves a number further."
         )
     return lines

@@ -1,7 +1,7 @@
 """What was found, in sentences written from the numbers; they claim no more than the intervals say."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import torch
@@ -19,19 +19,20 @@ BEST_OF = {
 }
 """How a sentence about the best by such metrics begins, in the order of the sentences."""
 
-OF_SAMPLING_ONLY = (
-    f"Intervals are {LEVEL * 100:g} %, of sampling only, and not widened for the number of comparisons: where nothing "
-    f"differs, one in {1 / (1 - LEVEL):.0f} would still look separated. What has no interval is not told apart."
-)
+LEVEL_TEXT = f"{LEVEL * 100:g} %"
 
 
 @dataclass(frozen=True)
 class Best:
     """The best cell by one metric, against each other cell that has the metric.
 
-    `separated`: cells that are worse, as the interval of the paired difference says; `alike`: the interval includes
-    zero, or contradicts the plain numbers; `unpaired`: no such interval, because a jackknife is missing or the
-    pictures are not equally many.
+    `separated`: cells that are worse, as the interval of the paired difference says, which is widened for the number of
+    cells; `alike`: that interval includes zero, or contradicts the plain numbers; `unpaired`: there is none, because a
+    jackknife is missing or the pictures are not equally many.
+
+    The plain best was chosen by the same pictures, so an interval that is not widened would separate too much. These
+    ones are multiple comparisons with the best (Hsu 1981) by Bonferroni's bound: the truly best cell is called
+    separated in at most 1 - `LEVEL` of all samples.
     """
 
     metric: Metric
@@ -42,7 +43,12 @@ class Best:
 
     @property
     def others(self) -> int:
-        return len(self.separated) + len(self.alike) + len(self.unpaired)
+        return len(self.separated) + len(self.candidates) - 1
+
+    @property
+    def candidates(self) -> list[Cell]:
+        """The cells that may be best."""
+        return [self.result.cell, *self.alike, *self.unpaired]
 
 
 def findings(results: Results) -> list[str]:
@@ -65,9 +71,11 @@ def findings(results: Results) -> list[str]:
     if any(one.separated or one.alike for one in bests):
         compared = "the one other point" if others == 1 else f"the {others} others"
         lines.append(
-            f"**How sure**: each best point was compared with {compared}, pair by pair on the same prompts and noise. "
-            f"{OF_SAMPLING_ONLY} The best of several looks a little better than it is, and another training moves a "
-            "number further."
+            f"**How sure**: for each number the best point was compared with {compared}, pair by pair on the same "
+            f"prompts and noise. Intervals are {LEVEL_TEXT}, of sampling only. Those of these comparisons are widened "
+            f"for their number: the truly best point is among those not told apart in {LEVEL_TEXT} of all samples. "
+            "What has no interval is not told apart. The best of several looks a little better than it is, and another "
+            "training moves a number further."
         )
     return lines
 
@@ -113,18 +121,29 @@ def best_of(cells: Sequence[CellResult], metric: Metric) -> Best | None:
     separated, alike, unpaired = [], [], []
     for other in known:
         if other is not best:
-            change = paired(best, other, metric.key)
+            change = paired(best, other, metric.key, len(known) - 1)
             kind = unpaired if change is None else separated if is_worse(change, metric) else alike
             kind.append(other.cell)
     return Best(metric, best, separated, alike, unpaired)
 
 
-def paired(one: CellResult, other: CellResult, key: str) -> Interval | None:
-    """The number of `other` minus that of `one` on the same prompts and noise; None without a paired interval."""
+def paired(one: CellResult, other: CellResult, key: str, comparisons: int = 1) -> Interval | None:
+    """The number of `other` minus that of `one` on the same prompts and noise; None without a paired interval. The
+    interval is widened if it is one of several `comparisons` with a best."""
     mine, theirs = one.jackknives.get(key), other.jackknives.get(key)
     if mine is None or theirs is None or not torch.equal(mine.sizes, theirs.sizes):
         return None
-    return (theirs - mine).interval
+    return _widened((theirs - mine).interval, len(mine.sizes), comparisons)
+
+
+def _widened(interval: Interval, groups: int, comparisons: int) -> Interval:
+    """The interval whose error on the one side that matters is `comparisons` times smaller; never a narrower one."""
+    from scipy.stats import t
+
+    tail = min((1 - LEVEL) / comparisons, (1 - LEVEL) / 2)
+    factor = float(t.isf(tail, groups - 1) / t.isf((1 - LEVEL) / 2, groups - 1))
+    low, high = (interval.estimate + factor * (end - interval.estimate) for end in (interval.low, interval.high))
+    return replace(interval, low=low, high=high)
 
 
 def is_worse(change: Interval, metric: Metric) -> bool:
@@ -262,29 +281,36 @@ def _place(cell: Cell, results: Results) -> str:
 
 
 def _trade(results: Results) -> str:
-    """What is gained and lost between the best distance and the best alignment of each judge."""
+    """Whether a point may be best by alignment and by distance, for each judge."""
     clauses = []
     for alignment, distance in pareto_pairs(results.metrics.values()):
         across, up = results.metrics[alignment], results.metrics[distance]
         both = [one for one in results.cells if {alignment, distance} <= one.metrics.keys()]
         faithful, aligned = best_of(both, up), best_of(both, across)
         if faithful and aligned and len(both) > 1:
-            clauses.append(_trade_clause(faithful.result, aligned.result, across, up, results))
+            clauses.append(_trade_clause(faithful, aligned, results))
     return f"**Trade-off**: {'; '.join(clauses)}." if clauses else ""
 
 
-def _trade_clause(start: CellResult, end: CellResult, across: Metric, up: Metric, results: Results) -> str:
+def _trade_clause(faithful: Best, aligned: Best, results: Results) -> str:
     """From the best distance to the best alignment."""
+    start, end, across, up = faithful.result, aligned.result, aligned.metric, faithful.metric
+    names = f"`{across.key}` and `{up.key}`"
     if start is end:
-        return f"none by `{across.key}` and `{up.key}`, both best at {_place(start.cell, results)}"
-    gain, loss = (paired(start, end, metric.key) for metric in (across, up))
-    shown = gain is not None and loss is not None and is_better(gain, across) and is_worse(loss, up)
-    said = "alignment is bought with distance" if shown else "not shown that alignment is bought with distance"
-    changes = [_change(start, end, one, change) for one, change in ((across, gain), (up, loss))]
-    return f"{said} from {_place(start.cell, results)} to {_place(end.cell, results)} ({' and '.join(changes)})"
+        return f"none by {names}, both best at {_place(start.cell, results)}"
+    changes = " and ".join(_change(start, end, metric) for metric in (across, up))
+    path = f"from {_place(start.cell, results)} to {_place(end.cell, results)} they change by {changes}"
+    if not (faithful.separated or faithful.alike) or not (aligned.separated or aligned.alike):
+        return f"not shown by {names}, for want of paired intervals ({path})"
+    either = [one.cell for one in results.cells if one.cell in aligned.candidates and one.cell in faithful.candidates]
+    if either:
+        every = {label: _weights_of(results, label) for label in results.curves}
+        return f"not shown by {names}, because {named(either, every)} may be best by both ({path})"
+    return f"alignment is bought with distance, because no point may be best by both {names} ({path})"
 
 
-def _change(start: CellResult, end: CellResult, metric: Metric, change: Interval | None) -> str:
+def _change(start: CellResult, end: CellResult, metric: Metric) -> str:
+    change = paired(start, end, metric.key)
     if change is not None:
-        return f"`{metric.key}` {interval_text(change)}"
-    return f"`{metric.key}` {end.metrics[metric.key] - start.metrics[metric.key]:+.3g} without an interval"
+        return interval_text(change)
+    return f"{end.metrics[metric.key] - start.metrics[metric.key]:+.3g} without an interval"
