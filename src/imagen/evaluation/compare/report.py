@@ -1,12 +1,14 @@
 """compare.md and compare.html: both models' curves in one plot, paired differences, and pictures side by side."""
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
+from imagen.evaluation.compare.findings import bests_table, comparison_findings
 from imagen.evaluation.compare.sides import SharedCell, Side, shared_cells
 from imagen.evaluation.judges.metric import pareto_pairs
-from imagen.evaluation.report.html import document, picture, prose, table
+from imagen.evaluation.report.page.document import document
+from imagen.evaluation.report.page.explorer import Scene, Shown, frame, scene_data
+from imagen.evaluation.report.page.pieces import fold, found, header, heading, picture, prose, table
 from imagen.evaluation.report.pareto_plot import Line, plot_curves
 from imagen.evaluation.report.report import markdown_table
 from imagen.evaluation.report.tables import Rows, change_text, with_interval
@@ -38,7 +40,8 @@ def write_comparison(one: Side, other: Side, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     heading = f"{one.name} and {other.name}"
     axes = pareto_pairs(metric for key, metric in one.metrics.items() if key in shared[0].metrics)
-    plot_curves(_curves(one, other), one.results["controls"], axes, heading, out / "compare.png")
+    lines = [line for _, _, line in _lines(one, other)]
+    plot_curves(lines, one.results["controls"], axes, heading, out / "compare.png")
     labels = list(dict.fromkeys(cell.cell.curve for cell in shared))
     for label in labels:
         _write_grid(one, other, _of(shared, label), out / f"compare-{file_label(label)}.png")
@@ -48,7 +51,9 @@ def write_comparison(one: Side, other: Side, out: Path) -> None:
 
 def as_markdown(one: Side, other: Side, shared: Sequence[SharedCell]) -> str:
     """A line for each metric of each common cell: both values, their intervals, the paired difference."""
-    lines = [f"# {one.name} and {other.name}", "", *explanation(one, other), "", "![both](compare.png)", ""]
+    lines = [f"# {one.name} and {other.name}", "", *explanation(one, other), ""]
+    lines += [line for sentence in comparison_findings(one, other, shared) for line in (sentence, "")]
+    lines += [*markdown_table(bests_table(one, other, shared)), "", "![both](compare.png)", ""]
     lines += markdown_table(value_table(one, other, shared))
     return "\n".join([*lines, ""])
 
@@ -56,20 +61,42 @@ def as_markdown(one: Side, other: Side, shared: Sequence[SharedCell]) -> str:
 def as_html(one: Side, other: Side, shared: Sequence[SharedCell], folder: Path) -> str:
     """The comparison as one page, with the PNG files of `folder` inside."""
     title = f"{one.name} and {other.name}"
+    data = scene_data(_scene(one, other, shared))
+    still = picture(folder / "compare.png", "Pareto plot")
     parts = [
-        f"<h1>{escape(title)}</h1>",
+        header(title),
         prose(explanation(one, other)),
-        picture(folder / "compare.png", "Pareto plot"),
+        found(comparison_findings(one, other, shared)),
+        frame(still) if data is not None else still,
+        heading("Each one's best"),
+        table(bests_table(one, other, shared)),
     ]
     for label in dict.fromkeys(cell.cell.curve for cell in shared):
-        chosen = _of(shared, label)
-        parts += [f"<h2>{escape(label)}: B minus A</h2>", table(difference_table(chosen))]
-        parts.append(
-            picture(folder / f"compare-{file_label(label)}.png", "prompts down, A and B at a few weights across")
-        )
-        values = table(value_table(one, other, chosen))
-        parts.append(f"<details><summary>all values of both</summary>{values}</details>")
-    return document(title, parts)
+        parts += _curve(one, other, _of(shared, label), folder / f"compare-{file_label(label)}.png")
+    return document(title, parts, data)
+
+
+def _curve(one: Side, other: Side, chosen: Sequence[SharedCell], grid: Path) -> list[str]:
+    return [
+        heading(f"{chosen[0].cell.curve}: B minus A"),
+        fold("Differences of every number", table(difference_table(chosen))),
+        fold("Pictures of both", picture(grid, "prompts down, A and B at a few weights across")),
+        fold("All values of both", table(value_table(one, other, chosen))),
+    ]
+
+
+def _scene(one: Side, other: Side, shared: Sequence[SharedCell]) -> Scene:
+    metrics = {**one.metrics, **other.metrics}
+    return Scene(
+        [Shown(line, side.archive.pictures, letter) for letter, side, line in _lines(one, other)],
+        metrics,
+        pareto_pairs(metric for key, metric in metrics.items() if key in shared[0].metrics),
+        one.results["controls"],
+        one.archive.texts,
+        one.archive.pictures.get(GROUND_TRUTH),
+        str(one.results.get("weight_of", "base stage")),
+        {cell.cell: {name: _difference(cell, name) for name in cell.metrics} for cell in shared},
+    )
 
 
 def explanation(one: Side, other: Side) -> list[str]:
@@ -112,17 +139,18 @@ def _of(shared: Sequence[SharedCell], label: str) -> list[SharedCell]:
     return [cell for cell in shared if cell.cell.curve == label]
 
 
-def _curves(one: Side, other: Side) -> list[Line]:
+def _lines(one: Side, other: Side) -> list[tuple[str, Side, Line]]:
     """A colour for each model and a line style for each curve; all cells, also those that only one model has."""
-    curves = []
+    lines = []
     for letter, side, colour in zip("AB", (one, other), COLOURS, strict=True):
         by_label: dict[str, list[CellResult]] = {}
         for cell, result in side.cells.items():
             by_label.setdefault(cell.curve, []).append(result)
         for number, (label, cells) in enumerate(by_label.items()):
             ordered = sorted(cells, key=lambda result: result.cell.guidance_weight)
-            curves.append(Line(f"{letter}: {side.name}, {label}", colour, ordered, LINES[number % len(LINES)]))
-    return curves
+            line = Line(f"{letter}: {side.name}, {label}", colour, ordered, LINES[number % len(LINES)])
+            lines.append((letter, side, line))
+    return lines
 
 
 def _write_grid(one: Side, other: Side, shared: Sequence[SharedCell], path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from imagen.evaluation.report.copies import HEADING, copies_json, copies_lines, copies_table, write_copies
 from imagen.evaluation.report.equal_alignment import EQUAL_ALIGNMENT, equal_alignment_about, equal_alignment_tables
+from imagen.evaluation.report.findings import best_weights_table, findings
 from imagen.evaluation.report.html import ANSWERS, STRIPS_ARE, as_html
 from imagen.evaluation.report.metric_plots import plot_metrics
 from imagen.evaluation.report.pareto_plot import answer_pairs, plot_answers, plot_pareto
@@ -126,8 +127,11 @@ def as_csv(results: Results) -> str:
 def as_markdown(results: Results, strips: Sequence[str] = (), copies: Sequence[tuple[str, str]] = ()) -> str:
     """report.md: plots, tables for each curve, controls, audit, and all settings that the numbers depend on. `strips`:
     file names of denoising strips; `copies`: those of the nearest training pictures, with descriptions."""
-    lines = ["# Alignment against fidelity", "", *headline(results), "", "![Pareto](pareto.png)", ""]
+    lines = ["# Alignment against fidelity", ""]
+    lines += [line for sentence in findings(results) for line in (sentence, "")]
+    lines += [*headline(results), "", "![Pareto](pareto.png)", ""]
     lines += [f"![right answers]({ANSWERS})", ""] if answer_pairs(results) else []
+    lines += [*markdown_table(best_weights_table(results)), ""] if len(results.curves) > 1 else []
     lines += [*markdown_table(best_table(results)), ""]
     for label in results.curves:
         lines += [f"## {label}", "", *markdown_table(curve_table(results, label)), ""]

@@ -12,6 +12,9 @@ Rows = list[list[str]]
 ROUNDING = 1e-12
 """Differences below it are zero: the last digits of a mean."""
 
+LONG = 1e6
+"""Differences below it are written without an exponent."""
+
 
 def table_metrics(results: Results) -> list[str]:
     """The metrics of the tables: distances, alignments, retrieval, the checker's total and its categories."""
@@ -109,8 +112,12 @@ def _weights(curve: Sequence[CellResult]) -> list[str]:
 def change_text(change: Interval) -> str:
     """A difference with its interval, in double asterisks if the interval excludes zero."""
     estimate = 0.0 if abs(change.estimate) < ROUNDING else change.estimate
-    text = f"{estimate:+.3g} [{change.low:+.2g}, {change.high:+.2g}]"
+    text = f"{_signed(estimate, 3)} [{_signed(change.low, 2)}, {_signed(change.high, 2)}]"
     return f"**{text}**" if change.excludes_zero else text
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{value:+.0f}" if 10**digits <= abs(value) < LONG else f"{value:+.{digits}g}"
 
 
 def with_interval(metrics: Mapping[str, float], intervals: Mapping[str, Interval], name: str) -> str:
