@@ -8,7 +8,8 @@ import torch
 from imagen.evaluation.compare.findings import bests_table, comparison_findings
 from imagen.evaluation.compare.sides import SharedCell, Side
 from imagen.evaluation.judges.metric import CHECKED_ALL, Metric
-from imagen.evaluation.report.findings import best_of, best_weights_table, findings, paired, spans
+from imagen.evaluation.report.best import best_of, paired
+from imagen.evaluation.report.findings import best_weights_table, findings, spans
 from imagen.evaluation.results.archive import Archive
 from imagen.evaluation.statistics.jackknife import Jackknife
 from imagen.evaluation.sweep.plan import Cell

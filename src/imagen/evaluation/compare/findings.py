@@ -5,19 +5,8 @@ from itertools import groupby
 
 from imagen.evaluation.compare.sides import SharedCell, Side
 from imagen.evaluation.judges.metric import ALIGNMENT, CHECKED_ALL, FRECHET, Metric
-from imagen.evaluation.report.findings import (
-    LEVEL_TEXT,
-    best_of,
-    interval_text,
-    is_better,
-    is_worse,
-    judged,
-    kind_of,
-    missing,
-    named,
-    number_text,
-    paired,
-)
+from imagen.evaluation.report.best import best_of, is_better, is_worse, judged, kind_of, paired
+from imagen.evaluation.report.findings import LEVEL_TEXT, interval_text, missing, named, number_text
 from imagen.evaluation.report.tables import Rows, change_text
 from imagen.evaluation.results.results import CellResult
 from imagen.evaluation.statistics.jackknife import LEVEL
