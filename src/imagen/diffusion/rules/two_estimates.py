@@ -35,7 +35,8 @@ class TwoEstimates(ABC):
     ) -> Images:
         if self.weight == 1:
             return denoiser(z, level, conditioning)
-        return self.combined(*self.both(denoiser, z, level, conditioning), z, level)
+        x0_cond, x0_uncond = self.both(denoiser, z, level, conditioning)
+        return self.combined(x0_cond, x0_uncond, z, level)
 
     def both(
         self, denoiser: ConditionalDenoise, z: Images, level: NoiseLevel, conditioning: Conditioning

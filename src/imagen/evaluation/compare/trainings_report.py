@@ -93,14 +93,16 @@ def _plot(compared: Sequence[AcrossTrainings], path: Path) -> None:
             axis.set_title(f"{pair[1]}\nat equal {pair[0]}")
         axes[0][0].set_yticks(range(len(curves)), curves)
         axes[0][0].invert_yaxis()
-        axes[0][0].legend(title=f"w of {compared[0].base}", loc="best")
+        for number, weight in enumerate(weights):
+            axes[0][0].plot([], [], "o", color=COLOURS[number % len(COLOURS)], markersize=5, label=f"{weight:g}")
+        figure.legend(title=f"w of {compared[0].base}", loc="outside right center")
         save(figure, path)
 
 
 def _draw(axis: Any, compared: Sequence[AcrossTrainings], curves: Sequence[str], weights: Sequence[float]) -> None:
     axis.axvline(0, color=CONTROL, linewidth=1)
     for number, weight in enumerate(weights):
-        colour, label = COLOURS[number % len(COLOURS)], f"{weight:g}"
+        colour = COLOURS[number % len(COLOURS)]
         shift = (number - (len(weights) - 1) / 2) * 0.7 / len(weights)
         for one in (one for one in compared if one.base_weight == weight):
             height = curves.index(one.curve) + shift
@@ -108,5 +110,4 @@ def _draw(axis: Any, compared: Sequence[AcrossTrainings], curves: Sequence[str],
             axis.plot(dots, [height] * len(dots), ".", color=colour, markersize=4, alpha=0.6)
             if one.mean is not None:
                 axis.hlines(height, one.mean.low, one.mean.high, color=colour, linewidth=1.6)
-                axis.plot(one.mean.estimate, height, "o", color=colour, markersize=5, label=label)
-                label = None
+                axis.plot(one.mean.estimate, height, "o", color=colour, markersize=5)
