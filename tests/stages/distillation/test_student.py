@@ -120,6 +120,9 @@ def test_a_run_does_not_go_on_with_another_teacher(teacher, tmp_path):
     content["taught_by"] = "f" * 64
     with pytest.raises(UserError, match=r"teacher: the run was taught by weights ffffffffffff…, and these are \w{12}…"):
         student_of(teacher).on_load_checkpoint(content)
+    content["state_dict"].popitem()
+    with pytest.raises(UserError, match=r"the checkpoint is of another network"):
+        student_of(teacher).on_load_checkpoint(content)
 
 
 @pytest.mark.parametrize(
