@@ -19,6 +19,7 @@ from imagen.diffusion.tiling import TiledDenoiser
 from imagen.errors import UserError
 from imagen.instantiation import configuration_of, is_unused_addition
 from imagen.randomness import make_generator, randn_per_image
+from imagen.stages.distillation.record import warn_of_another_sampler
 from imagen.stages.export import TrainedStage
 from imagen.stages.model import StageModel
 from imagen.tensors import Images, Size
@@ -179,10 +180,7 @@ class Cascade:
                 raise UserError(f"{name}: {len(rows)} rows for {len(picture_ids)} pictures; give one for each")
         if "text" in given:
             given = Conditioning(given, text=given["text"].padded(TEXT_MULTIPLE))
-        self._check_sizes(settings)
-        for stage, one in zip(self.stages, settings, strict=False):
-            if isinstance(one.guidance, GuidanceOfAStage):
-                one.guidance.check_stage(stage)
+        self.check(settings, first)
         seeds = [seed] * len(picture_ids) if isinstance(seed, int) else seed
         keys = list(zip(seeds, map(index, picture_ids), strict=True))  # a NumPy integer would be another key
         pictures: list[Images] = []
@@ -191,6 +189,24 @@ class Cascade:
             pictures.append(sample_images(stage.model, given, one, generators, corrections, watch))
             given = Conditioning(given, smaller=ImageSignal(pictures[-1]))
         return pictures
+
+    def check(self, settings: Sequence[SamplingSettings], first: int = 0) -> None:
+        """Look at settings before any picture is made; a student that is sampled otherwise than it was made for gets a
+        line in the log.
+
+        Raises:
+            UserError: if the sizes are not those of a cascade, or a stage cannot be guided so.
+        """
+        self._check_sizes(settings)
+        for stage, one in list(zip(self.stages, settings, strict=False))[first:]:
+            name = stage.description.name
+            if isinstance(one.guidance, GuidanceOfAStage):
+                one.guidance.check_stage(stage)
+            try:
+                stage.model.conditioner.rule(one.guidance)
+            except UserError as error:
+                raise UserError(f"stage {name!r}: {error}") from None
+            warn_of_another_sampler(stage.description.made_for, name, one.sampler)
 
     def _check_sizes(self, settings: Sequence[SamplingSettings]) -> None:
         """Raises UserError unless every stage makes pictures `factor` times as large as the stage before."""
@@ -243,7 +259,7 @@ def sample_images(
     if not path:
         return resize(given["start"].images, size)
     conditioning = model.conditioner.for_sampling(given, size, settings.aug_level, generators)
-    estimate, guidance = _estimator(model, settings), begun(settings.guidance, path)
+    estimate, guidance = _estimator(model, settings), begun(model.conditioner.rule(settings.guidance), path)
 
     def denoise(z: Images, level: NoiseLevel) -> Images:
         nonlocal conditioning

@@ -114,6 +114,7 @@ def test_an_empty_folder_says_what_is_missing(tmp_path):
         load_stage(tmp_path)
 
 
+DISTILLED = {"teacher": "0" * 64, "up_to": 8.0, "steps": 4, "spacing": None, "thresholding": {}}
 BY_POSITION = {
     "_target_": "imagen.diffusion.denoiser.Denoiser",
     "_args_": [value for name, value in denoiser_config(False).items() if name != "_target_"],
@@ -132,6 +133,8 @@ BY_POSITION = {
         ({"low_resolution": 1 << 40}, "low_resolution is 1099511627776, expected 1 to"),
         ({"weights_sha256": 5}, "weights_sha256 is int 5, expected text"),
         ({"more": 1}, "unknown field 'more'"),
+        ({"distilled": {"teacher": 5}}, "distilled: teacher is int 5, expected text"),
+        ({"distilled": DISTILLED | {"steps": 0}}, "distilled: steps is 0, expected at least 1 or null"),
         ({"text": {"model": "none"}}, "text.features is None, expected 1 to 65536"),
         ({"text": {"model": "none", "features": "abc"}}, "text.features is 'abc', expected 1 to 65536"),
         ({"text": {"model": "none", "features": 10**13}}, "text.features is 10000000000000, expected 1 to 65536"),

@@ -146,7 +146,7 @@ def _recipes(config: DictConfig, model: TextToImage, rows: Sequence[Row], edit: 
         recipes.append(known[weights])
         if row.negative_prompt is not None:
             name = f"{row.where}, negative_prompt" if row.where else "negative_prompt"
-            check_guided(recipes[-1].settings, model.stages[0], name)
+            check_guided(recipes[-1].settings, model.stages, name)
     return recipes
 
 

@@ -84,6 +84,7 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
     if trainer.is_global_zero:
         warn_of_foreign_words(as_dict(config.text), data.world)
     rehearse_data(data, trainer, stage)
+    stage.reads(data.text.fingerprint)
     checkpoint, step = run.newest_valid_checkpoint(lambda found: rehearse_resumption(found, stage, data)) or (None, 0)
     if checkpoint:
         _announce_resumption(run, checkpoint, step, trainer.max_steps)
@@ -198,6 +199,6 @@ def _finish(
     trainer.save_checkpoint(run.last_checkpoint)
     if trainer.is_global_zero:
         text, seen = data.text.fingerprint, data.pictures_seen
-        description = describe(config, trainer.global_step, seen, text, stage.init_from, data.world)
+        description = describe(config, trainer.global_step, seen, text, stage.init_from, data.world, stage.taught_by)
         command = sampling_command(description, run.export, user_path(config.paths.runs))
         export_stage(run.export, description, stage.ema.module, default_card(description, command))

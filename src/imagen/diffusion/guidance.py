@@ -15,7 +15,7 @@ import torch
 from imagen.diffusion.conditioning import Conditioning
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.errors import UserError
-from imagen.tensors import Images
+from imagen.tensors import BroadcastPerImage, Images
 
 ConditionalDenoise = Callable[[Images, NoiseLevel, Conditioning], Images]
 """(z, level, conditioning) -> x0: a `Denoiser`, or anything that can be called like one."""
@@ -192,7 +192,9 @@ def estimates(
     return denoiser(z.repeat(count, 1, 1, 1), together, reduce(Conditioning.concat, told)).chunk(count)
 
 
-def combine(x0_cond: Images, x0_uncond: Images, weight: float | int, rescale: float | int) -> Images:
+def combine(
+    x0_cond: Images, x0_uncond: Images, weight: float | int | BroadcastPerImage, rescale: float | int
+) -> Images:
     """The guided estimate, its standard deviation over each image pulled towards that of `x0_cond` by `rescale`."""
     x0 = torch.lerp(x0_uncond, x0_cond, weight)
     return rescaled(x0, x0_cond, rescale) if rescale else x0

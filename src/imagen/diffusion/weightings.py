@@ -80,3 +80,15 @@ class SigmoidWeighting(LossWeighting):
 
     def __call__(self, level: NoiseLevel, parameterisation: Parameterisation) -> PerImage:
         return torch.sigmoid(self.bias - level.log_snr) * parameterisation.eps_loss_factor(level)
+
+
+@dataclass(frozen=True)
+class TruncatedSNRWeighting(LossWeighting):
+    """max(SNR, 1) on the error of x0, which is max(1, 1 / SNR) on that of eps (Salimans & Ho 2022, section 4).
+
+    For distillation: a student's estimate counts where the signal is nearly gone, too, since its steps are long.
+    """
+
+    def __call__(self, level: NoiseLevel, parameterisation: Parameterisation) -> PerImage:
+        eps_weight = (-level.log_snr).exp().clamp(min=1)
+        return eps_weight * parameterisation.eps_loss_factor(level)

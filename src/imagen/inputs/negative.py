@@ -7,6 +7,7 @@ from imagen.checks.captions import checked_prompt
 from imagen.diffusion.conditioning import TextSignal
 from imagen.errors import UserError
 from imagen.inputs.captions import reads_text
+from imagen.stages.distillation.guidance_conditioner import NO_NEGATIVE_PROMPT
 from imagen.stages.export import StageDescription
 from imagen.text.sources import TextSource
 
@@ -15,7 +16,7 @@ NegativePrompts = Sequence[str | None] | str | None
 
 
 def negative_for_each(
-    negative: NegativePrompts, pictures: int, settings: Sequence[SamplingSettings], stage: StageDescription
+    negative: NegativePrompts, pictures: int, settings: Sequence[SamplingSettings], stages: Sequence[StageDescription]
 ) -> list[str | None] | None:
     """The negative prompt of each of `pictures` pictures; None: there is none.
 
@@ -32,14 +33,16 @@ def negative_for_each(
         raise UserError(
             f"negative_prompt: {len(given)} are given for {pictures} pictures; give one, or one for each prompt"
         )
-    check_guided(settings, stage, "negative_prompt")
+    check_guided(settings, stages, "negative_prompt")
     return [one for one in given for _ in range(pictures // len(given))]
 
 
-def check_guided(settings: Sequence[SamplingSettings], stage: StageDescription, name: str) -> None:
+def check_guided(settings: Sequence[SamplingSettings], stages: Sequence[StageDescription], name: str) -> None:
     """Raises UserError where a negative prompt, which the user knows as `name`, would have no effect."""
-    if not reads_text(stage):
+    if not reads_text(stages[0]):
         raise UserError(f"{name}: these stages were trained without text (text=none); leave it out")
+    if any(stage.distilled is not None for stage, _ in zip(stages, settings, strict=False)):
+        raise UserError(f"{name}: {NO_NEGATIVE_PROMPT}")
     if all(getattr(one.guidance, "weight", None) == 1 for one in settings):
         raise UserError(f"{name} has no effect at guidance weight 1, which is off: choose a larger weight")
 

@@ -70,6 +70,7 @@ class EfficientUNet(nn.Module):
         checkpointing: recompute each block in the backward pass instead of keeping its activations.
         concatenated: names of the image signals (`ImageSignal`) that are also concatenated to z, resized to its size.
         pooled: names of the image signals that are summed up in a vector, which is added to the embedding.
+        guidance: whether the weight of guidance, the signal `guidance`, is added to the embedding as well.
 
     Raises:
         UserError: as `check_names`.
@@ -86,6 +87,7 @@ class EfficientUNet(nn.Module):
         checkpointing: bool = False,
         concatenated: Sequence[str] = (),
         pooled: Sequence[str] = (),
+        guidance: bool = False,
     ) -> None:
         super().__init__()
         check_names(concatenated, pooled)
@@ -93,7 +95,7 @@ class EfficientUNet(nn.Module):
             Block, embedding_features=embedding_features, text_features=text_features, checkpointing=checkpointing
         )
         self.stride, self.concatenated, self.pooled = total_stride(levels), tuple(concatenated), tuple(pooled)
-        self.embedding = ConditioningEmbedding(embedding_features, text_features, low_res, pooled, channels)
+        self.embedding = ConditioningEmbedding(embedding_features, text_features, low_res, pooled, channels, guidance)
         self.stem = nn.Conv2d(channels * (1 + low_res + len(concatenated)), stem_channels, kernel_size=3, padding=1)
         above = [stem_channels] + [level.channels for level in levels[:-1]]
         pairs = list(zip(above, levels, strict=True))
@@ -108,7 +110,7 @@ class EfficientUNet(nn.Module):
         """The prediction for noisy images `z` at `log_snr`, shape (batch,); same shape as `z`.
 
         Raises:
-            UserError: as `stack_images`.
+            UserError: as `stack_images`; if a guidance weight is missing or superfluous.
         """
         low_res = self.embedding.low_res is not None
         x = self.stem(stack_images(z, conditioning, low_res, self.stride, self.concatenated, self.pooled))

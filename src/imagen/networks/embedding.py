@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from imagen.diffusion.conditioning import Conditioning
+from imagen.errors import UserError
+from imagen.networks.layers import zero_init
 from imagen.networks.multi_head import attend
 from imagen.networks.text_context import TextContext
 from imagen.tensors import Images, PerImage
@@ -35,6 +37,20 @@ class LogSNREmbedding(nn.Sequential):
 
     def forward(self, log_snr: PerImage) -> Float[Tensor, "batch features"]:
         return super().forward(fourier_features(log_snr))
+
+
+class GuidanceEmbedding(nn.Sequential):
+    """An MLP on the Fourier features of log(guidance weight): (batch,) → (batch, features). Zeros before training.
+
+    So a network that begins with the weights of one without it begins as that one.
+    """
+
+    def __init__(self, features: int) -> None:
+        last = zero_init(nn.Linear(features, features))
+        super().__init__(nn.Linear(2 * NUM_FREQUENCIES, features), nn.SiLU(), last)
+
+    def forward(self, weight: PerImage) -> Float[Tensor, "batch features"]:
+        return super().forward(fourier_features(weight.log()))
 
 
 class TextPooling(nn.Module):
@@ -83,27 +99,43 @@ class PicturePooling(nn.Module):
 
 
 class ConditioningEmbedding(nn.Module):
-    """The sum of the embeddings of noise level, text, noise level of the low-resolution image and pooled images, after
-    a SiLU.
+    """The sum of the embeddings of noise level, text, noise level of the low-resolution image, pooled images and
+    guidance weight, after a SiLU.
 
     The SiLU is the one that every block would apply to it first.
     """
 
     def __init__(
-        self, features: int, text_features: int, low_res: bool, pooled: Sequence[str] = (), channels: int = 3
+        self,
+        features: int,
+        text_features: int,
+        low_res: bool,
+        pooled: Sequence[str] = (),
+        channels: int = 3,
+        guidance: bool = False,
     ) -> None:
         super().__init__()
         self.log_snr = LogSNREmbedding(features)
         self.text = TextPooling(text_features, features)
         self.low_res = LogSNREmbedding(features) if low_res else None
         self.pictures = nn.ModuleDict({name: PicturePooling(channels, features) for name in pooled})
+        self.guidance = GuidanceEmbedding(features) if guidance else None
 
     def forward(
         self, log_snr: PerImage, text: TextContext, conditioning: Conditioning
     ) -> Float[Tensor, "batch features"]:
+        """Raises UserError if a guidance weight is missing or superfluous."""
+        if (self.guidance is not None) != ("guidance" in conditioning):
+            wanted, given = ("is told a", "none") if self.guidance is not None else ("is not told the", "one")
+            raise UserError(
+                f"this network {wanted} guidance weight and was given {given}: its argument `guidance` and the "
+                "conditioner of the stage must agree"
+            )
         embedding = self.log_snr(log_snr) + self.text(text)
         if self.low_res is not None:
             embedding = embedding + self.low_res(conditioning["low_res"].level.log_snr)
         for name, pooling in self.pictures.items():
             embedding = embedding + pooling(conditioning[name].images)
+        if self.guidance is not None:
+            embedding = embedding + self.guidance(conditioning["guidance"].weight)
         return F.silu(embedding)

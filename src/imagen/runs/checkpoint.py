@@ -75,7 +75,8 @@ def _describe(config: DictConfig, content: dict[str, Any], path: Path) -> StageD
     where, way_out = f"{path.parent}: trained_on of the checkpoint", "restore the checkpoint"
     trained_on = None if record is None else World.from_record(record, where, way_out)
     try:
-        return describe(config, content["global_step"], seen, text, content.get("init_from"), trained_on)
+        started, taught_by = content.get("init_from"), content.get("taught_by")
+        return describe(config, content["global_step"], seen, text, started, trained_on, taught_by)
     except (AttributeError, KeyError, TypeError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not the configuration of a run ({reason}); restore it") from None

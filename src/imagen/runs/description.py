@@ -5,6 +5,7 @@ from omegaconf import DictConfig
 from imagen.checks.worlds import World
 from imagen.instantiation import as_dict
 from imagen.stages.conditioners import CleanLowResConditioner, LowResConditioner, TextConditioner
+from imagen.stages.distillation.record import Distilled
 from imagen.stages.export import StageDescription
 from imagen.text.record import record_of
 
@@ -21,6 +22,7 @@ def describe(
     text: dict | None,
     init_from: str | None,
     trained_on: World | None = None,
+    taught_by: str | None = None,
 ) -> StageDescription:
     """The description of a stage trained under `config`. Its history is the caller's to give, since a run may resume
     under a configuration other than that of its first steps.
@@ -32,6 +34,7 @@ def describe(
         text: fingerprint of the text source.
         init_from: sha256 of the weights that the run started from; None for random ones.
         trained_on: the pictures of the run; None if they are not known.
+        taught_by: sha256 of the weights of its teacher; None if it has none.
     """
     stage = as_dict(config.stage)
     conditioner = stage["conditioner"]
@@ -50,7 +53,20 @@ def describe(
         conditioner=None if conditioner["_target_"] in IMAGENS_CONDITIONERS else conditioner,
         text_source=record_of(as_dict(config.text)),
         trained_on=None if trained_on is None else trained_on.as_record(),
+        distilled=None if taught_by is None else _distilled(stage, taught_by).as_record(),
     )
+
+
+def _distilled(stage: dict, taught_by: str) -> Distilled:
+    """What the configuration of a student says of its distillation."""
+    steps, spacing = stage["steps"], stage["spacing"]
+    spacing = None if steps is None else spacing
+    return Distilled(taught_by, float(_up_to(stage["conditioner"])), steps, spacing, stage["thresholding"])
+
+
+def _up_to(conditioner: dict) -> float:
+    """The largest guidance weight that the conditioner of a student tells."""
+    return conditioner["up_to"] if "up_to" in conditioner else _up_to(conditioner["others"])
 
 
 def _innermost(conditioner: dict) -> dict:

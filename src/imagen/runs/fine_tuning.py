@@ -1,11 +1,14 @@
 """Start a new run from the weights of an exported stage: python train.py init_from=assets/cascade/base name=tuned."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from imagen.errors import UserError
+from imagen.networks.embedding import GuidanceEmbedding
 from imagen.stages.diffusion_stage import DiffusionStage
 from imagen.stages.ema import WeightAverage
 from imagen.stages.export import describe_misfit, load_stage
@@ -40,6 +43,7 @@ def begin_with(stage: DiffusionStage, folder: Path, text: dict[str, Any] | None)
             "that it was trained with"
         )
     state = start.model.denoiser.state_dict()
+    state |= _without_effect_yet(stage.denoiser, known=state)
     if misfit := describe_misfit(stage.denoiser.state_dict(), state):
         raise UserError(f"init_from={folder}: another network than this run's: {misfit}; choose its stage/network")
     there, here = _settings(start.model.denoiser), _settings(stage.denoiser)
@@ -53,6 +57,15 @@ def begin_with(stage: DiffusionStage, folder: Path, text: dict[str, Any] | None)
     stage.ema = WeightAverage(stage.denoiser, stage.ema.decay)
     stage.init_from = described.weights_sha256
     print(f"starting from {folder} ({described.images_seen} pictures seen)", flush=True)
+
+
+def _without_effect_yet(denoiser: nn.Module, known: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights by which a network is told its guidance weight, where `known` has none: before training they add
+    nothing, so that a student begins as its teacher."""
+    told = tuple(f"{path}." for path, part in denoiser.named_modules() if isinstance(part, GuidanceEmbedding))
+    return {
+        name: weight for name, weight in denoiser.state_dict().items() if name.startswith(told) and name not in known
+    }
 
 
 def _settings(denoiser: nn.Module) -> dict[str, object]:

@@ -26,6 +26,9 @@ def sampling_command(description: StageDescription, folder: Path, runs: Path) ->
     stages = [*stages_below(description, folder, runs), folder]
     listed = ",".join(hydra_value(shown_path(path)) for path in stages)
     overrides = ["prompt=a red circle", f"cascade.stages=[{listed}]"]
+    below = [read_description(path) for path in stages[:-1] if (path / CONFIG).is_file()]
+    for stage in (*below, description):
+        overrides += stage.made_for.overrides(stage.name) if stage.made_for else []
     return printable(f"python sample.py {shlex.join(overrides)}")
 
 

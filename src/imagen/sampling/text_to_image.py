@@ -211,7 +211,7 @@ class TextToImage:
         sizes = edit.sizes(self.stages, tiled=settings.get("tile_overlap") is not None)
         by_role = settings_by_role(self.roles, sizes=sizes, **settings)
         inputs = edit.inputs(self.stages, by_role, len(text), corrections)
-        negative = negative_for_each(negative_prompt, len(text), by_role, self.stages[0])
+        negative = negative_for_each(negative_prompt, len(text), by_role, self.stages)
         with self._shown(len(text), by_role, inputs.first, watch) if progress else nullcontext(watch) as every:
             made = self.sample(text, range(len(text)), by_role, seed, inputs, negative, every)
         return dict(zip(self.roles[inputs.first :], made, strict=True)) if all_stages else made[-1]
@@ -283,8 +283,9 @@ class TextToImage:
         the numbers of the pictures.
 
         Raises:
-            UserError: for a sampler, guidance or thresholding that cannot be described.
+            UserError: for a sampler, guidance or thresholding that cannot be described, or that these stages refuse.
         """
+        self.cascade.check(settings)
         every = {"weights": self.weights, "seed": seed, "autocast": self.autocast, "device": self.device.type}
         return [described_stage(stage, one, every) for stage, one in zip(self.stages, settings, strict=False)]
 

@@ -14,6 +14,7 @@ from imagen.diffusion.conditioning import (
     TextSignal,
     resize,
 )
+from imagen.diffusion.guidance import Guidance
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
@@ -46,6 +47,14 @@ class Conditioner(ABC):
         """What the network is told after it has estimated `x0`: the same, unless it is told its own estimates."""
         del x0
         return conditioning
+
+    def rule(self, guidance: Guidance) -> Guidance:
+        """The rule that samples the stage where `guidance` is asked for: the same, unless its network is told a weight.
+
+        Raises:
+            UserError: if the stage cannot be sampled by `guidance`.
+        """
+        return guidance
 
     def given(self, batch: Batch) -> Conditioning:
         """The inputs of `for_sampling`, taken from a batch; used for sample grids."""
@@ -176,6 +185,9 @@ class AddedSignal(Conditioner):
 
     def with_estimate(self, conditioning: Conditioning, x0: Images) -> Conditioning:
         return self.others.with_estimate(conditioning, x0)
+
+    def rule(self, guidance: Guidance) -> Guidance:
+        return self.others.rule(guidance)
 
 
 class PictureConditioner(AddedSignal):

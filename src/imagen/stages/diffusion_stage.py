@@ -1,6 +1,6 @@
 """The LightningModule that trains one stage of the cascade."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,10 @@ class DiffusionStage(LightningModule):
         self.bands = BandedMean()
         self.guard = FiniteGuard(max_skipped_steps, seed)
         self.init_from: str | None = None  # sha256 of the weights the run started from
+        self.taught_by: str | None = None  # that of the weights of its teacher
+
+    def reads(self, text: Mapping[str, Any] | None) -> None:
+        """Raises UserError if the stage cannot be trained on the text source with the fingerprint `text`."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         generator = make_generator(self.seed, "train", batch.position, self.global_rank)

@@ -24,6 +24,7 @@ from imagen.errors import UserError
 from imagen.files import publish, sha256_of_file, write_json, write_text
 from imagen.instantiation import instantiate_stage_part
 from imagen.stages.conditioners import Conditioner, LowResConditioner, TextConditioner
+from imagen.stages.distillation.record import Distilled
 from imagen.stages.model import StageModel
 from imagen.text.record import name_of
 
@@ -36,9 +37,13 @@ MAX_RESOLUTION, MAX_TEXT_FEATURES = 1 << 14, 1 << 16
 ORIGIN = ("step", "images_seen", "init_from", "format_version")
 """The fields of a description that tell how it was trained. All others, also future ones, decide the pictures."""
 
-OUTSIDE_IDENTITY = (*ORIGIN, "text_source", "trained_on")
+OUTSIDE_IDENTITY = (*ORIGIN, "text_source", "trained_on", "distilled")
 """`text_source` says where the text encoder is; which one it is, its fingerprint in `text` decides. Including
-it would change the identity when an encoder is moved, and evaluations would be repeated. `trained_on` is history."""
+it would change the identity when an encoder is moved, and evaluations would be repeated. `trained_on` and
+`distilled` are history."""
+
+LEFT_OUT = ("conditioner", "distilled")
+"""Fields that a description has only where they say something, as those that are older than the field."""
 
 Part = TypeVar("Part")
 
@@ -52,7 +57,8 @@ class StageDescription:
     fingerprint of the text source that the stage was trained on, `text_source` the configuration that builds it again
     (`imagen.text.record`), None in exports of format version 1. `trained_on` is the record of the pictures
     (`imagen.checks.worlds.World`), None where they are not known. `images_seen` counts those of the last run;
-    `init_from` is the sha256 of the weights that it started from, None for random ones.
+    `init_from` is the sha256 of the weights that it started from, None for random ones. `distilled` is the record of a
+    student (`imagen.stages.distillation.record.Distilled`), None for stages that learned from pictures alone.
     """
 
     name: str
@@ -69,6 +75,7 @@ class StageDescription:
     conditioner: dict[str, Any] | None = None
     text_source: dict[str, Any] | None = None
     trained_on: dict[str, Any] | None = None
+    distilled: dict[str, Any] | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -82,9 +89,15 @@ class StageDescription:
         return None if self.trained_on is None else World.from_record(self.trained_on, "trained_on", "export it again")
 
     @property
+    def made_for(self) -> Distilled | None:
+        """How a student is to be sampled, and whose it is; None for any other stage."""
+        where, way_out = "distilled", "export it again"
+        return None if self.distilled is None else Distilled.from_record(self.distilled, where, way_out)
+
+    @property
     def fields(self) -> dict[str, Any]:
-        """Plain values. A `conditioner` of None is left out, as in the descriptions that are older than this field."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("conditioner", None)}
+        """Plain values, without those in `LEFT_OUT` that are None."""
+        return {name: value for name, value in asdict(self).items() if value is not None or name not in LEFT_OUT}
 
 
 @dataclass(frozen=True)
@@ -141,6 +154,8 @@ def read_description(folder: Path) -> StageDescription:
             raise UserError(f"{path}: {name} is {size}, expected 1 to {MAX_RESOLUTION}; {way_out}")
     if description.trained_on is not None:
         World.from_record(description.trained_on, f"{path}: trained_on", way_out)
+    if description.distilled is not None:
+        Distilled.from_record(description.distilled, f"{path}: distilled", way_out)
     check_text(description, str(path), way_out)
     return description
 
@@ -263,10 +278,12 @@ def default_card(description: StageDescription, command: str = "") -> str:
     if description.text_source is not None:
         encoder = f"`{name_of(description.text_source)}`, fingerprint {encoder}"
     pictures = f"- Pictures: {description.world}\n" if description.world else ""
+    made_for = description.made_for
+    distilled = f"- Distilled from the stage with weights `{made_for.teacher:.12}…`: {made_for}\n" if made_for else ""
     start = f" after the stage with weights `{description.init_from[:12]}…`" if description.init_from else ""
     return (
         f"# Imagen stage `{description.name}`\n\n"
         f"{task}; {description.step} optimizer steps, {description.images_seen} images seen{start}; averaged weights"
         ".\n\n"
-        f"{pictures}- Text encoder: {encoder}\n- Network: `{description.denoiser['network']['_target_']}`\n"
+        f"{pictures}{distilled}- Text encoder: {encoder}\n- Network: `{description.denoiser['network']['_target_']}`\n"
     ) + (f"- Sample, where `sample.py` is: `{command}`\n" if command else "")
