@@ -154,19 +154,26 @@ def test_numbers_without_intervals_are_not_compared():
     assert at_equal_alignment(few, [("align[a]", "fd[a]")]) == []
 
 
+def results_of(rows):
+    return at_equal_alignment(rows, [("align[a]", "fd[a]")])
+
+
 def test_the_report_has_a_table_for_each_pair(run):
     results, out = run
     assert results.equal_alignment == []  # twelve pictures are too few for the interval of a Fréchet distance
     assert "equal alignment" not in (out / "report.md").read_text()
     rows = cells(dynamic=[(1, 0.2, 10.0), (2, 0.4, 20.0), (3, 0.6, 30.0)], static=[(1, 0.2, 10.0), (2, 0.5, 20.0)])
     told = replace(results)
-    told.__dict__["equal_alignment"] = at_equal_alignment(rows, [("align[a]", "fd[a]")])
+    told.__dict__["equal_alignment"] = results_of(rows)
     (table,) = equal_alignment_tables(told)
     assert table[0] == ["fd[a] at equal align[a]", "w = 2", "w = 3"]
     assert equal_alignment_finding(told) == (
-        "**At equal alignment** with dynamic: `fd[a]`, where `align[a]` is equal, is smaller for static (w 2); no "
-        "other is told apart. Number of such differences: 1; were all of them zero, about 0.1 would still be told "
-        "apart."
+        "**At equal alignment** with dynamic, `fd[a]` (equal `align[a]`) is smaller for static (w 2). Nothing else is "
+        "told apart. Of 1 differences about 0.1 would be told apart if all were zero."
+    )
+    told.__dict__["equal_alignment"] = [replace(one, difference=None) for one in results_of(rows)]
+    assert (
+        equal_alignment_finding(told) == "**At equal alignment** no curve is told apart from dynamic (0 differences)."
     )
     assert equal_alignment_finding(results) == ""
     assert table[1] == ["static", "**-3.33 [-3.3, -3.3]** (w 1.67)", "never so aligned"]

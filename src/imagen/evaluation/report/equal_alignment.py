@@ -11,28 +11,30 @@ EQUAL_ALIGNMENT = "At equal alignment"
 
 
 def equal_alignment_finding(results: Results) -> str:
-    """What the tables say, in a sentence for each pair of numbers; empty where nothing is compared."""
+    """What the tables say, in a sentence or two; empty where nothing is compared."""
     compared = results.equal_alignment
     if not compared:
         return ""
     pairs = dict.fromkeys((one.alignment, one.metric) for one in compared)
-    sentences = [_sentence([one for one in compared if (one.alignment, one.metric) == pair]) for pair in pairs]
+    found = [text for pair in pairs if (text := _told_apart([o for o in compared if (o.alignment, o.metric) == pair]))]
     count = sum(one.difference is not None for one in compared)
-    chance = round((1 - LEVEL) * count, 1)
+    if not found:
+        return f"**{EQUAL_ALIGNMENT}** no curve is told apart from {results.curves[0]} ({count} differences)."
     return (
-        f"**{EQUAL_ALIGNMENT}** with {results.curves[0]}: {'. '.join(sentences)}. Number of such differences: {count}; "
-        f"were all of them zero, about {chance:g} would still be told apart."
+        f"**{EQUAL_ALIGNMENT}** with {results.curves[0]}, {'; '.join(found)}. Nothing else is told apart. Of {count} "
+        f"differences about {round((1 - LEVEL) * count, 1):g} would be told apart if all were zero."
     )
 
 
-def _sentence(compared: Sequence[EqualAlignment]) -> str:
-    """Which curves have a smaller distance than the first one, which a larger, and at which of its weights."""
+def _told_apart(compared: Sequence[EqualAlignment]) -> str:
+    """Which curves have a smaller distance than the first one, which a larger, and at which of its weights; empty if
+    none has."""
     separated = [one for one in compared if one.difference is not None and one.difference.excludes_zero]
     better = [one for one in separated if one.difference is not None and one.difference.high < 0]
     worse = [one for one in separated if one not in better]
     clauses = [f"{what} for {_places(ones)}" for what, ones in (("smaller", better), ("larger", worse)) if ones]
-    found = f"{' and '.join(clauses)}; no other is told apart" if clauses else "told apart for none"
-    return f"`{compared[0].metric}`, where `{compared[0].alignment}` is equal, is {found}"
+    where = f"`{compared[0].metric}` (equal `{compared[0].alignment}`)"
+    return f"{where} is {' and '.join(clauses)}" if clauses else ""
 
 
 def _places(ones: Sequence[EqualAlignment]) -> str:

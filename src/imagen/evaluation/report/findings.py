@@ -11,6 +11,9 @@ from imagen.evaluation.results.results import CellResult, Results
 from imagen.evaluation.statistics.jackknife import LEVEL, Interval
 from imagen.evaluation.sweep.plan import Cell
 
+NAMED_CURVES = 3
+"""Of more curves a sentence names no points: nobody would read them, and the plot and tables show them."""
+
 LEVEL_TEXT = f"{LEVEL * 100:g} %"
 
 
@@ -121,7 +124,11 @@ def spans(chosen: Sequence[float], every: Sequence[float], bridge: float | None 
 
 
 def named(cells: Sequence[Cell], every: Mapping[str, Sequence[float]], bridge: Cell | None = None) -> str:
-    """The cells, curve by curve. `every`: all weights of each curve; `bridge`: see `spans`."""
+    """The cells, curve by curve; only their number where they are of many curves. `every`: all weights of each curve;
+    `bridge`: see `spans`."""
+    curves = {cell.curve for cell in cells}
+    if len(curves) > NAMED_CURVES:
+        return f"{len(cells)} points of {len(curves)} curves"
     texts = []
     for label, of_curve in groupby(cells, key=lambda cell: cell.curve):
         between = bridge.guidance_weight if bridge and label == bridge.curve else None

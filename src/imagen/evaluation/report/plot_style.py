@@ -8,7 +8,9 @@ from imagen.evaluation.statistics.jackknife import Interval
 from imagen.files import replacing
 
 COLOURS = {"dynamic": "#0b6bcb", "static": "#d9480f", "none": "#6741d9"}
-OTHER_COLOURS = ("#2b8a3e", "#a61e4d", "#846358", "#087f5b")
+OTHER_COLOURS = (
+    "#2b8a3e", "#a61e4d", "#846358", "#1098ad", "#e67700", "#4263eb", "#ae3ec9", "#212529", "#868e96",
+)  # fmt: skip
 CONTROL = "#5c677d"
 DOMINATED = "#c3c8cf"
 STYLE = {

@@ -23,7 +23,12 @@ ON_DARK = {
     "#2b8a3e": "#69db7c",
     "#a61e4d": "#f783ac",
     "#846358": "#c9a99c",
-    "#087f5b": "#38d9a9",
+    "#1098ad": "#3bc9db",
+    "#e67700": "#ffd43b",
+    "#4263eb": "#748ffc",
+    "#ae3ec9": "#da77f2",
+    "#212529": "#f8f9fa",
+    "#868e96": "#ced4da",
 }
 """The colours of the plots, lighter, for a dark page."""
 
