@@ -8,7 +8,13 @@ from imagen.places import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-SMALL = {"STEPS = 16": "STEPS = 2", "WEIGHTS = [1, 1.5, 2, 4, 8]": "WEIGHTS = [1, 4]", "COUNT = 64": "COUNT = 24"}
+SMALL = {
+    "STEPS = 16": "STEPS = 2",
+    "WEIGHTS = [1, 1.5, 2, 4, 8]": "WEIGHTS = [1, 4]",
+    "COUNT = 64": "COUNT = 12",
+    "metrics.reference.count=256": "metrics.reference.count=96",
+    "max_steps=120": "max_steps=12",
+}
 """What notebooks say, and what they are run with."""
 
 

@@ -267,7 +267,8 @@ def test_the_learning_rate_warms_up_and_is_spent_with_the_time(monkeypatch):
 @pytest.mark.slow
 def test_ours_runs_a_race_of_three_steps(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(race_ours, "affordable_steps", lambda demo, stages, *_: dict.fromkeys(stages, 3))
-    race.race(options(tmp_path, "--contestants", "ours", "--minutes", "9"))  # more than a busy machine takes
+    chosen = ("--contestants", "ours", "--weights", "3", "--minutes", "9")  # more than a busy machine takes
+    race.race(options(tmp_path, *chosen))
     assert "| ours |" in capfd.readouterr().out
     result = json.loads((tmp_path / "ours" / "result.json").read_text())
     assert result["training"]["base"]["steps"] == 3

@@ -41,6 +41,7 @@ NEEDED = {
     "file": ["prompts.path=prompts.txt"],
     "published": ["metrics.reference.source.path=/pictures"],
     "published_all": ["metrics.reference.source.path=/pictures"],
+    "rules_and_weaker": ["guidance.weaker=/weaker"],
 }
 CHOICES = [
     (entry, group, option)
