@@ -11,7 +11,7 @@ from typing import Any
 
 from beartype import beartype
 
-CALLS = 20
+CALLS = 5
 """Calls of a function that are checked in a test."""
 
 _checks: dict[str, int] = {}
