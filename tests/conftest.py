@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from installed_browser import browser as browser
 from omegaconf import DictConfig
 from type_checks import begin_again
 

@@ -1,12 +1,12 @@
 """report.html in a real browser, where one is installed: what is seen, what is pointed at, what stays inert."""
 
 import re
-import shutil
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
+from installed_browser import needs_a_browser
 
 from imagen.evaluation.compare.report import as_html as as_comparison
 from imagen.evaluation.compare.sides import Side, shared_cells
@@ -18,10 +18,6 @@ from imagen.evaluation.results.results import GROUND_TRUTH
 from imagen.pictures import save_png
 
 from .hand_made import ALIGN, COUNT, FD, made, scores
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-needs_a_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium here (apt-get install chromium)")
 
 HOSTILE = (
     '<img src="https://example.com/x" onerror="window.ran=1">',
@@ -59,16 +55,6 @@ def page(results, tmp_path_factory):
     path = folder / "report.html"
     path.write_text(as_html(results, ["- `fd[j]`: few"], ["agreement"], folder), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 class Visit:

@@ -1,33 +1,20 @@
 """The page in a real browser, where one is installed: what is clicked, what is loaded, what is seen."""
 
-import shutil
 from io import BytesIO
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from installed_browser import needs_a_browser
 from PIL import Image
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium here (apt-get install chromium)"),
+    needs_a_browser,
 ]
 
 SECONDS = 120_000  # milliseconds: the machine may be busy
 MADE = "#canvas img[src*='file=']"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 class Visit:

@@ -36,6 +36,8 @@ class PlusPlusGuidance(TwoEstimates):
         return float(self.weight) * len(gains) / sum(gains.values())
 
     def begin(self, path: Sequence[float]) -> Guidance:
+        if self.weight == 1:
+            return self
         strength = self.strength(path)
         return _OnPath(self, {here: strength * gain for here, gain in _gains(path).items()})
 
@@ -53,8 +55,6 @@ class _OnPath:
     def __call__(
         self, denoiser: ConditionalDenoise, z: Images, level: NoiseLevel, conditioning: Conditioning
     ) -> Images:
-        if self._rule.weight == 1:
-            return denoiser(z, level, conditioning)
         x0_cond, x0_uncond = self._rule.both(denoiser, z, level, conditioning)
         here = float(level.log_snr[0])  # float32: the nearest of the path's
         nearest = min(self._weights, key=lambda log_snr: abs(log_snr - here))

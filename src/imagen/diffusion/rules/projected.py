@@ -47,7 +47,7 @@ class ProjectedGuidance(TwoEstimates):
             raise UserError(f"momentum of the guidance is {self.momentum}; it must be in (-1, 1) (0 is none)")
 
     def begin(self, path: Sequence[float]) -> Guidance:
-        return _Remembering(self) if self.momentum else self
+        return self if self.weight == 1 or self.momentum == 0 else _Remembering(self)
 
     def combined(self, x0_cond: Images, x0_uncond: Images, z: Images, level: NoiseLevel) -> Images:
         return self.stepped(x0_cond, x0_cond - x0_uncond)
@@ -71,8 +71,6 @@ class _Remembering:
     def __call__(
         self, denoiser: ConditionalDenoise, z: Images, level: NoiseLevel, conditioning: Conditioning
     ) -> Images:
-        if self._rule.weight == 1:
-            return denoiser(z, level, conditioning)
         x0_cond, x0_uncond = self._rule.both(denoiser, z, level, conditioning)
         before = torch.zeros_like(x0_cond) if self._sum is None else self._sum
         self._sum = x0_cond - x0_uncond + self._rule.momentum * before

@@ -53,8 +53,3 @@ class TwoEstimates(ABC):
 def inner(one: Images, other: Images) -> BroadcastPerImage:
     """The inner product of each pair of images."""
     return (one * other).sum(dim=(1, 2, 3), keepdim=True)
-
-
-def over_noise(x0: Images, z: Images, level: NoiseLevel) -> Images:
-    """eps that goes with `x0` in `z`."""
-    return (z - level.alpha * x0) / level.sigma

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from imagen.diffusion.noise_level import NoiseLevel
-from imagen.diffusion.rules.two_estimates import TwoEstimates, inner, over_noise
+from imagen.diffusion.rules.two_estimates import TwoEstimates, inner
 from imagen.tensors import Images
 
 
@@ -28,10 +28,15 @@ class ZeroStarGuidance(TwoEstimates):
     zero_below: float | int | None = None
 
     def combined(self, x0_cond: Images, x0_uncond: Images, z: Images, level: NoiseLevel) -> Images:
-        cond, uncond = over_noise(x0_cond, z, level) - x0_cond, over_noise(x0_uncond, z, level) - x0_uncond
+        cond, uncond = (_velocity(x0, z, level) for x0 in (x0_cond, x0_uncond))
         uncond = uncond * (inner(cond, uncond) / inner(uncond, uncond).clamp_min(1e-12))
         velocity = torch.lerp(uncond, cond, self.weight)
         if self.zero_below is not None:
             still = level.log_snr < self.zero_below
             velocity = torch.where(still[:, None, None, None], 0.0, velocity)
         return (z - level.sigma * velocity) / (level.alpha + level.sigma)
+
+
+def _velocity(x0: Images, z: Images, level: NoiseLevel) -> Images:
+    """eps - x0, with the eps that goes with `x0` in `z`."""
+    return (z - level.alpha * x0) / level.sigma - x0

@@ -1,21 +1,20 @@
 """trainings.md, trainings.json and trainings.png: curves at equal alignment, over several trainings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from imagen.evaluation.compare.sides import Side
 from imagen.evaluation.compare.trainings import AcrossTrainings, across_trainings
+from imagen.evaluation.report.metric_plots import CATEGORY_COLOURS
 from imagen.evaluation.report.plot_style import CONTROL, STYLE, pyplot, save
 from imagen.evaluation.report.report import markdown_table
 from imagen.evaluation.report.tables import Rows, change_text
 from imagen.files import write_json, write_text
 
 FILES = ["trainings.md", "trainings.json", "trainings.png"]
-
-COLOURS = ("#0b6bcb", "#d9480f", "#2b8a3e", "#a61e4d", "#6741d9", "#846358", "#087f5b", "#5c677d")
-"""By weight of the base curve."""
 
 
 def write_trainings(sides: Sequence[Side], out: Path) -> None:
@@ -84,26 +83,26 @@ def _plot(compared: Sequence[AcrossTrainings], path: Path) -> None:
     pairs = list(dict.fromkeys((one.alignment, one.metric) for one in compared))
     curves = list(dict.fromkeys(one.curve for one in compared))
     weights = sorted({one.base_weight for one in compared})
+    colours = dict(zip(weights, cycle(CATEGORY_COLOURS), strict=False))
     plt = pyplot()
     with plt.rc_context(STYLE):
         size = (4.6 * len(pairs), 1.4 + 0.62 * len(curves))
         figure, axes = plt.subplots(1, len(pairs), figsize=size, squeeze=False, sharey=True, layout="constrained")
         for axis, pair in zip(axes[0], pairs, strict=True):
-            _draw(axis, _of(compared, pair), curves, weights)
+            _draw(axis, _of(compared, pair), curves, colours)
             axis.set_title(f"{pair[1]}\nat equal {pair[0]}")
         axes[0][0].set_yticks(range(len(curves)), curves)
         axes[0][0].invert_yaxis()
-        for number, weight in enumerate(weights):
-            axes[0][0].plot([], [], "o", color=COLOURS[number % len(COLOURS)], markersize=5, label=f"{weight:g}")
+        for weight, colour in colours.items():
+            axes[0][0].plot([], [], "o", color=colour, markersize=5, label=f"{weight:g}")
         figure.legend(title=f"w of {compared[0].base}", loc="outside right center")
         save(figure, path)
 
 
-def _draw(axis: Any, compared: Sequence[AcrossTrainings], curves: Sequence[str], weights: Sequence[float]) -> None:
+def _draw(axis: Any, compared: Sequence[AcrossTrainings], curves: Sequence[str], colours: Mapping[float, str]) -> None:
     axis.axvline(0, color=CONTROL, linewidth=1)
-    for number, weight in enumerate(weights):
-        colour = COLOURS[number % len(COLOURS)]
-        shift = (number - (len(weights) - 1) / 2) * 0.7 / len(weights)
+    for number, (weight, colour) in enumerate(colours.items()):
+        shift = (number - (len(colours) - 1) / 2) * 0.7 / len(colours)
         for one in (one for one in compared if one.base_weight == weight):
             height = curves.index(one.curve) + shift
             dots = [each.difference.estimate for each in one.each if each.difference is not None]

@@ -19,13 +19,13 @@ def document(title: str, parts: Sequence[str], data: Mapping[str, Any] | None = 
 
     The browser runs these scripts alone, because the page's policy names their hashes, and opens no connection.
     """
-    scripts = [plotly(), _own("explorer.js")] if data is not None else []
+    scripts = [plotly(), own("explorer.js")] if data is not None else []
     head = [
         '<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">',
         f"<title>{escape(title)}</title>",
-        f"<style>{_own('page.css')}</style>",
+        f"<style>{own('page.css')}</style>",
     ]
     body = [part for part in parts if part]
     if data is not None:
@@ -52,7 +52,8 @@ def plotly() -> str:
     return _inside_script(get_plotlyjs())
 
 
-def _own(name: str) -> str:
+def own(name: str) -> str:
+    """A file of this package, as a part of the page."""
     return _inside_script(files("imagen.evaluation.report.page").joinpath(name).read_text(encoding="utf-8"))
 
 

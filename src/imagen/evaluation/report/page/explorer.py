@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from imagen.evaluation.judges.metric import ALIGNMENT, CHECKED_ALL, FRECHET, Metric
+from imagen.evaluation.report.page.document import own
 from imagen.evaluation.report.pareto_plot import Line
 from imagen.evaluation.report.plot_style import around
 from imagen.evaluation.report.tables import with_interval
@@ -39,21 +40,6 @@ DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 PIXELATED, LARGEST = 64, 128
 """Pixels per side. Pictures up to the first are kept as they are and shown pixel by pixel; larger ones are reduced to
 the second and stored as JPEG."""
-
-FRAME = """<section id="explorer" hidden aria-label="interactive plot">
-<div class="bar"><label>Axes <select id="axes"></select></label>
-<label><input type="checkbox" id="intervals" checked> intervals</label><span id="curves" role="group" aria-label="curves"></span></div>
-<div class="halves">
-<div class="half"><div id="plot"></div>
-<p class="hint">Point at a weight, or tap it. Drag to enlarge, double click to go back.</p></div>
-<div class="half"><div class="bar"><label>Curve <select id="curve"></select></label>
-<label class="slider">Weight <input type="range" id="weight" min="0" step="1"></label><output id="chosen" for="weight curve"></output></div>
-<div class="wide"><table id="numbers"></table></div>
-<details id="others"><summary>all its numbers</summary><div class="wide"><table id="more"></table></div></details>
-<div id="pictures" tabindex="0"></div></div>
-</div>
-<template id="swatch"><svg width="24" height="13" aria-hidden="true"><path d="M0 6.5h24" stroke-width="1.8"/><path/></svg></template>
-</section>"""  # noqa: E501
 
 
 @dataclass(frozen=True)
@@ -87,7 +73,7 @@ class Scene:
 
 def frame(static: str = "") -> str:
     """The place of the interactive plot, and beneath it HTML that is shown where scripts do not run."""
-    return f'{FRAME}\n<div id="static">{static}</div>'
+    return f'{own("explorer.html")}<div id="static">{static}</div>'
 
 
 def scene_data(scene: Scene) -> dict[str, Any] | None:
