@@ -102,7 +102,7 @@ def test_a_flat_schedule_is_classifier_free_guidance(denoiser):
 
 
 @pytest.mark.parametrize("momentum", [0.0, -0.5])
-@pytest.mark.parametrize(("eta", "norm_threshold"), [(0.0, None), (1.0, 0.05), (0.3, 0.02)])
+@pytest.mark.parametrize(("eta", "norm_threshold"), [(0.0, None), (1.0, 0.05), (0.3, 0.02), (0.3, 0.6)])
 def test_projected_guidance_over_several_steps_is_that_of_diffusers(denoiser, eta, norm_threshold, momentum):
     theirs = pytest.importorskip("diffusers.guiders.adaptive_projected_guidance")
     rule = ProjectedGuidance(weight=4.0, eta=eta, norm_threshold=norm_threshold, momentum=momentum)
@@ -183,6 +183,12 @@ def test_plus_plus_on_steps_of_equal_length_is_classifier_free_guidance_but_for_
 def test_plus_plus_knows_its_steps_on_a_path_that_goes_back(denoiser):
     back = [-4.0, -2.0, -4.0, -2.0, 1.0]
     assert PlusPlusGuidance(weight=2.0).strength(back) == PlusPlusGuidance(weight=2.0).strength([-4.0, -2.0, 1.0])
+
+
+def test_plus_plus_counts_no_step_back_towards_the_noise():
+    there_and_back = [-4.0, -1.0, -3.0, 0.0, 1.0]  # from -1 to -3 nothing is estimated
+    gains = [1 / (1 - math.exp(-length / 2)) for length in (3, 3, 1)] + [1.0]
+    assert PlusPlusGuidance(weight=2.0).strength(there_and_back) == pytest.approx(2.0 * 4 / sum(gains))
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,12 @@ def test_the_pictures_of_a_cascade_are_guided_also_in_tiles(folder, text):
         assert not torch.allclose(guided, plain, atol=1e-3)
 
 
+def test_in_tiles_the_weaker_stage_is_asked_for_tiles_too(folder, text):
+    itself = Autoguidance(3.0, str(folder / "base"))
+    guided, plain = (sampled(folder, one, text, (8, 16)) for one in (itself, ClassifierFreeGuidance(1.0)))
+    torch.testing.assert_close(guided, plain, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
