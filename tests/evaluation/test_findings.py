@@ -141,7 +141,7 @@ def test_a_trade_off_is_claimed_only_if_no_point_may_be_best_by_both():
     assert ", for want of paired intervals (" in without
     assert "+1 [+1, +1] and +2 without an interval" in without
     assert trade((scores(5), scores(6)), (scores(3), scores(1))) == (
-        "**Trade-off**: none by `align[j]` and `fd[j]`, both best at w = 2."
+        "**Trade-off**: not shown by `align[j]` and `fd[j]`, both best at w = 2."
     )
 
 

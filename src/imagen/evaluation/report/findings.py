@@ -211,7 +211,7 @@ def _trade_clause(faithful: Best, aligned: Best, results: Results) -> str:
     start, end, across, up = faithful.result, aligned.result, aligned.metric, faithful.metric
     names = f"`{across.key}` and `{up.key}`"
     if start is end:
-        return f"none by {names}, both best at {_place(start.cell, results)}"
+        return f"not shown by {names}, both best at {_place(start.cell, results)}"
     changes = " and ".join(_change(start, end, metric) for metric in (across, up))
     path = f"from {_place(start.cell, results)} to {_place(end.cell, results)} they change by {changes}"
     if not (faithful.separated or faithful.alike) or not (aligned.separated or aligned.alike):
