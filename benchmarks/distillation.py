@@ -19,7 +19,7 @@ from torch import nn
 
 from imagen.diffusion.conditioning import Conditioning, TextSignal
 from imagen.diffusion.denoiser import Denoiser
-from imagen.diffusion.distillation.steps import Lesson, OneEstimate, TwoStepsInOne, student_target
+from imagen.diffusion.distillation.steps import Lesson, OneEstimate, StepsInOne, student_target
 from imagen.diffusion.distillation.teacher import GuidedTeacher
 from imagen.diffusion.distillation.told import GUIDANCE, GuidanceWeight, ToldGuidance
 from imagen.diffusion.guidance import ClassifierFreeGuidance, Guidance
@@ -131,7 +131,7 @@ def main() -> None:
         student = Denoiser(PixelNetwork(), VPrediction(), TruncatedSNRWeighting())
         if isinstance(teacher.denoiser, Denoiser):
             student.load_state_dict(teacher.denoiser.state_dict())
-        lesson = OneEstimate(SCHEDULE) if steps is None else TwoStepsInOne(SCHEDULE, steps, UniformTime())
+        lesson = OneEstimate(SCHEDULE) if steps is None else StepsInOne(SCHEDULE, steps, UniformTime())
         first = steps is None
         distil(student, teacher, lesson, arguments.first if first else arguments.next, 3e-3 if first else 1e-3)
         walked = steps or MANY

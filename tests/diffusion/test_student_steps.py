@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from exact_denoisers import GAUSSIAN, TWO_PEAKS, ExactNetwork, constant_level, s
 
 from imagen.diffusion.conditioning import Conditioning
 from imagen.diffusion.denoiser import Denoiser
-from imagen.diffusion.distillation.steps import OneEstimate, TwoStepsInOne, ddim_step, student_target
+from imagen.diffusion.distillation.steps import OneEstimate, StepsInOne, ddim_step, student_target
 from imagen.diffusion.distillation.teacher import GuidedTeacher
 from imagen.diffusion.distillation.told import GUIDANCE, GuidanceWeight, ToldGuidance
 from imagen.diffusion.guidance import ClassifierFreeGuidance
@@ -56,30 +57,30 @@ def path_of(lesson, step):
 
 @pytest.mark.parametrize("spacing", SPACINGS, ids=lambda spacing: type(spacing).__name__)
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: type(schedule).__name__)
-@pytest.mark.parametrize("mixture", [GAUSSIAN, TWO_PEAKS], ids=["gaussian", "two peaks"])
-def test_one_step_of_the_student_is_two_of_its_teacher(mixture, schedule, spacing):
-    lesson, teach = TwoStepsInOne(schedule, STEPS, spacing), teaching(mixture=mixture)
-    teachers = DDIMSampler(2 * STEPS, spacing)
+@pytest.mark.parametrize(("mixture", "in_one"), [(GAUSSIAN, 2), (TWO_PEAKS, 2), (TWO_PEAKS, 4)])
+def test_one_step_of_the_student_is_several_of_its_teacher(mixture, in_one, schedule, spacing):
+    lesson, teach = StepsInOne(schedule, STEPS, spacing, in_one), teaching(mixture=mixture)
+    teachers = DDIMSampler(in_one * STEPS, spacing)
     fine, coarse = teachers.log_snrs(schedule), lesson.sampler.log_snrs(schedule)
-    assert coarse == fine[::2]
+    assert coarse == fine[::in_one]
     for step in range(STEPS):
         z, paths = noisy(step), path_of(lesson, step)
         target = student_target(teach, z, paths)
         last = step == STEPS - 1
-        walked = fine[2 * step : 2 * step + 3]
+        walked = fine[in_one * step : in_one * step + in_one + 1]
         if last:
             mine, theirs = target, teachers.walk(teach, walked, z, [])
         else:
-            mine = exponential_step(z, target, coarse[step], coarse[step + 1])
-            theirs, _ = teachers.step(teach, z, walked[0], walked[1], [], None)
-            theirs, _ = teachers.step(teach, theirs, walked[1], walked[2], [], None)
+            mine, theirs = exponential_step(z, target, coarse[step], coarse[step + 1]), z
+            for here, there in pairwise(walked):
+                theirs, _ = teachers.step(teach, theirs, here, there, [], None)
         assert (mine - theirs).abs().max() < 1e-6, step
         assert (mine - z).abs().max() > 1e-3
 
 
 def test_the_target_is_that_of_the_paper():
     """x̃ = (z'' - (sigma'' / sigma) z) / (alpha'' - (sigma'' / sigma) alpha), where z'' is after two steps."""
-    lesson, teach, z = TwoStepsInOne(CosineSchedule(), STEPS, UniformTime()), teaching(), noisy()
+    lesson, teach, z = StepsInOne(CosineSchedule(), STEPS, UniformTime()), teaching(), noisy()
     paths = path_of(lesson, 2)
     here, middle, there = map(NoiseLevel, paths)
     after = ddim_step(z, teach(z, here), here, middle)
@@ -92,7 +93,7 @@ def test_the_target_is_that_of_the_paper():
 @pytest.mark.parametrize("thresholding", [NoThresholding(), StaticThresholding()])
 def test_a_student_that_knows_its_lesson_makes_the_pictures_of_its_teacher_in_half_the_steps(thresholding):
     schedule, teach, noise = CosineSchedule(), teaching(4.0, thresholding), noisy()
-    lesson = TwoStepsInOne(schedule, STEPS, UniformTime())
+    lesson = StepsInOne(schedule, STEPS, UniformTime())
     begins = lesson.sampler.log_snrs(schedule)
 
     def student(z, level):
@@ -107,7 +108,7 @@ def test_a_student_that_knows_its_lesson_makes_the_pictures_of_its_teacher_in_ha
 
 @pytest.mark.parametrize("batch_size", [STEPS, 3 * STEPS])
 def test_a_batch_has_every_step_equally_often_and_in_any_order(batch_size):
-    lesson = TwoStepsInOne(CosineSchedule(), STEPS, UniformTime())
+    lesson = StepsInOne(CosineSchedule(), STEPS, UniformTime())
     orders = [lesson.draw(batch_size, make_generator(key))[0].tolist() for key in range(5)]
     for order in orders:
         assert sorted(order) == sorted(lesson.sampler.log_snrs(lesson.schedule) * (batch_size // STEPS))
@@ -116,7 +117,7 @@ def test_a_batch_has_every_step_equally_often_and_in_any_order(batch_size):
 
 
 def test_the_last_step_ends_at_the_clean_image():
-    paths = TwoStepsInOne(CosineSchedule(), 1, UniformTime()).draw(3, make_generator("any"))
+    paths = StepsInOne(CosineSchedule(), 1, UniformTime()).draw(3, make_generator("any"))
     assert paths[2].tolist() == [math.inf] * 3
     assert (paths.diff(dim=0) > 0).all()
 
@@ -171,7 +172,7 @@ def test_a_teacher_is_asked_as_often_as_needed():
 
 
 def test_targets_of_thresholded_estimates_are_images():
-    paths = TwoStepsInOne(CosineSchedule(), STEPS, UniformTime()).draw(BATCH, make_generator("any"))
+    paths = StepsInOne(CosineSchedule(), STEPS, UniformTime()).draw(BATCH, make_generator("any"))
     assert student_target(teaching(8.0, StaticThresholding()), noisy(), paths).abs().max() <= 1
     assert student_target(teaching(8.0), noisy(), paths).abs().max() > 1
 
@@ -191,17 +192,17 @@ def test_a_told_stage_is_guided_by_one_pass_that_is_told_the_weight():
 
 
 @pytest.mark.parametrize(
-    ("steps", "spacing", "message"),
+    ("changes", "message"),
     [
-        (0, UniformTime(), r"steps=0 of a student must be a whole number of at least 1"),
+        ({"num_steps": 0}, r"steps=0 of a student must be a whole number of at least 1"),
+        ({"in_one": 1}, r"steps_in_one=1 of a student must be a whole number of at least 2"),
         (
-            4,
-            RhoSpacing(),
-            r"RhoSpacing places 8 steps of a teacher elsewhere than 4 of its student: choose",
+            {"spacing": RhoSpacing(), "in_one": 3},
+            r"RhoSpacing places 12 steps of a teacher elsewhere than 4 of its student: choose",
         ),
     ],
 )
-def test_steps_that_do_not_fit_into_each_other_are_refused(steps, spacing, message):
-    lesson = TwoStepsInOne(CosineSchedule(), 4, UniformTime())
+def test_steps_that_do_not_fit_into_each_other_are_refused(changes, message):
+    lesson = StepsInOne(CosineSchedule(), 4, UniformTime())
     with pytest.raises(UserError, match=message):
-        replace(lesson, num_steps=steps, spacing=spacing)
+        replace(lesson, **changes)

@@ -178,9 +178,15 @@ def test_a_teacher_of_another_text_encoder_is_refused(teacher):
     ("steps", "changes", "message"),
     [
         (4, {}, None),
-        (None, {}, r"was made for 8 steps, of which its student makes half: set stage\.steps=4"),
+        (
+            None,
+            {},
+            r"was made for 8 steps, which must be stage\.steps times .*: set stage\.steps=4, stage\.steps_in_one=2",
+        ),
         (8, {}, r"was made for 8 steps"),
         (2, {}, r"was made for 8 steps"),
+        (2, {"steps_in_one": 4}, None),
+        (4, {"steps_in_one": 4}, r"was made for 8 steps"),
         (4, {"spacing": UniformLogSNR()}, r"was made for 8 steps.* and the stage\.spacing of the teacher"),
         (
             4,
@@ -189,7 +195,7 @@ def test_a_teacher_of_another_text_encoder_is_refused(teacher):
         ),
     ],
 )
-def test_a_student_makes_half_the_steps_of_a_student(steps, changes, message, tmp_path):
+def test_a_student_makes_its_share_of_the_steps_of_a_student(steps, changes, message, tmp_path):
     before = export_student(tmp_path, steps=8)
     if message is None:
         assert student_of(before, steps, **changes).teach.told

@@ -88,26 +88,30 @@ class OneEstimate(Lesson):
 
 
 @dataclass(frozen=True)
-class TwoStepsInOne(Lesson):
-    """Two steps of the teacher, which takes twice as many, from a level at which the student begins a step.
+class StepsInOne(Lesson):
+    """Several steps of the teacher in one, from a level at which the student begins a step.
 
     Args:
         num_steps: of the student.
-        spacing: of both; where the student's steps begin, every second one of the teacher's must begin too.
+        spacing: of both; where the student's steps begin, a step of the teacher must begin too.
+        in_one: how many steps of the teacher, at least 2, one of the student takes the place of.
 
     Raises:
-        UserError: unless num_steps is a whole number of at least 1 and the steps fit into each other.
+        UserError: if a number is out of range, and unless the steps fit into each other.
     """
 
     num_steps: int
     spacing: Spacing
+    in_one: int = 2
 
     def __post_init__(self) -> None:
         if not fits(self.num_steps, Count):
             raise UserError(f"steps={self.num_steps} of a student must be {described(Count)}")
-        if self._teachers()[:-1:2] != self.sampler.log_snrs(self.schedule):
+        if not fits(self.in_one, Count) or self.in_one < 2:
+            raise UserError(f"steps_in_one={self.in_one} of a student must be a whole number of at least 2")
+        if self._teachers()[: -1 : self.in_one] != self.sampler.log_snrs(self.schedule):
             raise UserError(
-                f"{type(self.spacing).__name__} places {2 * self.num_steps} steps of a teacher elsewhere than "
+                f"{type(self.spacing).__name__} places {self.teachers_steps} steps of a teacher elsewhere than "
                 f"{self.num_steps} of its student: choose UniformTime or UniformLogSNR"
             )
 
@@ -116,13 +120,18 @@ class TwoStepsInOne(Lesson):
         """How the student is sampled."""
         return DDIMSampler(self.num_steps, self.spacing)
 
+    @property
+    def teachers_steps(self) -> int:
+        """Number of steps that the teacher makes."""
+        return self.in_one * self.num_steps
+
     def draw(self, batch_size: int, generator: torch.Generator) -> Paths:
         # Stratified as `NoiseSchedule.sample`: in a batch all steps are drawn equally often, as far as that goes.
         offset = torch.rand((), generator=generator, dtype=torch.float64)
         strata = torch.randperm(batch_size, generator=generator)
         steps = ((strata + offset) / batch_size * self.num_steps).long().clamp(max=self.num_steps - 1)
         teachers = torch.tensor(self._teachers(), dtype=torch.float64)
-        return torch.stack([teachers[2 * steps + passed] for passed in range(3)])
+        return torch.stack([teachers[self.in_one * steps + passed] for passed in range(self.in_one + 1)])
 
     def _teachers(self) -> list[float]:
-        return [*DDIMSampler(2 * self.num_steps, self.spacing).log_snrs(self.schedule), math.inf]
+        return [*DDIMSampler(self.teachers_steps, self.spacing).log_snrs(self.schedule), math.inf]

@@ -9,7 +9,7 @@ import torch
 from imagen.checks.arguments import Count, check_arguments
 from imagen.data.batch import Batch
 from imagen.diffusion.denoiser import Denoiser
-from imagen.diffusion.distillation.steps import OneEstimate, TwoStepsInOne, student_target
+from imagen.diffusion.distillation.steps import Lesson, OneEstimate, StepsInOne, student_target
 from imagen.diffusion.distillation.teacher import GuidedTeacher
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.spacing import Spacing
@@ -29,15 +29,16 @@ class StudentStage(DiffusionStage):
     """Trains a denoiser on the estimates of a trained stage, in the place of the pictures' own (Meng et al. 2023).
 
     A first student learns the guided estimate of its teacher at every noise level, and so makes one pass where the
-    teacher makes two (`steps=None`). The next ones each halve the number of steps (progressive distillation, Salimans
-    & Ho 2022). Each begins with the weights of its teacher: `imagen.runs.fine_tuning.begin_with`.
+    teacher makes two (`steps=None`). A next one takes one step where its teacher takes two (progressive distillation,
+    Salimans & Ho 2022) or more. Each begins with the weights of its teacher: `imagen.runs.fine_tuning.begin_with`.
 
     The teacher is loaded once, frozen, with its averaged weights. It is no part of the student's checkpoint, which
     names it by the sha256 of its weights.
 
     Args:
         teacher: folder of an exported stage of the same pictures, text and noise schedule.
-        steps: of DDIM, half as many as the teacher is asked to make; None: no steps, only guidance is distilled.
+        steps: of DDIM; None: no steps, only guidance is distilled.
+        steps_in_one: how many steps of the teacher one of the student takes the place of, at least 2.
         spacing: of the steps of both.
         thresholding: of the teacher's guided estimates.
         stage: the arguments of `DiffusionStage`. No text is dropped. The conditioner must tell a guidance weight.
@@ -47,7 +48,13 @@ class StudentStage(DiffusionStage):
     """
 
     def __init__(
-        self, teacher: str | None, steps: Count | None, spacing: Spacing, thresholding: Thresholding, **stage: Any
+        self,
+        teacher: str | None,
+        steps: Count | None,
+        spacing: Spacing,
+        thresholding: Thresholding,
+        steps_in_one: int = 2,
+        **stage: Any,
     ) -> None:
         check_arguments(DiffusionStage, stage, "stage")
         arguments: dict[str, Any] = {"text_dropout": 0.0} | stage
@@ -59,7 +66,9 @@ class StudentStage(DiffusionStage):
         self.where = f"stage.teacher={teacher}"
         self.teacher = load_stage(user_path(teacher))
         self.taught_by = self.teacher.description.weights_sha256
-        self.lesson = OneEstimate(self.schedule) if steps is None else TwoStepsInOne(self.schedule, steps, spacing)
+        self.lesson: Lesson = OneEstimate(self.schedule)
+        if steps is not None:
+            self.lesson = StepsInOne(self.schedule, steps, spacing, steps_in_one)
         told = told_up_to(self.teacher.model.conditioner) is not None
         self.teach = GuidedTeacher(self.teacher.model.denoiser, thresholding, told)
         refuse_misfit(self, self.teacher)
@@ -128,9 +137,9 @@ def refuse_misfit(student: StudentStage, teacher: TrainedStage) -> None:
         )
     if distilled is not None and distilled.steps is not None:
         lesson = student.lesson
-        halved = isinstance(lesson, TwoStepsInOne) and (2 * lesson.num_steps, configuration_of(lesson.spacing))
-        if halved != (distilled.steps, distilled.spacing):
+        asked = isinstance(lesson, StepsInOne) and (lesson.teachers_steps, configuration_of(lesson.spacing))
+        if asked != (distilled.steps, distilled.spacing):
             raise UserError(
-                f"{where}: was made for {distilled.steps} steps, of which its student makes half: set stage.steps="
-                f"{distilled.steps // 2} and the stage.spacing of the teacher"
+                f"{where}: was made for {distilled.steps} steps, which must be stage.steps times stage.steps_in_one: "
+                f"set stage.steps={distilled.steps // 2}, stage.steps_in_one=2 and the stage.spacing of the teacher"
             )
