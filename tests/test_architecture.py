@@ -31,6 +31,7 @@ ORDER = (
     "diffusion",
     "networks",
     "text",
+    "clip",
     "commandline",
     "data",
     "stages",

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from imagen.clip.preprocessing import ClipPreprocessing
 from imagen.data.pixels import as_pixels
 from imagen.errors import UserError
 from imagen.evaluation.judges.clip import ClipJudge
-from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
 from imagen.evaluation.judges.extractor import cosines
 
 from .stand_ins import clip_folder

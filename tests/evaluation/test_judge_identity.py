@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
+from imagen.clip.preprocessing import ClipPreprocessing
 from imagen.errors import UserError
 from imagen.evaluation.judges.clip import ClipJudge
-from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
 from imagen.evaluation.judges.dinov2 import Dinov2
 from imagen.evaluation.judges.inception import CleanResize, TensorFlowResize
 from imagen.evaluation.judges.names import (

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from imagen.checks.arguments import Count
+from imagen.clip.preprocessing import ClipPreprocessing
 from imagen.errors import UserError
-from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
 from imagen.evaluation.judges.names import OPENAI_PREPROCESSING
 from imagen.randomness import derive_seed
 from imagen.text.pretrained import load_pretrained

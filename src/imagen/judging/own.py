@@ -10,13 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from imagen.checks.names import as_name
 from imagen.checks.worlds import World
+from imagen.clip.towers import caption_features, picture_features
 from imagen.data.module import BadPictures
 from imagen.data.sampler import check_batch_size
 from imagen.data.source import Source
 from imagen.data.transforms import Geometry
 from imagen.devices import choose_device, uses_autocast
 from imagen.errors import UserError
-from imagen.evaluation.judges.clip import ClipJudge, caption_features, picture_features
+from imagen.evaluation.judges.clip import ClipJudge
 from imagen.evaluation.judges.record import JudgeRecord, read_record
 from imagen.files import sha256_of_file, user_path, write_text
 from imagen.instantiation import instantiate, resolved

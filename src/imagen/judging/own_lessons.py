@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from imagen.checks.arguments import Count
+from imagen.clip.towers import pooled
 from imagen.data.sampler import PositionKeyedBatchSampler, Share
 from imagen.errors import UserError
-from imagen.evaluation.judges.clip import pooled
 from imagen.judging.augmentation import Augmentation
 from imagen.judging.model import JudgeNetwork
 from imagen.judging.pictures import CaptionedPictures, CaptionNumbers

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from imagen.evaluation.judges.clip import pooled
+from imagen.clip.towers import pooled
 from imagen.judging import training
 from imagen.judging.augmentation import soften
 from imagen.judging.model import make_model

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from imagen.checks.names import checked_name
-from imagen.evaluation.judges.clip_preprocessing import ClipPreprocessing
+from imagen.clip.preprocessing import ClipPreprocessing
 from imagen.files import fingerprint
 
 Files = Mapping[str, str]
