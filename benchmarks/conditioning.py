@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from imagen.cascade import SamplingSettings
+from imagen.cascade.settings import SamplingSettings
 from imagen.data.pixels import from_uint8, to_uint8
 from imagen.diffusion.conditioning import Conditioning, ImageSignal, TextSignal
 from imagen.diffusion.guidance import PerSignalGuidance

@@ -183,7 +183,7 @@ def out_of_memory(place):
     def full(*arguments):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    place.patch.setattr("imagen.cascade.sample_images", full)
+    place.patch.setattr("imagen.cascade.cascade.sample_images", full)
     sampling()(place)
 
 

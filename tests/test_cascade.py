@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from small_stages import FEATURES, export_picture_reader, export_random_stage, small_cascade
 
-from imagen.cascade import Cascade, SamplingSettings, evaluations
+from imagen.cascade.cascade import Cascade
+from imagen.cascade.settings import SamplingSettings, evaluations
 from imagen.diffusion.conditioning import Conditioning, ImageSignal, TextSignal
 from imagen.diffusion.corrections import KnownPixels
 from imagen.diffusion.guidance import ClassifierFreeGuidance

@@ -21,6 +21,9 @@ Text = Float[Tensor, "batch tokens features"]
 TextMask = Bool[Tensor, "batch tokens"]
 """True where there is a token."""
 
+Vectors = Float[Tensor, "batch features"]
+"""One vector per image."""
+
 Ids = Int64[Tensor, "batch"]
 """Indices of examples in their source."""
 

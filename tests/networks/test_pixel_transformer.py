@@ -11,7 +11,8 @@ from pixel_transformer import PixelTransformer
 from small_networks import TEXT_FEATURES
 from small_stages import COSINE, describe
 
-from imagen.cascade import SamplingSettings, sample_images
+from imagen.cascade.settings import SamplingSettings
+from imagen.cascade.stage import sample_images
 from imagen.data.tensor_batches import TensorBatches
 from imagen.diffusion.conditioning import Conditioning, TextSignal
 from imagen.diffusion.guidance import ClassifierFreeGuidance

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 from small_stages import export_readers_of_shapes_t5
 
-import imagen.cascade
+import imagen.cascade.cascade
 from imagen.commandline.roles import of_one_role
 from imagen.data.pixels import to_uint8
 from imagen.errors import UserError
@@ -40,13 +40,13 @@ def compose_evaluation(compose_config, stages, tmp_path):
 def sampled(monkeypatch):
     """How many pictures each stage was asked for."""
     counts = Counter()
-    real = imagen.cascade.sample_images
+    real = imagen.cascade.cascade.sample_images
 
     def counting(model, given, *others):
         counts[model.name] += len(given["text"])
         return real(model, given, *others)
 
-    monkeypatch.setattr(imagen.cascade, "sample_images", counting)
+    monkeypatch.setattr(imagen.cascade.cascade, "sample_images", counting)
     return counts
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from png_settings import read_settings
 from small_stages import export_readers_of_shapes_t5
 
-import imagen.cascade
+import imagen.cascade.cascade
 import imagen.files
 import imagen.text.sources
 from imagen.app.sample import sample
@@ -97,13 +97,13 @@ def test_the_weights_of_a_row_mean_what_those_of_the_command_line_mean(run, rows
 
 
 def test_rows_of_equal_settings_share_batches_wherever_they_stand(run, rows, monkeypatch):
-    batches, make = [], imagen.cascade.sample_images
+    batches, make = [], imagen.cascade.cascade.sample_images
 
     def noted(model, given, settings, generators, *others):
         batches.append((settings.guidance.weight, len(generators)))
         return make(model, given, settings, generators, *others)
 
-    monkeypatch.setattr(imagen.cascade, "sample_images", noted)
+    monkeypatch.setattr(imagen.cascade.cascade, "sample_images", noted)
     run(rows, "cascade.batch_size=4", "cascade.stop_at=base")
     assert batches == [(3.0, 4), (3.0, 2), (5.0, 2), (4.5, 2)]
 
@@ -113,7 +113,7 @@ def killed_by(compose_config, monkeypatch, stages, tmp_path, capsys):
     """killed_by(SIGINT, 3, overrides): exit code and last line of a run that gets the signal in its batch number 3."""
 
     def stopped(number, batch, *overrides, out="out"):
-        make, calls = imagen.cascade.sample_images, []
+        make, calls = imagen.cascade.cascade.sample_images, []
 
         def signalled(*arguments):
             calls.append(1)
@@ -124,7 +124,7 @@ def killed_by(compose_config, monkeypatch, stages, tmp_path, capsys):
         place = [f"cascade.stages=[{','.join(stages)}]", f"out={tmp_path / out}"]
         config = compose_config("sample", *FAST, *place, *overrides)
         with monkeypatch.context() as patched:
-            patched.setattr(imagen.cascade, "sample_images", signalled)
+            patched.setattr(imagen.cascade.cascade, "sample_images", signalled)
             code = run_reporting_errors(lambda: sample(config), "sample")
         return code, capsys.readouterr().err.splitlines()[-1]
 
@@ -157,7 +157,7 @@ def test_a_signal_before_the_first_picture_leaves_no_folder(rows, killed_by, tmp
 def test_a_finished_order_is_not_sampled_again_unless_it_is_to_be_overwritten(run, rows, monkeypatch, capsys):
     whole = content(run(rows))
     with monkeypatch.context() as patched:
-        patched.setattr(imagen.cascade, "sample_images", lambda *arguments: pytest.fail("sampled again"))
+        patched.setattr(imagen.cascade.cascade, "sample_images", lambda *arguments: pytest.fail("sampled again"))
         assert content(run(rows)) == whole
     assert "\n10 of 10 pictures are finished: going on\n" in capsys.readouterr().out
     times = {path: path.stat().st_mtime_ns for path in (run(rows, "overwrite=true")).rglob("0*.png")}
@@ -284,7 +284,7 @@ MAIN_MEMORY = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate m
 def test_out_of_memory_is_one_line_with_the_batch_size_that_fits_and_the_run_goes_on_with_it(
     compose_config, stages, tmp_path, monkeypatch, capsys, error
 ):
-    make, most = imagen.cascade.sample_images, SimpleNamespace(pictures=8)
+    make, most = imagen.cascade.cascade.sample_images, SimpleNamespace(pictures=8)
 
     def limited(model, given, settings, generators, *others):
         if len(generators) > most.pictures:
@@ -294,7 +294,7 @@ def test_out_of_memory_is_one_line_with_the_batch_size_that_fits_and_the_run_goe
             most.pictures = 3  # somebody else takes the rest
         return made
 
-    monkeypatch.setattr(imagen.cascade, "sample_images", limited)
+    monkeypatch.setattr(imagen.cascade.cascade, "sample_images", limited)
     common = [*FAST, f"cascade.stages=[{','.join(stages)}]", f"out={tmp_path}/out", "prompt=a red circle", "count=20"]
 
     def started(size):
@@ -325,7 +325,7 @@ def test_other_errors_of_torch_are_no_lack_of_memory(run, monkeypatch):
     def broken(*arguments):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(imagen.cascade, "sample_images", broken)
+    monkeypatch.setattr(imagen.cascade.cascade, "sample_images", broken)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         run("prompt=a")
 

@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from imagen.cascade import SamplingSettings
+from imagen.cascade.settings import SamplingSettings
 from imagen.commandline.roles import of_one_role
 from imagen.diffusion.guidance import ClassifierFreeGuidance, IntervalGuidance, PerSignalGuidance
 from imagen.diffusion.samplers import DDIMSampler, DDPMSampler, DPMSolverPP2M, HeunSampler

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from imagen.cascade import Cascade, SamplingSettings
+from imagen.cascade.cascade import Cascade
+from imagen.cascade.settings import SamplingSettings
 from imagen.data.pixels import from_uint8, to_uint8
 from imagen.diffusion.conditioning import Conditioning, TextSignal
 from imagen.diffusion.corrections import KnownPixels

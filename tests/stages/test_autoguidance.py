@@ -6,7 +6,8 @@ import pytest
 import torch
 from small_stages import denoiser_config, export_random_stage, small_cascade
 
-from imagen.cascade import Cascade, SamplingSettings
+from imagen.cascade.cascade import Cascade
+from imagen.cascade.settings import SamplingSettings
 from imagen.diffusion.conditioning import Conditioning, TextSignal
 from imagen.diffusion.guidance import ClassifierFreeGuidance
 from imagen.diffusion.noise_level import NoiseLevel

@@ -7,7 +7,8 @@ import torch
 from lightning import Trainer
 from small_stages import denoiser_config
 
-from imagen.cascade import SamplingSettings, sample_images
+from imagen.cascade.settings import SamplingSettings
+from imagen.cascade.stage import sample_images
 from imagen.data.batch import Batch
 from imagen.data.tensor_batches import TensorBatches
 from imagen.diffusion.conditioning import Conditioning, TextSignal

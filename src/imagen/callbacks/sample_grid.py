@@ -12,7 +12,8 @@ from lightning import Callback, LightningModule, Trainer
 
 from imagen.callbacks.loggers import RunLogger
 from imagen.callbacks.stop_on_signal import stopped_by_signal
-from imagen.cascade import SamplingSettings, sample_images
+from imagen.cascade.settings import SamplingSettings
+from imagen.cascade.stage import sample_images
 from imagen.data.batch import Batch
 from imagen.data.pixels import to_uint8
 from imagen.diffusion.guidance import ClassifierFreeGuidance

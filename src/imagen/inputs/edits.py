@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from imagen.cascade import SamplingSettings
+from imagen.cascade.settings import SamplingSettings
 from imagen.diffusion.conditioning import Conditioning, ImageSignal
 from imagen.diffusion.corrections import Correction, KnownPixels, check_corrections
 from imagen.errors import UserError

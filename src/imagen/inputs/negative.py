@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from imagen.cascade import SamplingSettings
+from imagen.cascade.settings import SamplingSettings
 from imagen.checks.captions import checked_prompt
 from imagen.diffusion.conditioning import TextSignal
 from imagen.errors import UserError

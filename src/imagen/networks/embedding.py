@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from imagen.diffusion.conditioning import Conditioning
+from imagen.diffusion.unclip.vectors import PICTURE_EMBEDDING
 from imagen.errors import UserError
 from imagen.networks.layers import zero_init
 from imagen.networks.multi_head import attend
@@ -99,10 +100,13 @@ class PicturePooling(nn.Module):
 
 
 class ConditioningEmbedding(nn.Module):
-    """The sum of the embeddings of noise level, text, noise level of the low-resolution image, pooled images and
-    guidance weight, after a SiLU.
+    """The sum of the embeddings of noise level, text, noise level of the low-resolution image, pooled images, guidance
+    weight and the vector of a picture, after a SiLU.
 
     The SiLU is the one that every block would apply to it first.
+
+    Args:
+        picture_embedding: width of that vector; None: there is none.
     """
 
     def __init__(
@@ -113,6 +117,7 @@ class ConditioningEmbedding(nn.Module):
         pooled: Sequence[str] = (),
         channels: int = 3,
         guidance: bool = False,
+        picture_embedding: int | None = None,
     ) -> None:
         super().__init__()
         self.log_snr = LogSNREmbedding(features)
@@ -120,17 +125,14 @@ class ConditioningEmbedding(nn.Module):
         self.low_res = LogSNREmbedding(features) if low_res else None
         self.pictures = nn.ModuleDict({name: PicturePooling(channels, features) for name in pooled})
         self.guidance = GuidanceEmbedding(features) if guidance else None
+        self.picture = None if picture_embedding is None else nn.Linear(picture_embedding, features)
 
     def forward(
         self, log_snr: PerImage, text: TextContext, conditioning: Conditioning
     ) -> Float[Tensor, "batch features"]:
-        """Raises UserError if a guidance weight is missing or superfluous."""
-        if (self.guidance is not None) != ("guidance" in conditioning):
-            wanted, given = ("is told a", "none") if self.guidance is not None else ("is not told the", "one")
-            raise UserError(
-                f"this network {wanted} guidance weight and was given {given}: its argument `guidance` and the "
-                "conditioner of the stage must agree"
-            )
+        """Raises UserError if a guidance weight or the vector of a picture is missing or superfluous."""
+        _check_told("guidance weight", "guidance", self.guidance, conditioning)
+        _check_told("picture's embedding", PICTURE_EMBEDDING, self.picture, conditioning)
         embedding = self.log_snr(log_snr) + self.text(text)
         if self.low_res is not None:
             embedding = embedding + self.low_res(conditioning["low_res"].level.log_snr)
@@ -138,4 +140,17 @@ class ConditioningEmbedding(nn.Module):
             embedding = embedding + pooling(conditioning[name].images)
         if self.guidance is not None:
             embedding = embedding + self.guidance(conditioning["guidance"].weight)
+        if self.picture is not None:
+            embedding = embedding + self.picture(conditioning[PICTURE_EMBEDDING].values)
         return F.silu(embedding)
+
+
+def _check_told(what: str, name: str, reads: nn.Module | None, conditioning: Conditioning) -> None:
+    """Raises UserError unless the signal `name`, called `what`, is given exactly where the network `reads` it."""
+    if (reads is not None) == (name in conditioning):
+        return
+    wanted, given = ("is told a", "none") if reads is not None else ("is not told the", "one")
+    raise UserError(
+        f"this network {wanted} {what} and was given {given}: its argument `{name}` and the conditioner of the stage "
+        "must agree"
+    )

@@ -8,11 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imagen.diffusion.conditioning import Conditioning
+from imagen.diffusion.unclip.vectors import PICTURE_EMBEDDING
 from imagen.networks.blocks import Block
 from imagen.networks.embedding import ConditioningEmbedding
 from imagen.networks.inputs import check_names, stack_images, total_stride
 from imagen.networks.layers import GroupNorm, zero_init
 from imagen.networks.levels import LevelSpec
+from imagen.networks.picture_tokens import PictureTokens
 from imagen.networks.text_context import TextContext
 from imagen.tensors import Images, PerImage
 
@@ -70,6 +72,8 @@ class UNet(nn.Module):
         concatenated: names of the image signals (`ImageSignal`) that are also concatenated to z, resized to its size.
         pooled: names of the image signals that are summed up in a vector, which is added to the embedding.
         guidance: whether the weight of guidance, the signal `guidance`, is added to the embedding as well.
+        picture_embedding: width of the signal `picture_embedding`, a vector that is added to the embedding and read as
+            four tokens beside the text (unCLIP, section 2.1); None: it is not read.
 
     Raises:
         UserError: as `check_names`.
@@ -86,6 +90,7 @@ class UNet(nn.Module):
         concatenated: Sequence[str] = (),
         pooled: Sequence[str] = (),
         guidance: bool = False,
+        picture_embedding: int | None = None,
     ) -> None:
         super().__init__()
         check_names(concatenated, pooled)
@@ -93,7 +98,10 @@ class UNet(nn.Module):
             Block, embedding_features=embedding_features, text_features=text_features, checkpointing=checkpointing
         )
         self.stride, self.concatenated, self.pooled = total_stride(levels), tuple(concatenated), tuple(pooled)
-        self.embedding = ConditioningEmbedding(embedding_features, text_features, low_res, pooled, channels, guidance)
+        self.embedding = ConditioningEmbedding(
+            embedding_features, text_features, low_res, pooled, channels, guidance, picture_embedding
+        )
+        self.picture_tokens = None if picture_embedding is None else PictureTokens(picture_embedding, text_features)
         self.stem = nn.Conv2d(
             channels * (1 + low_res + len(concatenated)), levels[0].channels, kernel_size=3, padding=1
         )
@@ -112,12 +120,14 @@ class UNet(nn.Module):
         """The prediction for noisy images `z` at `log_snr`, shape (batch,); same shape as `z`.
 
         Raises:
-            UserError: as `stack_images`; if a guidance weight is missing or superfluous.
+            UserError: as `stack_images`; if a guidance weight or a picture's embedding is missing or superfluous.
         """
         low_res = self.embedding.low_res is not None
         x = self.stem(stack_images(z, conditioning, low_res, self.stride, self.concatenated, self.pooled))
         text = TextContext.of(conditioning["text"], x.dtype)
         embedding = self.embedding(log_snr, text, conditioning)
+        if self.picture_tokens is not None:
+            text = self.picture_tokens(text, conditioning[PICTURE_EMBEDDING])
         skips = []
         for down in self.down:
             skips.append(down(x, embedding, text))

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from imagen.cascade import SamplingSettings
+from imagen.cascade.settings import SamplingSettings
 from imagen.checks.arguments import described, fits
 from imagen.errors import UserError
 from imagen.instantiation import instantiate, resolved

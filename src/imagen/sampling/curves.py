@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from imagen.cascade import SamplingSettings
+from imagen.cascade.settings import SamplingSettings
 from imagen.commandline.numbers import check_numbers
 from imagen.data.pixels import to_uint8
 from imagen.diffusion.conditioning import Conditioning, ImageSignal

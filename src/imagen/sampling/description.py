@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from imagen.cascade import SamplingSettings
+from imagen.cascade.settings import SamplingSettings
 from imagen.files import fingerprint
 from imagen.stages.export import StageDescription
 

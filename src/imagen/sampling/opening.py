@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from imagen.cascade import Cascade
+from imagen.cascade.cascade import Cascade
 from imagen.checks.names import as_name, printable
 from imagen.commandline.numbers import check_numbers
 from imagen.devices import choose_device, uses_autocast

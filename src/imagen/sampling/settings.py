@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from typing import Any
 
-from imagen.cascade import SamplingSettings
+from imagen.cascade.settings import SamplingSettings
 from imagen.checks.arguments import Count, described, fits
 from imagen.diffusion.guidance import ClassifierFreeGuidance, Guidance
 from imagen.diffusion.samplers import DPMSolverPP2M, Sampler

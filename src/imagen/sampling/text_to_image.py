@@ -9,7 +9,9 @@ from typing import Any, SupportsIndex
 import torch
 from PIL import Image
 
-from imagen.cascade import Cascade, SamplingSettings, Watch, evaluations
+from imagen.cascade.cascade import Cascade
+from imagen.cascade.settings import SamplingSettings, evaluations
+from imagen.cascade.stage import Watch
 from imagen.checks.arguments import Count, described, fits
 from imagen.data.pixels import to_uint8
 from imagen.devices import choose_device, uses_autocast

@@ -15,7 +15,8 @@ from students import (
     student_of,
 )
 
-from imagen.cascade import SamplingSettings, sample_images
+from imagen.cascade.settings import SamplingSettings
+from imagen.cascade.stage import sample_images
 from imagen.diffusion.conditioning import Conditioning
 from imagen.diffusion.distillation.steps import student_target
 from imagen.diffusion.distillation.told import ToldGuidance

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from imagen.cascade import SamplingSettings
+from imagen.cascade.settings import SamplingSettings
 from imagen.files import fingerprint
 from imagen.inputs.captions import PromptsOrEmbeddings
 from imagen.inputs.edits import Edit

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from imagen.cascade import SamplingSettings, Watch
+from imagen.cascade.settings import SamplingSettings
+from imagen.cascade.stage import Watch
 from imagen.commandline.outputs import Claim
 from imagen.data.pixels import to_uint8
 from imagen.diffusion.samplers import Estimate

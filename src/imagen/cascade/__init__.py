@@ -1,0 +1,1 @@
+"""Sampling from trained stages: text → small image → larger image → …"""

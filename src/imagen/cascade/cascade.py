@@ -1,0 +1,147 @@
+"""A cascade of trained stages."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from operator import index
+from typing import Protocol, SupportsIndex, runtime_checkable
+
+import torch
+
+from imagen.cascade.settings import SamplingSettings, size_of
+from imagen.cascade.stage import Watch, sample_images
+from imagen.diffusion.conditioning import Conditioning, ImageSignal
+from imagen.diffusion.corrections import Correction
+from imagen.diffusion.guidance import Guidance
+from imagen.errors import UserError
+from imagen.randomness import make_generator
+from imagen.stages.distillation.record import warn_of_another_sampler
+from imagen.stages.export import TrainedStage
+from imagen.tensors import Images
+from imagen.text.record import differences
+
+
+@runtime_checkable
+class GuidanceOfAStage(Guidance, Protocol):
+    """A rule that serves some stages and not others."""
+
+    def check_stage(self, stage: TrainedStage) -> None:
+        """Raises UserError if the rule cannot guide `stage`."""
+        ...
+
+
+TEXT_MULTIPLE = 32
+"""Captions are padded to a multiple of this number of tokens. A softmax in bfloat16 on a CPU sums the last keys, which
+do not fill a vector, in another order. Without padding a picture would depend on the longest caption of its batch."""
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """Stages in order, smallest first.
+
+    Raises:
+        UserError: if the stages do not fit together: the first needs an input image, sizes do not match, text
+            encoders differ, or two stages have the same name.
+    """
+
+    stages: Sequence[TrainedStage]
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise UserError("a cascade needs at least one stage; train one with python train.py stage=base")
+        size_before = None
+        for stage in self.stages:
+            this = stage.description
+            if this.low_resolution != size_before:
+                low = this.low_resolution
+                wants = "no input image" if low is None else f"input images of {low} × {low}"
+                gets = "no stage" if size_before is None else f"a stage of {size_before} × {size_before}"
+                raise UserError(
+                    f"stage {this.name!r} expects {wants} but follows {gets}: choose stages that fit together"
+                )
+            first = self.stages[0].description
+            if this.text != first.text:
+                raise UserError(
+                    f"stages {first.name!r} and {this.name!r} were trained on different text encoders "
+                    f"({differences(first.text, this.text, ' and ')}): choose stages of one"
+                )
+            size_before = this.resolution
+        names = [stage.description.name for stage in self.stages]
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(f"two stages are called {name!r}, which names their pictures: leave one out")
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        given: Conditioning,
+        seed: int | Sequence[int],
+        picture_ids: Collection[SupportsIndex],
+        settings: Sequence[SamplingSettings],
+        first: int = 0,
+        corrections: Sequence[Correction | None] | None = None,
+        watch: Watch | None = None,
+    ) -> list[Images]:
+        """The pictures of every stage that is run, smallest first, in [-1, 1].
+
+        Picture i depends on (its seed, `picture_ids[i]`), its own row of `given` and its own correction alone, whatever
+        else is in the batch, to the rounding of the hardware (docs/reference/reliability.md).
+
+        Args:
+            given: what the conditioners of the stages build their signals from, one row for each picture: `text`;
+                `smaller`, the pictures of stage number `first` - 1, to continue from them; `start`, the pictures that
+                a `strength` below 1 begins with, resized to each stage.
+            seed: of the whole run, or one for each picture.
+            picture_ids: number of each picture in the run.
+            settings: one for each stage; fewer than there are stages stops early.
+            first: number of the first stage to run. The pictures are those of a run of all stages.
+            corrections: one for each picture, for every stage; None: no picture is corrected.
+            watch: called after every evaluation of a denoiser.
+
+        Raises:
+            UserError: if `given` or `corrections` are not one for each picture, a stage misses a signal, or the sizes
+                of the settings are not those of a cascade.
+        """
+        per_picture = given if corrections is None else {**given, "corrections": corrections}
+        for name, rows in per_picture.items():
+            if len(rows) != len(picture_ids):
+                raise UserError(f"{name}: {len(rows)} rows for {len(picture_ids)} pictures; give one for each")
+        if "text" in given:
+            given = Conditioning(given, text=given["text"].padded(TEXT_MULTIPLE))
+        self.check(settings, first)
+        seeds = [seed] * len(picture_ids) if isinstance(seed, int) else seed
+        keys = list(zip(seeds, map(index, picture_ids), strict=True))  # a NumPy integer would be another key
+        pictures: list[Images] = []
+        for stage, one in zip(self.stages[first : len(settings)], settings[first:], strict=True):
+            generators = [make_generator(own, "picture", i, stage.model.name) for own, i in keys]
+            pictures.append(sample_images(stage.model, given, one, generators, corrections, watch))
+            given = Conditioning(given, smaller=ImageSignal(pictures[-1]))
+        return pictures
+
+    def check(self, settings: Sequence[SamplingSettings], first: int = 0) -> None:
+        """Look at settings before any picture is made; a student that is sampled otherwise than it was made for gets a
+        line in the log.
+
+        Raises:
+            UserError: if the sizes are not those of a cascade, or a stage cannot be guided so.
+        """
+        self._check_sizes(settings)
+        for stage, one in list(zip(self.stages, settings, strict=False))[first:]:
+            name = stage.description.name
+            if isinstance(one.guidance, GuidanceOfAStage):
+                one.guidance.check_stage(stage)
+            try:
+                stage.model.conditioner.rule(one.guidance)
+            except UserError as error:
+                raise UserError(f"stage {name!r}: {error}") from None
+            warn_of_another_sampler(stage.description.made_for, name, one.sampler)
+
+    def _check_sizes(self, settings: Sequence[SamplingSettings]) -> None:
+        """Raises UserError unless every stage makes pictures `factor` times as large as the stage before."""
+        sizes = [size_of(stage.model, one) for stage, one in zip(self.stages, settings, strict=False)]
+        for stage, (height, width), large in zip(self.stages[1:], sizes, sizes[1:], strict=False):
+            factor = stage.model.conditioner.factor
+            if large != (height * factor, width * factor):
+                raise UserError(
+                    f"stage {stage.description.name!r} cannot make {large[0]} × {large[1]} from {height} × {width}: it "
+                    f"enlarges {factor} times; choose sizes that fit together"
+                )
