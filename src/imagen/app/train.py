@@ -81,6 +81,7 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
     rehearse_stage(config, stage, trainer)
     run.check_space(_checkpoint_bytes(stage))
     data = make_data(config.data)
+    data.keep_large = stage.conditioner.looks_at
     if trainer.is_global_zero:
         warn_of_foreign_words(as_dict(config.text), data.world)
     rehearse_data(data, trainer, stage)

@@ -23,6 +23,7 @@ from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.pictures import labelled_grid, save_png
 from imagen.randomness import make_generator
+from imagen.stages.conditioners import CHANNELS
 from imagen.stages.diffusion_stage import DiffusionStage
 
 
@@ -103,6 +104,8 @@ class SampleGrid(Callback):
     def _draw(self, trainer: Trainer, stage: DiffusionStage) -> None:
         # On every rank, so that they begin the next step together. Only the first one writes.
         step = self._drawn_at = trainer.global_step
+        if stage.conditioner.channels != CHANNELS:
+            return  # vectors: nothing to see
         data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         rows: list[tuple[np.ndarray, ...]] = []
         captions: list[str] = []

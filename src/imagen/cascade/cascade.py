@@ -7,11 +7,13 @@ from typing import Protocol, SupportsIndex, runtime_checkable
 
 import torch
 
+from imagen.cascade.prior import check_embedding, check_prior, clip_of, is_prior
 from imagen.cascade.settings import SamplingSettings, size_of
 from imagen.cascade.stage import Watch, sample_images
 from imagen.diffusion.conditioning import Conditioning, ImageSignal
 from imagen.diffusion.corrections import Correction
 from imagen.diffusion.guidance import Guidance
+from imagen.diffusion.unclip.vectors import PICTURE_EMBEDDING
 from imagen.errors import UserError
 from imagen.randomness import make_generator
 from imagen.stages.distillation.record import warn_of_another_sampler
@@ -38,16 +40,30 @@ do not fill a vector, in another order. Without padding a picture would depend o
 class Cascade:
     """Stages in order, smallest first.
 
+    Args:
+        stages: those that make pictures.
+        prior: of unCLIP: draws the embedding that the first stage reads. None: it reads none, or is given it.
+
     Raises:
         UserError: if the stages do not fit together: the first needs an input image, sizes do not match, text
-            encoders differ, or two stages have the same name.
+            encoders differ, two stages have the same name, or the prior's vectors are not those that are read.
     """
 
     stages: Sequence[TrainedStage]
+    prior: TrainedStage | None = None
+
+    @classmethod
+    def of(cls, stages: Sequence[TrainedStage]) -> "Cascade":
+        """Of stages in order, the prior first if there is one."""
+        if stages and is_prior(stages[0]):
+            return cls(stages[1:], stages[0])
+        return cls(stages)
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise UserError("a cascade needs at least one stage; train one with python train.py stage=base")
+        if self.prior is not None:
+            check_prior(self.prior, self.stages[0])
         size_before = None
         for stage in self.stages:
             this = stage.description
@@ -89,7 +105,8 @@ class Cascade:
         Args:
             given: what the conditioners of the stages build their signals from, one row for each picture: `text`;
                 `smaller`, the pictures of stage number `first` - 1, to continue from them; `start`, the pictures that
-                a `strength` below 1 begins with, resized to each stage.
+                a `strength` below 1 begins with, resized to each stage; `caption_embedding` or `looked_at`, if the
+                embedding of the first stage is made of it.
             seed: of the whole run, or one for each picture.
             picture_ids: number of each picture in the run.
             settings: one for each stage; fewer than there are stages stops early.
@@ -110,6 +127,9 @@ class Cascade:
         self.check(settings, first)
         seeds = [seed] * len(picture_ids) if isinstance(seed, int) else seed
         keys = list(zip(seeds, map(index, picture_ids), strict=True))  # a NumPy integer would be another key
+        clip = clip_of(self.stages[0])
+        if first == 0 and clip is not None and (embedding := settings[0].embedding) is not None:
+            given = Conditioning(given, **{PICTURE_EMBEDDING: embedding(given, clip, self.prior, keys)})
         pictures: list[Images] = []
         for stage, one in zip(self.stages[first : len(settings)], settings[first:], strict=True):
             generators = [make_generator(own, "picture", i, stage.model.name) for own, i in keys]
@@ -122,9 +142,12 @@ class Cascade:
         line in the log.
 
         Raises:
-            UserError: if the sizes are not those of a cascade, or a stage cannot be guided so.
+            UserError: if the sizes are not those of a cascade, a stage cannot be guided so, or the first stage reads an
+                embedding that nothing gives it.
         """
         self._check_sizes(settings)
+        if first == 0:
+            check_embedding(self.stages[0], self.prior, settings[0].embedding)
         for stage, one in list(zip(self.stages, settings, strict=False))[first:]:
             name = stage.description.name
             if isinstance(one.guidance, GuidanceOfAStage):

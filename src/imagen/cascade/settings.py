@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from imagen.cascade.embedding_source import EmbeddingSource
 from imagen.checks.arguments import Count, described, fits
 from imagen.diffusion.guidance import Guidance
 from imagen.diffusion.samplers import Sampler
@@ -33,6 +34,7 @@ class SamplingSettings:
         strength: the time on the stage's schedule at which sampling begins, from the picture `start` that is given: 1
             is pure noise, 0 gives the picture back.
         resample: how many times each step is taken (`imagen.diffusion.spacing.resampled`); 1 is once.
+        embedding: where the embedding comes from that an unCLIP decoder reads; None for any other stage.
 
     Raises:
         UserError: for a value out of range.
@@ -46,6 +48,7 @@ class SamplingSettings:
     tile_overlap: float | None = field(default=None, metadata={"added_later": True})
     strength: float = field(default=1.0, metadata={"added_later": True})
     resample: int = field(default=1, metadata={"added_later": True})
+    embedding: EmbeddingSource | None = field(default=None, metadata={"added_later": True})
 
     def __post_init__(self) -> None:
         for name in ("aug_level", "strength"):

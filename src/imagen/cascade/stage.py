@@ -15,8 +15,6 @@ from imagen.randomness import randn_per_image
 from imagen.stages.model import StageModel
 from imagen.tensors import Images
 
-CHANNELS = 3
-
 Watch = Callable[[str, Estimate], object]
 """Called after every evaluation of a denoiser: name of the stage, and its estimate of x0, guided, thresholded and
 corrected."""
@@ -51,7 +49,7 @@ def sample_images(
             watch(model.name, Estimate(float(level.log_snr[0]), x0))
         return x0
 
-    z = randn_per_image(generators, (CHANNELS, *size), device)
+    z = randn_per_image(generators, (model.conditioner.channels, *size), device)
     if settings.strength < 1:
         z = level_of(z, path[0]).add_noise(resize(given["start"].images, size), z)
     return settings.sampler.walk(denoise, path, z, generators)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,13 +14,10 @@ from imagen.tensors import Features, Pixels
 from imagen.text.model_files import refuse_redirection, tokenizer_files, weights_files
 from imagen.text.pretrained import load_pretrained
 
-if TYPE_CHECKING:
-    from transformers import CLIPModel
-
 PICKLED = "pytorch_model.bin"
 
 
-def load_towers(folder: Path, name: str) -> tuple["CLIPModel", Any]:
+def load_towers(folder: Path, name: str) -> tuple[Any, Any]:
     """The CLIPModel in `folder`, float32, in evaluation mode and without gradients, and its tokenizer.
 
     Raises:

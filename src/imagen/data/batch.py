@@ -14,7 +14,8 @@ class Batch:
     `images` are float32 in [-1, 1]; `text` is zero where `text_mask` is False; `ids` are indices into the source;
     `position` counts the batches (micro-batches) of this run from 0, the same on every rank: all random numbers for
     this batch depend on it, the seed and the rank. `condition` are further pictures to condition on, one for each image
-    and cut as it was; None where the data hold none.
+    and cut as it was; None where the data hold none. `large` are the pictures before they were reduced to the stage;
+    None where nobody looks at them.
     """
 
     images: Images
@@ -24,12 +25,13 @@ class Batch:
     captions: tuple[str, ...]
     position: int
     condition: Images | None = None
+    large: Images | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch on another device. Lightning calls this."""
         moved = {
             name: tensor.to(device, non_blocking=non_blocking)
-            for name in ("images", "text", "text_mask", "ids", "condition")
+            for name in ("images", "text", "text_mask", "ids", "condition", "large")
             if (tensor := getattr(self, name)) is not None
         }
         return replace(self, **moved)

@@ -62,6 +62,7 @@ class Assembled:
     captions: tuple[str, ...]
     skipped: dict[int, Problem]
     condition: Images | None = None
+    large: Images | None = None
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,20 @@ class Assembler(Dataset):
     """Builds batches from plans. `assembler[plan]` depends on the plan and the source alone, in every process.
 
     An unusable row is replaced by the next usable one of its bucket, after at most `max_bad` unusable rows. Of several
-    captions the first is used, or with `draw_captions` one drawn with the key of the plan.
+    captions the first is used, or with `draw_captions` one drawn with the key of the plan. With `keep_large` a batch
+    also holds the pictures before they are reduced to the stage.
     """
 
     def __init__(
-        self, buckets: Sequence[Bucket], geometry: Geometry, max_bad: int, draw_captions: bool = False
+        self,
+        buckets: Sequence[Bucket],
+        geometry: Geometry,
+        max_bad: int,
+        draw_captions: bool = False,
+        keep_large: bool = False,
     ) -> None:
-        self.buckets, self.geometry, self.max_bad, self.draw_captions = buckets, geometry, max_bad, draw_captions
+        self.buckets, self.geometry, self.max_bad = buckets, geometry, max_bad
+        self.draw_captions, self.keep_large = draw_captions, keep_large
 
     def __getitem__(self, plan: BatchPlan) -> Assembled | Refusal:
         bucket = self.buckets[plan.bucket]
@@ -90,12 +98,14 @@ class Assembler(Dataset):
             read = [self._read(bucket, draw, skipped) for draw in plan.draws]
         except UserError as error:
             return Refusal(str(error))
-        pictures = zip(*(cuts for _, cuts in read), strict=True)
+        pictures = list(zip(*(cuts for _, cuts in read), strict=True))
         images, *conditions = (self._images(cuts, bucket.sizes, plan) for cuts in pictures)
+        condition = conditions[0] if conditions else None
+        large = from_uint8(np.stack(pictures[0])) if self.keep_large else None
         examples = [example for example, _ in read]
         captions = tuple(self._caption(example, draw) for example, draw in zip(examples, plan.draws, strict=True))
         ids = tuple(example.id for example in examples)
-        return Assembled(plan.position, images, ids, captions, skipped, *conditions)
+        return Assembled(plan.position, images, ids, captions, skipped, condition, large)
 
     def _images(self, cuts: Sequence[np.ndarray], sizes: Sizes, plan: BatchPlan) -> Images:
         images = resize(from_uint8(np.stack(cuts)), sizes.stage)
@@ -177,7 +187,8 @@ class BatchLoader:
         # In the main process, because an online encoder may use the accelerator and a cache is opened only once.
         text, mask = self.text.embed(assembled.captions).pad()
         ids = torch.tensor(assembled.ids, dtype=torch.int64)
-        return Batch(assembled.images, text, mask, ids, assembled.captions, assembled.position, assembled.condition)
+        condition, large = assembled.condition, assembled.large
+        return Batch(assembled.images, text, mask, ids, assembled.captions, assembled.position, condition, large)
 
     def _note(self, skipped: dict[int, Problem]) -> None:
         for row in skipped.keys() - self.skipped.keys():

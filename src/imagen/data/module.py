@@ -74,7 +74,8 @@ class ImagenDataModule(LightningDataModule):
 
     Training batch k is a function of (seed, k, rank, world size) alone. The only state is `next_position`, the position
     of the batch after the current one, so batches prefetched by workers do not count. It is saved with every
-    checkpoint, and a resumed run continues with that batch.
+    checkpoint, and a resumed run continues with that batch. `keep_large` may be set: batches then hold the pictures
+    before they are reduced to the stage, `Batch.large`, for stages that look at them.
 
     Args:
         train: source of the training pictures.
@@ -126,6 +127,7 @@ class ImagenDataModule(LightningDataModule):
             if not len(source):
                 raise UserError(f"{source.name}: no picture for {use}")
         self.next_position = 0
+        self.keep_large = False
         self.world = train.world
         self._all_rows = {"training": self.train, "validation": self.validation}
         self._survey = Survey(self.geometry, cut_at)
@@ -239,7 +241,7 @@ class ImagenDataModule(LightningDataModule):
     def _loader(
         self, buckets: list[Bucket], geometry: Geometry, sampler: Sampler[BatchPlan], draw_captions: bool = False
     ) -> BatchLoader:
-        assembler = Assembler(buckets, geometry, self.bad_pictures.allowed(self.train), draw_captions)
+        assembler = Assembler(buckets, geometry, self.bad_pictures.allowed(self.train), draw_captions, self.keep_large)
         loader = DataLoader(
             assembler,
             batch_size=None,  # the sampler yields plans of whole batches

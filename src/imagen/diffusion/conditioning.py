@@ -29,7 +29,7 @@ class Signal(ABC):
     def null(self) -> "Signal":
         """The signal that stands for the absence of this one, of the same shape."""
 
-    def drop(self, images: Bool[Tensor, "batch"]) -> "Signal":
+    def drop(self: Kind, images: Bool[Tensor, "batch"]) -> Kind:
         """`null` for the images where `images` is True, unchanged for the others."""
 
         def choose(null: Tensor, kept: Tensor) -> Tensor:

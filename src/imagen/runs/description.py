@@ -7,6 +7,7 @@ from imagen.instantiation import as_dict
 from imagen.stages.conditioners import CleanLowResConditioner, LowResConditioner, TextConditioner
 from imagen.stages.distillation.record import Distilled
 from imagen.stages.export import StageDescription
+from imagen.stages.unclip.clip import FrozenClip
 from imagen.text.record import record_of
 
 IMAGENS_CONDITIONERS = {
@@ -37,7 +38,7 @@ def describe(
         taught_by: sha256 of the weights of its teacher; None if it has none.
     """
     stage = as_dict(config.stage)
-    conditioner = stage["conditioner"]
+    conditioner = _with_hash_of_clip(stage["conditioner"])
     sizes = _innermost(conditioner)
     return StageDescription(
         name=stage["name"],
@@ -67,6 +68,15 @@ def _distilled(stage: dict, taught_by: str) -> Distilled:
 def _up_to(conditioner: dict) -> float:
     """The largest guidance weight that the conditioner of a student tells."""
     return conditioner["up_to"] if "up_to" in conditioner else _up_to(conditioner["others"])
+
+
+def _with_hash_of_clip(conditioner: dict) -> dict:
+    """The conditioner with the sha256 of the CLIP whose vectors it tells, if it tells any."""
+    inner = {"others": _with_hash_of_clip(conditioner["others"])} if "others" in conditioner else {}
+    clip = conditioner.get("clip")
+    if clip is not None and clip["sha256"] is None:
+        inner["clip"] = clip | {"sha256": FrozenClip(clip["path"], clip["features"]).sha256}
+    return conditioner | inner
 
 
 def _innermost(conditioner: dict) -> dict:

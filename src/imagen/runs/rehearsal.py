@@ -68,9 +68,9 @@ def _rehearse_buckets(denoiser: Denoiser, stage: DiffusionStage, geometry: Geome
 def _denoise_one(denoiser: Denoiser, stage: DiffusionStage, size: Size, features: int) -> None:
     """Denoise one picture with a caption of one token, on the meta device. Raises UserError if it does not fit."""
     batch, generator = _one_picture(size, features, condition=True), torch.Generator()
-    x0 = batch.images
-    level = stage.schedule.sample(1, generator, x0.device)
     try:
+        x0 = stage.conditioner.target(batch)
+        level = stage.schedule.sample(1, generator, x0.device)
         conditioning = stage.conditioner.for_training(batch, generator)
         if stage.text_dropout > 0:
             conditioning = stage.drop_text(conditioning, torch.zeros(1, dtype=torch.bool, device="meta"))
@@ -86,7 +86,7 @@ def _one_picture(size: Size, features: int, condition: bool) -> Batch:
     """A picture with a caption of one token, and with one to condition on if `condition`, on the meta device."""
     x0, text = torch.zeros(1, 3, *size, device="meta"), torch.zeros(1, 1, features, device="meta")
     mask, ids = torch.ones(1, 1, dtype=torch.bool, device="meta"), torch.zeros(1, dtype=torch.int64, device="meta")
-    return Batch(x0, text, mask, ids, ("",), 0, x0 if condition else None)
+    return Batch(x0, text, mask, ids, ("",), 0, x0 if condition else None, x0)
 
 
 def rehearse_data(data: ImagenDataModule, trainer: Trainer, stage: DiffusionStage) -> None:

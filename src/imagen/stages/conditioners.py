@@ -22,13 +22,22 @@ from imagen.randomness import randn_per_image
 from imagen.tensors import Images, Size
 
 
+CHANNELS = 3
+"""Of pictures."""
+
+
 class Conditioner(ABC):
     """What a stage's network is told, in training and in sampling.
 
     `factor` is how many times larger the stage makes the images it is given; 1 for a stage that is given none.
+    `channels` are those of what the stage makes: 3 of pictures. `caption_signals` tell the caption, and are dropped
+    together. `looks_at` says whether batches must hold the pictures as they were before they were reduced to the stage.
     """
 
     factor: int = 1
+    channels: int = CHANNELS
+    caption_signals: Sequence[str] = ("text",)
+    looks_at: bool = False
 
     @abstractmethod
     def for_training(self, batch: Batch, generator: torch.Generator) -> Conditioning:
@@ -37,6 +46,10 @@ class Conditioner(ABC):
     def for_validation(self, batch: Batch, generator: torch.Generator) -> Conditioning:
         """The same for a validation batch, of which nothing is dropped."""
         return self.for_training(batch, generator)
+
+    def target(self, batch: Batch) -> Images:
+        """What the stage learns to make of a batch: its pictures."""
+        return batch.images
 
     def told_first(self, images: int, generator: torch.Generator) -> int:
         """How many of a batch of `images`, the first ones, are told a first estimate of x0 in training."""
@@ -175,7 +188,7 @@ class AddedSignal(Conditioner):
     """
 
     def __init__(self, others: Conditioner) -> None:
-        self.others, self.factor = others, others.factor
+        self.others, self.factor, self.looks_at = others, others.factor, others.looks_at
 
     def given(self, batch: Batch) -> Conditioning:
         return self.others.given(batch)

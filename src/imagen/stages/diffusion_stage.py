@@ -107,7 +107,7 @@ class DiffusionStage(LightningModule):
         self, denoiser: Denoiser, batch: Batch, generator: torch.Generator, training: bool
     ) -> tuple[PerImage, PerImage]:
         """Loss and log-SNR of each image, for noise drawn from `generator`. Signals are dropped in training alone."""
-        x0 = batch.images  # of the stage's resolution, or crops of it
+        x0 = self.conditioner.target(batch)  # pictures of the stage's resolution, or crops of them
         level = self.schedule.sample(len(x0), generator, x0.device)
         eps = torch.randn(x0.shape, generator=generator).to(x0.device)
         drop = (torch.rand(len(x0), generator=generator) < self.text_dropout).to(x0.device)
@@ -133,12 +133,14 @@ class DiffusionStage(LightningModule):
 
     def drop_text(self, conditioning: Conditioning, images: Bool[Tensor, "batch"]) -> Conditioning:
         """The captions dropped for the images where `images` is True. Raises UserError if there is no text to drop."""
-        if "text" not in conditioning:
-            raise UserError(
-                f"stage.text_dropout={self.text_dropout}: {type(self.conditioner).__name__} gives no signal 'text' to "
-                "drop; set stage.text_dropout=0"
-            )
-        return conditioning.drop("text", images)
+        for name in self.conditioner.caption_signals:
+            if name not in conditioning:
+                raise UserError(
+                    f"stage.text_dropout={self.text_dropout}: {type(self.conditioner).__name__} gives no signal "
+                    f"{name!r} to drop; set stage.text_dropout=0"
+                )
+            conditioning = conditioning.drop(name, images)
+        return conditioning
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

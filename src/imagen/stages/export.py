@@ -81,7 +81,8 @@ class StageDescription:
     @property
     def identity(self) -> dict[str, Any]:
         """Plain values: everything about a stage that its pictures depend on, without its history."""
-        return {name: value for name, value in self.fields.items() if name not in OUTSIDE_IDENTITY}
+        identity = {name: value for name, value in self.fields.items() if name not in OUTSIDE_IDENTITY}
+        return identity if self.conditioner is None else identity | {"conditioner": _unplaced(self.conditioner)}
 
     @property
     def world(self) -> World | None:
@@ -98,6 +99,13 @@ class StageDescription:
     def fields(self) -> dict[str, Any]:
         """Plain values, without those in `LEFT_OUT` that are None."""
         return {name: value for name, value in asdict(self).items() if value is not None or name not in LEFT_OUT}
+
+
+def _unplaced(node: Any) -> Any:
+    """A configuration without the places of files whose sha256 it has: a model that was moved is the same."""
+    if not isinstance(node, Mapping):
+        return node
+    return {name: _unplaced(value) for name, value in node.items() if name != "path" or node.get("sha256") is None}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ assets/ and openai/clip-vit-large-patch14 are loaded by the same code.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +38,7 @@ class ClipJudge(AlignmentJudge):
         self.device = torch.device(pick_device(device))
         self.batch_size = batch_size
         model, self.tokenizer = load_towers(self.folder, "judge")
-        self.model: Any = model.to(self.device)
+        self.model = model.to(self.device)
         self.max_tokens: int = self.model.config.text_config.max_position_embeddings
         self.preprocessing = ClipPreprocessing.from_folder(self.folder)
         hashes = hashes_by_name(files)
