@@ -21,7 +21,7 @@ from imagen.inputs.negative import check_guided
 from imagen.locks import only_writer
 from imagen.pictures import labelled_grid, save_png
 from imagen.sampling.command import hydra_value
-from imagen.sampling.configured import configured_settings
+from imagen.sampling.configured import configured_embedding, configured_settings
 from imagen.sampling.opening import open_model
 from imagen.sampling.orders.edited import configured_edit, facts_of_edit, is_set
 from imagen.sampling.orders.kept import Kept, PictureFiles
@@ -159,6 +159,7 @@ def _recipe(config: DictConfig, model: TextToImage, weights: Sequence[float], ed
         stopped=config.cascade.stop_at is not None,
         sizes=edit.sizes(model.stages, tiled=is_set(config, "tile_overlap")),
         resample=edit.resample(model.stages),
+        embedding=configured_embedding(config, model.cascade),
     )
     edit.inputs(model.stages, settings, pictures=1)
     return Recipe(settings, model.describe(settings, config.cascade.seed)[edit.first(model.stages) :])

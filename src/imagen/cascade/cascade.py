@@ -56,6 +56,8 @@ class Cascade:
     def of(cls, stages: Sequence[TrainedStage]) -> "Cascade":
         """Of stages in order, the prior first if there is one."""
         if stages and is_prior(stages[0]):
+            if len(stages) == 1:
+                raise UserError("a prior makes no pictures: give the stage that draws its embeddings as well")
             return cls(stages[1:], stages[0])
         return cls(stages)
 

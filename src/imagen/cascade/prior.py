@@ -23,6 +23,11 @@ def clip_of(stage: TrainedStage) -> FrozenClip | None:
     return None
 
 
+def default_embedding(first: TrainedStage) -> EmbeddingSource | None:
+    """Where the embedding comes from that `first` reads, unless said otherwise; None if it reads none."""
+    return None if clip_of(first) is None else FromPrior()
+
+
 def check_prior(prior: TrainedStage, first: TrainedStage) -> None:
     """Raises UserError unless `prior` gives what `first`, the first stage of a cascade, reads."""
     reads, gives = clip_of(first), prior.model.conditioner

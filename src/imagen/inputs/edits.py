@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from imagen.cascade.embeddings import LOOKED_AT
 from imagen.cascade.settings import SamplingSettings
 from imagen.diffusion.conditioning import Conditioning, ImageSignal
 from imagen.diffusion.corrections import Correction, KnownPixels, check_corrections
@@ -25,7 +26,7 @@ class PictureInputs:
     """What pictures are made from besides their text, one row for each picture.
 
     Args:
-        signals: `smaller`, `start` and `condition` of `Cascade.sample`.
+        signals: `smaller`, `start`, `condition` and `looked_at` of `Cascade.sample`.
         corrections: one for each picture, or none at all.
         first: number of the first stage to run.
     """
@@ -51,6 +52,7 @@ class Edit:
         conditions: for stages that were trained with a `condition`.
         size: height and width of the pictures of the last stage; None: the square that it was trained on.
         begins: whether a strength is asked for; it may be 1, and then has no use for the picture.
+        looks: whether the embedding of the pictures is read, for an unCLIP decoder.
     """
 
     pictures: Sequence[PictureTensor] = ()
@@ -59,6 +61,7 @@ class Edit:
     conditions: Sequence[PictureTensor] = ()
     size: Any = None
     begins: bool = False
+    looks: bool = False
 
     @classmethod
     def of(cls, picture: Any = None, mask: Any = None, condition: Any = None, **others: Any) -> "Edit":
@@ -142,6 +145,8 @@ class Edit:
             signals["smaller"] = [reduced(one, smaller, "picture") for one in self.pictures]
         if begins:
             signals["start"] = [self._whole(one, sizes[-1]) for one in self.pictures]
+        if self.looks:
+            signals[LOOKED_AT] = list(self.pictures)
         if self.conditions:
             signals["condition"] = [reduced(one, sizes[-1], "condition") for one in self.conditions]
         rows = {name: torch.stack(_repeated(values, pictures, name)) for name, values in signals.items()}
@@ -155,7 +160,11 @@ class Edit:
         """Raises UserError where something is missing, or given and not used."""
         if begins and not self.pictures:
             raise UserError("strength below 1 needs a picture to begin with: give picture=FILE as well")
-        if self.pictures and not (begins or self.masks or self.start_at is not None):
+        if self.looks and not self.pictures:
+            raise UserError("embedding=picture needs a picture to look at: give picture=FILE as well")
+        if self.looks and len({one.shape for one in self.pictures}) > 1:
+            raise UserError("embedding=picture looks at pictures of one size, and these are of several: crop them")
+        if self.pictures and not (begins or self.masks or self.looks or self.start_at is not None):
             raise UserError(
                 "picture is given and would not be used: give mask=FILE to draw a part of it anew, strength=0.6 to "
                 "change it, or start_at=sr1 to enlarge it"

@@ -1,6 +1,8 @@
 """Find the newest finished stages of a cascade."""
 
 import logging
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from imagen.checks.names import is_name, printable
@@ -84,7 +86,7 @@ def _exports(runs: Path, names: list[str] | None) -> dict[str, list[Path]]:
 
 def _fitting(exports: dict[str, list[Path]]) -> list[Path]:
     """The newest base stage, then the newest sr1 and sr2 that enlarge the output of the one before and read the same
-    text, as far as there are such stages."""
+    text, as far as there are such stages. Before an unCLIP decoder the newest prior that gives what it reads."""
     chain: list[Path] = []
     below: StageDescription | None = None
     for name in ("base", "sr1", "sr2"):
@@ -96,4 +98,16 @@ def _fitting(exports: dict[str, list[Path]]) -> list[Path]:
                 break
         else:
             break
-    return chain
+    return [*_prior(exports.get("prior", ()), chain), *chain]
+
+
+def _prior(priors: Sequence[Path], chain: Sequence[Path]) -> list[Path]:
+    """The first of `priors` that gives what the first stage of `chain` reads; none if it reads no embedding."""
+    if not chain or (base := read_description(chain[0])).clip is None:
+        return []
+    fitting = (folder for folder in priors if _same_clip(read_description(folder), base))
+    return list(islice(fitting, 1))
+
+
+def _same_clip(one: StageDescription, other: StageDescription) -> bool:
+    return (one.clip, one.text) == (other.clip, other.text)

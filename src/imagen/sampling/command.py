@@ -12,7 +12,10 @@ from imagen.errors import UserError
 from imagen.places import ROOT
 from imagen.stages.export import CONFIG, StageDescription, read_description
 
+PRIOR = "prior"
 ROLES = ("base", "sr1", "sr2")
+"""The stages that make pictures. The prior gives the first one what it reads."""
+
 PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z/][A-Za-z0-9_./-]*", re.IGNORECASE)
 """Text that Hydra takes as it stands."""
 
@@ -23,13 +26,38 @@ def sampling_command(description: StageDescription, folder: Path, runs: Path) ->
     Stages below it are looked for in `runs`, then among the shipped ones. One that is missing is named as the run of
     the same name, which is still to be trained.
     """
-    stages = [*stages_below(description, folder, runs), folder]
+    stages = _with_prior([*stages_below(description, folder, runs), folder], description, runs)
     listed = ",".join(hydra_value(shown_path(path)) for path in stages)
     overrides = ["prompt=a red circle", f"cascade.stages=[{listed}]"]
     below = [read_description(path) for path in stages[:-1] if (path / CONFIG).is_file()]
     for stage in (*below, description):
         overrides += stage.made_for.overrides(stage.name) if stage.made_for else []
     return printable(f"python sample.py {shlex.join(overrides)}")
+
+
+def _with_prior(stages: list[Path], description: StageDescription, runs: Path) -> list[Path]:
+    """The `stages` of a cascade, of which `description` is the last: with the prior that an unCLIP decoder needs, and
+    with a decoder behind a prior. Of several runs that fit the one of the same name, else the newest."""
+    name = stages[-1].parent.name
+    if description.name == PRIOR:
+        return [*stages, _of_same_clip(ROLES[0], name, description, runs)]
+    first = description if len(stages) == 1 else _described(stages[0])
+    return stages if first is None or first.clip is None else [_of_same_clip(PRIOR, name, first, runs), *stages]
+
+
+def _of_same_clip(role: str, name: str, stage: StageDescription, runs: Path) -> Path:
+    of_same_name = runs / role / name / "export"
+    for folder in _candidates([of_same_name], runs / role, of_same_name):
+        found = _described(folder)
+        if found is not None and (found.clip, found.text) == (stage.clip, stage.text):
+            return folder
+    return of_same_name
+
+
+def _described(folder: Path) -> StageDescription | None:
+    with suppress(UserError):
+        return read_description(folder)
+    return None
 
 
 def stages_below(description: StageDescription, folder: Path, runs: Path) -> list[Path]:

@@ -6,6 +6,9 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from imagen.cascade.cascade import Cascade
+from imagen.cascade.embedding_source import EmbeddingSource
+from imagen.cascade.prior import default_embedding
 from imagen.cascade.settings import SamplingSettings
 from imagen.checks.arguments import described, fits
 from imagen.errors import UserError
@@ -30,6 +33,7 @@ def configured_settings(
     stopped: bool = False,
     sizes: Sequence[Size | None] | None = None,
     resample: Mapping[str, int] | None = None,
+    embedding: EmbeddingSource | None = None,
 ) -> list[SamplingSettings]:
     """The settings of each stage.
 
@@ -40,6 +44,7 @@ def configured_settings(
         stopped: whether stages may be left out behind these; what is said of them is not used then.
         sizes: of the pictures of each stage; None: squares.
         resample: by role, where `config` does not say how often steps are taken.
+        embedding: that an unCLIP decoder, the first stage, reads (`configured_embedding`).
 
     Raises:
         UserError: for a role that no stage has, a setting that does not exist, and a value out of range.
@@ -50,7 +55,27 @@ def configured_settings(
     for i, role in enumerate(roles):
         times = (resample or {}).get(role, 1)
         settings.append(_settings(config, role, i, float(weights[i]), times, own.get(role, {})))
-    return [replace(one, size=size) for one, size in zip(settings, sizes or [None] * len(roles), strict=True)]
+    sized = [replace(one, size=size) for one, size in zip(settings, sizes or [None] * len(roles), strict=True)]
+    return [replace(sized[0], embedding=embedding), *sized[1:]]
+
+
+def configured_embedding(config: DictConfig, cascade: Cascade) -> EmbeddingSource | None:
+    """Where the embedding comes from that the first stage reads; None if it reads none. Raises as `own_embedding`."""
+    return own_embedding(config) or default_embedding(cascade.stages[0])
+
+
+def own_embedding(config: DictConfig) -> EmbeddingSource | None:
+    """What `config.embedding` says; None if it says nothing.
+
+    Raises:
+        UserError: for an object of another kind.
+    """
+    if config.embedding is None:
+        return None
+    source = _built(resolved(config.embedding), "embedding", "embedding")
+    if not isinstance(source, EmbeddingSource):
+        raise UserError(f"embedding is a {type(source).__name__}: choose embedding=prior, caption or picture")
+    return source
 
 
 def own_settings(config: DictConfig) -> dict[str, dict[str, Any]]:

@@ -17,8 +17,13 @@ def described_stage(stage: StageDescription, settings: SamplingSettings, every: 
     described = settings.describe()
     aug_level = described.pop("aug_level")
     return {
-        "stage_sha256": fingerprint(stage.identity),
-        "weights_sha256": stage.weights_sha256,  # part of it, for the reader
+        **identity_of(stage),
         **every,
         **described,
     } | ({} if stage.low_resolution is None else {"aug_level": aug_level})  # a base stage ignores it
+
+
+def identity_of(stage: StageDescription) -> dict[str, str]:
+    """Which stage it is."""
+    # The weights are part of it, and stand there for the reader.
+    return {"stage_sha256": fingerprint(stage.identity), "weights_sha256": stage.weights_sha256}

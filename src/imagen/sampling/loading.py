@@ -10,7 +10,7 @@ from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.runs.find import find_stages
 from imagen.runs.weights import load_weights
-from imagen.sampling.command import ROLES
+from imagen.sampling.command import PRIOR, ROLES
 from imagen.stages.export import CARD, CONFIG, WEIGHTS, TrainedStage
 from imagen.text.model_files import HUB_NAME, REVISION, is_folder
 
@@ -39,8 +39,8 @@ def stage_folders(place: str | Path, revision: str | None = None, download: bool
     """The stages in one place, smallest first.
 
     Args:
-        place: an exported stage, a checkpoint of a run (*.ckpt), a folder with a sub-folder for each stage (base, sr1,
-            sr2), or OWNER/NAME of such a folder on the model hub.
+        place: an exported stage, a checkpoint of a run (*.ckpt), a folder with a sub-folder for each stage (prior,
+            base, sr1, sr2), or OWNER/NAME of such a folder on the model hub.
         revision: of a repository: a branch, a tag or a commit.
         download: whether the hub's client may open connections; else the repository must be in its cache.
 
@@ -56,7 +56,7 @@ def stage_folders(place: str | Path, revision: str | None = None, download: bool
         raise UserError(f"revision={revision}: {place} is a folder of this machine, which has none; leave it out")
     if (folder / CONFIG).is_file():
         return [folder]
-    stages = [folder / role for role in ROLES if (folder / role / CONFIG).is_file()]
+    stages = [folder / role for role in (PRIOR, *ROLES) if (folder / role / CONFIG).is_file()]
     if not stages:
         raise UserError(f"{place}: no exported stage ({CONFIG} is missing, and so is base/{CONFIG}); give its folder")
     return stages
@@ -73,7 +73,11 @@ def _from_the_hub(name: str, revision: str | None, download: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = [f"{stage}{file}" for stage in ("", *(f"{role}/" for role in ROLES)) for file in (CONFIG, WEIGHTS, CARD)]
+    wanted = [
+        f"{stage}{file}"
+        for stage in ("", *(f"{role}/" for role in (PRIOR, *ROLES)))
+        for file in (CONFIG, WEIGHTS, CARD)
+    ]
     at = f"{name}@{revision}" if revision else name
     try:
         return Path(snapshot_download(name, revision=revision, local_files_only=not download, allow_patterns=wanted))

@@ -37,9 +37,10 @@ def open_model(config: DictConfig) -> TextToImage:
     for folder, this in zip(folders, described, strict=False):
         kind = "" if wanted.weights == AVERAGED else f", {wanted.weights} weights"
         place = printable(str(folder))
-        print(f"stage {this.name}: {place} ({this.resolution} × {this.resolution}, step {this.step}{kind})", flush=True)
+        size = "a vector" if this.resolution == 1 else f"{this.resolution} × {this.resolution}"
+        print(f"stage {this.name}: {place} ({size}, step {this.step}{kind})", flush=True)
     return TextToImage(
-        Cascade(stages),
+        Cascade.of(stages),
         partial(open_text, resolved(config.text), folders, described, print),
         device=device,
         autocast=autocast,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from typing import Any
 
+from imagen.cascade.embedding_source import EmbeddingSource
 from imagen.cascade.settings import SamplingSettings
 from imagen.checks.arguments import Count, described, fits
 from imagen.diffusion.guidance import ClassifierFreeGuidance, Guidance
@@ -33,6 +34,7 @@ def settings_by_role(
     resample: Any = None,
     tile_overlap: Any = None,
     sizes: Sequence[Size | None] | None = None,
+    embedding: EmbeddingSource | None = None,
 ) -> list[SamplingSettings]:
     """The settings of each stage. Every argument is one value for all stages, or a mapping by role, such as
     {"base": 3, "sr1": 1.5}, in which the roles left out keep the default; None is the default for all.
@@ -50,6 +52,7 @@ def settings_by_role(
         resample: how many times each step is taken, for inpainting.
         tile_overlap: share that neighbouring tiles have in common; None: pictures are sampled whole.
         sizes: of the pictures of each stage, in order.
+        embedding: that an unCLIP decoder, the first stage, reads.
 
     Raises:
         UserError: for a role that is not in the cascade, and for values that are out of range or of another type.
@@ -77,6 +80,7 @@ def settings_by_role(
             tile_overlap=None if overlaps[i] is None else _number(overlaps[i], "tile_overlap"),
             strength=_number(strengths[i], "strength"),
             resample=times[i],
+            embedding=None if i else embedding,
         )
         for i in range(len(roles))
     ]

@@ -10,6 +10,9 @@ import torch
 from PIL import Image
 
 from imagen.cascade.cascade import Cascade
+from imagen.cascade.embedding_source import EmbeddingSource
+from imagen.cascade.embeddings import FromPicture, FromPrior
+from imagen.cascade.prior import clip_of, default_embedding
 from imagen.cascade.settings import SamplingSettings, evaluations
 from imagen.cascade.stage import Watch
 from imagen.checks.arguments import Count, described, fits
@@ -18,6 +21,7 @@ from imagen.devices import choose_device, uses_autocast
 from imagen.diffusion.conditioning import Conditioning, TextSignal
 from imagen.diffusion.corrections import Correction
 from imagen.diffusion.samplers import Estimate
+from imagen.diffusion.unclip.vectors import CAPTION_EMBEDDING, VectorSignal
 from imagen.errors import UserError
 from imagen.files import root, user_path
 from imagen.inputs.captions import PromptsOrEmbeddings, one_for_each_picture
@@ -25,7 +29,7 @@ from imagen.inputs.edits import Edit, PictureInputs
 from imagen.inputs.negative import NegativePrompts, negative_for_each, told_against
 from imagen.progress import counting
 from imagen.runs.weights import AVERAGED
-from imagen.sampling.description import described_stage
+from imagen.sampling.description import described_stage, identity_of
 from imagen.sampling.loading import load_stages, newest_stages, stage_folders
 from imagen.sampling.settings import settings_by_role
 from imagen.sampling.text_source import open_text
@@ -91,9 +95,9 @@ class TextToImage:
         """Trained stages, ready to sample.
 
         Args:
-            stages: folders of exported stages, smallest first, or one folder that holds them as base, sr1, sr2, or the
-                OWNER/NAME of such a folder on the model hub. None given: the newest finished stages below `runs`, or
-                the shipped ones where nothing was trained.
+            stages: folders of exported stages, smallest first (unCLIP's prior before them), or one folder that holds
+                them as prior, base, sr1, sr2, or the OWNER/NAME of such a folder on the model hub. None given: the
+                newest finished stages below `runs`, or the shipped ones where nothing was trained.
             revision: of a repository on the hub: a branch, a tag or a commit.
             download: whether the hub may be asked; without it no connection is opened.
             runs: folder of training runs, as in runs/<stage>/<name>; None: where train.py puts them.
@@ -116,8 +120,8 @@ class TextToImage:
         else:
             runs = root() / "runs" if runs is None else runs
             folders = newest_stages(user_path(runs), root() / "assets" / "cascade")
-        cascade = Cascade(load_stages(folders, weights, chosen, stop_at))
-        described = [stage.description for stage in cascade.stages]
+        loaded = load_stages(folders, weights, chosen, stop_at)
+        cascade, described = Cascade.of(loaded), [stage.description for stage in loaded]
         if isinstance(text, TextSource):
             if text.fingerprint != described[0].text:
                 different = differences(described[0].text, text.fingerprint)
@@ -171,6 +175,7 @@ class TextToImage:
         condition: Any = None,
         size: Sequence[int] | None = None,
         corrections: Sequence[Correction | None] | None = None,
+        embedding: EmbeddingSource | None = None,
         all_stages: bool = False,
         progress: bool = False,
         watch: Watch | None = None,
@@ -192,6 +197,8 @@ class TextToImage:
             condition: a picture for stages that were trained with one; as `picture`.
             size: height and width of the pictures of the last stage; None: the square that it was trained on.
             corrections: one for each picture, applied to every estimate of x0: see `imagen.diffusion.corrections`.
+            embedding: where the embedding comes from that an unCLIP decoder reads, such as FromCaption(); None: the
+                prior. FromPicture() reads `picture`.
             all_stages: whether to give the pictures of every stage, by its name, and not only those of the last.
             progress: whether to show the denoiser evaluations on standard error.
             watch: called after every evaluation of a denoiser, with the name of the stage and the estimates of x0 of a
@@ -207,11 +214,13 @@ class TextToImage:
         if not fits(seed, int):
             raise UserError(f"seed={seed!r:.80} must be {described(int)}")
         begins = settings.get("strength") is not None
-        edit = Edit.of(picture, mask, condition, start_at=start_at, size=size, begins=begins)
+        embedding = embedding or default_embedding(self.cascade.stages[0])
+        looks = isinstance(embedding, FromPicture)
+        edit = Edit.of(picture, mask, condition, start_at=start_at, size=size, begins=begins, looks=looks)
         if settings.get("resample") is None:
             settings["resample"] = edit.resample(self.stages)
         sizes = edit.sizes(self.stages, tiled=settings.get("tile_overlap") is not None)
-        by_role = settings_by_role(self.roles, sizes=sizes, **settings)
+        by_role = settings_by_role(self.roles, sizes=sizes, embedding=embedding, **settings)
         inputs = edit.inputs(self.stages, by_role, len(text), corrections)
         negative = negative_for_each(negative_prompt, len(text), by_role, self.stages)
         with self._shown(len(text), by_role, inputs.first, watch) if progress else nullcontext(watch) as every:
@@ -268,6 +277,8 @@ class TextToImage:
             if negative is not None and any(one is not None for one in negative[part]):
                 signal = told_against(signal, negative[part], self.text)
             given = Conditioning(own.signals, text=signal)
+            if inputs.first == 0 and (embedding := settings[0].embedding) is not None and embedding.reads_captions:
+                given = Conditioning(given, **{CAPTION_EMBEDDING: self._embedding_of(text, part)})
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
                 own_seed = seed if isinstance(seed, int) else seed[part]
                 batches.append(
@@ -280,6 +291,13 @@ class TextToImage:
             return text.select(range(len(text))[part])
         return self.text.embed(list(text[part]))
 
+    def _embedding_of(self, text: PromptsOrEmbeddings, part: slice) -> VectorSignal:
+        """CLIP's vectors of captions."""
+        clip = clip_of(self.cascade.stages[0])
+        if clip is None or isinstance(text, TextEmbeddings):
+            raise UserError("embeddings: unCLIP also reads CLIP's vector of the caption; give prompts instead")
+        return clip.captions(text[part], self.device)
+
     def describe(self, settings: Sequence[SamplingSettings], seed: int) -> list[dict[str, Any]]:
         """Plain values: for each stage all that its pictures depend on besides those of the stage before, the text and
         the numbers of the pictures.
@@ -289,7 +307,10 @@ class TextToImage:
         """
         self.cascade.check(settings)
         every = {"weights": self.weights, "seed": seed, "autocast": self.autocast, "device": self.device.type}
-        return [described_stage(stage, one, every) for stage, one in zip(self.stages, settings, strict=False)]
+        described = [described_stage(stage, one, every) for stage, one in zip(self.stages, settings, strict=False)]
+        if self.cascade.prior is not None and isinstance(settings[0].embedding, FromPrior):
+            described[0]["prior"] = identity_of(self.cascade.prior.description)
+        return described
 
 
 def as_pictures(images: Images) -> list[Image.Image]:

@@ -21,7 +21,6 @@ from imagen.errors import UserError
 from imagen.randomness import randn_per_image
 from imagen.tensors import Images, Size
 
-
 CHANNELS = 3
 """Of pictures."""
 

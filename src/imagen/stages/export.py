@@ -96,6 +96,16 @@ class StageDescription:
         return None if self.distilled is None else Distilled.from_record(self.distilled, where, way_out)
 
     @property
+    def clip(self) -> str | None:
+        """The sha256 of the CLIP whose vectors an unCLIP stage makes or reads; None for any other stage."""
+        node: Any = self.conditioner
+        while isinstance(node, Mapping):
+            if isinstance(clip := node.get("clip"), Mapping):
+                return str(clip.get("sha256"))
+            node = node.get("others")
+        return None
+
+    @property
     def fields(self) -> dict[str, Any]:
         """Plain values, without those in `LEFT_OUT` that are None."""
         return {name: value for name, value in asdict(self).items() if value is not None or name not in LEFT_OUT}
@@ -276,11 +286,13 @@ def describe_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torc
 
 def default_card(description: StageDescription, command: str = "") -> str:
     """A model card with what is known without an evaluation; `command` samples from the stage."""
-    task = (
-        f"{description.low_resolution} → {description.resolution} super-resolution"
-        if description.low_resolution
-        else f"text → {description.resolution} × {description.resolution} images"
-    )
+    if description.low_resolution:
+        task = f"{description.low_resolution} → {description.resolution} super-resolution"
+    elif description.resolution == 1:
+        task = "unCLIP's prior, text → CLIP's embedding of a picture"
+    else:
+        read = "text and CLIP's embedding of a picture" if description.clip else "text"
+        task = f"{read} → {description.resolution} × {description.resolution} images"
     fingerprint = json.dumps(description.text)
     encoder = f"`{fingerprint}`"
     if description.text_source is not None:

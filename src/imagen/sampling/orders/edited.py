@@ -4,10 +4,11 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
+from imagen.cascade.embeddings import FromPicture
 from imagen.errors import UserError
 from imagen.files import sha256_of_file, user_path
 from imagen.inputs.edits import Edit
-from imagen.sampling.configured import own_settings
+from imagen.sampling.configured import own_embedding, own_settings
 
 PICTURES = ("picture", "mask", "condition")
 
@@ -23,7 +24,8 @@ def configured_edit(config: DictConfig) -> Edit:
             raise UserError(f"{key}={config[key]} must be one file")
     size = list(config.size) if isinstance(config.size, ListConfig) else config.size
     files = {key: config[key] for key in PICTURES}
-    return Edit.of(**files, start_at=config.start_at, size=size, begins=is_set(config, "strength"))
+    looks = isinstance(own_embedding(config), FromPicture)
+    return Edit.of(**files, start_at=config.start_at, size=size, begins=is_set(config, "strength"), looks=looks)
 
 
 def is_set(config: DictConfig, key: str) -> bool:
