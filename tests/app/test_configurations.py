@@ -29,7 +29,7 @@ GROUPS = {
             "debug",
         ]
     ),
-    "sample": ["text", "sampler", "thresholding", "guidance_rule", "cascade"],
+    "sample": ["text", "sampler", "thresholding", "guidance_rule", "cascade", "embedding"],
     "evaluate": ["guidance", "metrics", "prompts", "sampler"],
     "train_judge": ["data"],
 }
@@ -42,6 +42,7 @@ NEEDED = {
     "published": ["metrics.reference.source.path=/pictures"],
     "published_all": ["metrics.reference.source.path=/pictures"],
     "rules_and_weaker": ["guidance.weaker=/weaker"],
+    "prior_tiny": ["stage=prior"],
 }
 CHOICES = [
     (entry, group, option)

@@ -7,6 +7,7 @@ from torch import nn
 
 from imagen.diffusion.conditioning import Conditioning, ImageSignal, LowResImage, TextSignal
 from imagen.diffusion.noise_level import NoiseLevel
+from imagen.diffusion.unclip.vectors import VectorSignal
 from imagen.networks.attention import (
     AttentionSpec,
     CrossAttentionSpec,
@@ -20,6 +21,7 @@ from imagen.networks.unet import UNet
 
 TEXT_FEATURES = 24
 RESOLUTION = 16
+EMBEDDING = 12
 SELF_ATTENTION = SelfAttentionSpec(32)
 SELF_THEN_CROSS = InTurnSpec([SelfAttentionSpec(32, text=False), CrossAttentionSpec(32)])
 
@@ -53,6 +55,7 @@ MAKERS: dict[str, Callable[..., nn.Module]] = {
     "UNet with linear attention": lambda **changes: make_base(LinearAttentionSpec(32), **changes),
     "UNet, self- then cross-attention": lambda **changes: make_base(SELF_THEN_CROSS, **changes),
     "UNet with two pictures": lambda **changes: make_base(concatenated=["condition", "other"], **changes),
+    "UNet with a picture's embedding": lambda **changes: make_base(picture_embedding=EMBEDDING, **changes),
     "EfficientUNet, self-attention": lambda **changes: make_efficient(SelfAttentionSpec(32, expansion=2), **changes),
     "EfficientUNet, cross-attention": lambda **changes: make_efficient(CrossAttentionSpec(32), **changes),
     "EfficientUNet with a picture": lambda **changes: make_efficient(
@@ -78,6 +81,9 @@ def make_inputs(
     conditioning = Conditioning(text=TextSignal(text, mask))
     if network.embedding.low_res is not None:
         conditioning = Conditioning(conditioning, low_res=LowResImage(image, NoiseLevel(low_res_log_snr)))
+    if getattr(network, "picture_tokens", None) is not None:
+        vectors = VectorSignal.of(torch.randn(batch, EMBEDDING, generator=generator))
+        conditioning = Conditioning(conditioning, picture_embedding=vectors)
     names = [*getattr(network, "concatenated", ()), *getattr(network, "pooled", ())]
     pictures = {name: ImageSignal(torch.randn(shape, generator=generator)) for name in names}
     return z, log_snr, Conditioning(conditioning, **pictures)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from imagen.diffusion.conditioning import OtherSizeImages
 from imagen.tensors import Ids, Images, Text, TextMask
 
 
@@ -25,7 +26,7 @@ class Batch:
     captions: tuple[str, ...]
     position: int
     condition: Images | None = None
-    large: Images | None = None
+    large: OtherSizeImages | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch on another device. Lightning calls this."""

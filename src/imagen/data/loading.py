@@ -16,7 +16,7 @@ from imagen.data.reading.problems import BadExampleError, Fault, Problem, refusa
 from imagen.data.sampler import BatchPlan, Draw
 from imagen.data.source import Example, Picture, Source
 from imagen.data.transforms import Geometry, TooSmallError, covers, random_windows
-from imagen.diffusion.conditioning import resize
+from imagen.diffusion.conditioning import OtherSizeImages, resize
 from imagen.errors import UserError
 from imagen.randomness import derive_seed
 from imagen.tensors import Images, Size
@@ -62,7 +62,7 @@ class Assembled:
     captions: tuple[str, ...]
     skipped: dict[int, Problem]
     condition: Images | None = None
-    large: Images | None = None
+    large: OtherSizeImages | None = None
 
 
 @dataclass(frozen=True)
