@@ -10,7 +10,7 @@ import torch
 from imagen.checks.arguments import Count, described, fits
 from imagen.diffusion.conditioning import Conditioning, ImageSignal, resize
 from imagen.diffusion.corrections import Correction, correct
-from imagen.diffusion.guidance import ConditionalDenoise, Guidance, begun
+from imagen.diffusion.guidance import ConditionalDenoise, Guidance, GuidanceWithPasses, begun
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.samplers import Estimate, Sampler, level_of
 from imagen.diffusion.spacing import beginning_at, resampled
@@ -240,6 +240,29 @@ def evaluations(model: StageModel, settings: SamplingSettings) -> int:
     """Number of estimates of x0 that sampling takes: calls of `watch`."""
     path = path_of(model, settings)
     return settings.sampler.evaluations(path) if path else 0
+
+
+def passes(model: StageModel, settings: SamplingSettings) -> int | None:
+    """Network passes for one picture: those of the guidance rule at each estimate of x0, for every tile; None if the
+    rule does not say (`GuidanceWithPasses`).
+
+    The sampler walks its path with a denoiser that only counts, so no pass is made, and any sampler is counted.
+    """
+    rule, path = model.conditioner.rule(settings.guidance), path_of(model, settings)
+    if not isinstance(rule, GuidanceWithPasses):
+        return None
+    counted = 0
+
+    def denoise(z: Images, level: NoiseLevel) -> Images:
+        nonlocal counted
+        counted += rule.passes(float(level.log_snr[0]))
+        return torch.zeros_like(z)
+
+    if path:
+        settings.sampler.walk(denoise, path, torch.zeros(1, CHANNELS, 1, 1), [torch.Generator()])
+    estimator = _estimator(model, settings)
+    tiles = estimator.count(*size_of(model, settings)) if isinstance(estimator, TiledDenoiser) else 1
+    return counted * tiles
 
 
 def sample_images(

@@ -9,7 +9,7 @@ from typing import Any, SupportsIndex
 import torch
 from PIL import Image
 
-from imagen.cascade import Cascade, SamplingSettings, Watch, evaluations
+from imagen.cascade import Cascade, SamplingSettings, Watch, evaluations, passes
 from imagen.checks.arguments import Count, described, fits
 from imagen.data.pixels import to_uint8
 from imagen.devices import choose_device, uses_autocast
@@ -235,6 +235,11 @@ class TextToImage:
         """Number of denoiser evaluations of a batch: calls of `watch`."""
         stages = zip(self.cascade.stages[first:], settings[first:], strict=False)
         return sum(evaluations(stage.model, one) for stage, one in stages)
+
+    def passes(self, settings: Sequence[SamplingSettings]) -> dict[str, int | None]:
+        """By role, the network passes for one picture; None where the guidance rule does not say."""
+        stages = zip(self.roles, self.cascade.stages, settings, strict=False)
+        return {role: passes(stage.model, one) for role, stage, one in stages}
 
     def sample(
         self,
