@@ -3,9 +3,15 @@ import torch
 
 from imagen.evaluation.prompts.prompt_set import shapes_prompts
 
-from .stand_ins import DrawingSampler, clip_folder, plan
+from .stand_ins import DrawingSampler, clip_folder, plan, ticks
 
 WEIGHTS = [1, 1.5, 4]
+
+
+@pytest.fixture
+def steady_clock(monkeypatch):
+    """Every call of a sampler takes half a second, so that equal blocks are equal files."""
+    monkeypatch.setattr("imagen.evaluation.sweep.sweep.perf_counter", ticks().__next__)
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +35,15 @@ def random_pixels():
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory, judge):
-    """A finished evaluation of twelve prompts at `WEIGHTS`, two curves: its results and its folder."""
+    """A finished evaluation of twelve prompts at `WEIGHTS`, two curves that cost the same: its results and its
+    folder."""
     from .test_sweep import evaluation
 
     prompts = shapes_prompts(count=12, seed=5)
     out = tmp_path_factory.mktemp("evaluation")
-    return evaluation(out, [judge], prompts).run(plan(DrawingSampler(prompts), WEIGHTS)), out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("imagen.evaluation.sweep.sweep.perf_counter", ticks().__next__)
+        return evaluation(out, [judge], prompts).run(plan(DrawingSampler(prompts), WEIGHTS)), out
 
 
 @pytest.fixture

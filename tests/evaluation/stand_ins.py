@@ -1,5 +1,6 @@
 """Tiny substitutes for the real classes: a random CLIPModel folder and a sampler that draws scenes."""
 
+import itertools
 from functools import partial
 from pathlib import Path
 
@@ -61,6 +62,11 @@ class DrawingSampler:
             scene = self.prompts.prompts[i].truth.scene if right else sample_scene(self.seed + 99, i, "train")
             pictures.append(draw(scene, self.resolution))
         return np.stack(pictures)
+
+
+def ticks():
+    """The moments of a clock that goes on by half a second whenever somebody looks."""
+    return itertools.count(0.0, 0.5)
 
 
 def plan(sampler, weights=(1, 4), **curves):

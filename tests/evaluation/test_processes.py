@@ -17,7 +17,7 @@ from imagen.evaluation.sweep.reference import ShapesReference
 from imagen.files import write_json, write_text
 from imagen.locks import hold
 
-from .stand_ins import DrawingSampler, plan
+from .stand_ins import DrawingSampler, plan, ticks
 from .test_sweep import files
 
 FORK = multiprocessing.get_context("fork")
@@ -81,6 +81,7 @@ def undisturbed(tmp_path_factory):
     out = tmp_path_factory.mktemp("one")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("imagen.evaluation.report.report.write_report", only_numbers)
+        patch.setattr("imagen.evaluation.sweep.sweep.perf_counter", ticks().__next__)
         evaluate(out)
     return numbers(out)
 
@@ -90,7 +91,8 @@ def numbers(out):
 
 
 @pytest.fixture(autouse=True)
-def _numbers_only(monkeypatch):
+def _numbers_only(monkeypatch, steady_clock):
+    """Seconds are measured, so all blocks take equally long here."""
     monkeypatch.setattr("imagen.evaluation.report.report.write_report", only_numbers)
 
 

@@ -1,7 +1,7 @@
 """report.html in a real browser, where one is installed: what is seen, what is pointed at, what stays inert."""
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from imagen.evaluation.judges.metric import CHECKED_ALL
 from imagen.evaluation.report.html import as_html
 from imagen.evaluation.report.page.document import as_data, document
 from imagen.evaluation.results.archive import Archive
+from imagen.evaluation.results.cost import Cost
 from imagen.evaluation.results.results import GROUND_TRUTH
 from imagen.pictures import save_png
 
@@ -158,6 +159,33 @@ def test_curves_are_turned_off_and_on_and_the_axes_chosen(browser, page):
         "4",
     ]
     visit.check(page)
+
+
+@needs_a_browser
+def test_numbers_are_shown_against_what_a_picture_costs_on_a_logarithmic_axis(browser, results, tmp_path):
+    seconds = {"dynamic": 0.1, "static, <b>": 3.0}
+    cells = [
+        replace(one, cost=Cost(seconds[one.cell.curve] * one.cell.guidance_weight, {"base": 8}, [("cpu", 1)]))
+        for one in results.cells
+    ]
+    path = tmp_path / "report.html"
+    path.write_text(as_html(replace(results, cells=cells), ["few"], ["agreement"], tmp_path), encoding="utf-8")
+    visit = Visit(browser, path)
+    visit.page.locator("#axes").select_option("fd[j] against seconds per picture")
+    assert visit.page.locator("#plot .xtitle").text_content() == "seconds per picture (lower is better)"
+    ticks = visit.page.locator("#plot .xtick text")
+    shown = "0.1 0.15 0.2 0.3 0.5 0.7 1 1.5 2 3 5 7"
+    assert [tick.text_content() for tick in ticks.all()] == shown.split()
+    across = [tick.bounding_box()["x"] for tick in ticks.all()]
+    assert abs((across[6] - across[0]) - 3.32 * (across[2] - across[0])) < 20  # a decade, and a factor of two
+    visit.point_at(0, 2, "4")
+    assert "seconds per picture\t0.4" in visit.text("#numbers")
+    paper = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    filled = "[...document.querySelectorAll('#plot .points path')].map(one => getComputedStyle(one).fill)"
+    assert [fill == paper for fill in visit.page.evaluate(filled)][:5] == [False, True, True, True, True]  # dominated
+    visit.page.locator("#axes").select_option("align[j] against network passes per picture")
+    assert visit.page.locator("#plot .xtitle").text_content() == "network passes per picture (lower is better)"
+    visit.check(path)
 
 
 @needs_a_browser

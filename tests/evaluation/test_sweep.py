@@ -52,6 +52,7 @@ class TestSweep:
         assert again.controls == first.controls
         assert all(torch.equal(again.pictures[name], first.pictures[name]) for name in first.pictures)
 
+    @pytest.mark.usefixtures("steady_clock")
     def test_a_killed_run_goes_on_and_leaves_the_files_of_an_unbroken_one(self, tmp_path, judge, prompts, sampler):
         class KilledError(Exception):
             pass
@@ -71,6 +72,7 @@ class TestSweep:
         assert len(killed.made) + len(sampler.made) == 4 * 12  # nothing lost, nothing twice
         assert files(tmp_path / "broken/blocks") == files(tmp_path / "whole/blocks")
 
+    @pytest.mark.usefixtures("steady_clock")
     @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"junk"), lambda path: path.unlink()])
     def test_a_damaged_block_is_made_again_and_only_that_one(self, tmp_path, judge, prompts, sampler, damage):
         evaluation(tmp_path, [judge], prompts).run(plan(sampler))

@@ -8,18 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from small_stages import export_readers_of_shapes_t5
+from small_stages import export_random_stage, export_readers_of_shapes_t5
 
 import imagen.cascade.cascade
 from imagen.commandline.roles import of_one_role
 from imagen.data.pixels import to_uint8
 from imagen.errors import UserError
+from imagen.evaluation.sweep.blocks import save_atomically
 from imagen.evaluation.sweep.shared_stages import SharedStages
-from imagen.files import fingerprint
+from imagen.files import fingerprint, read_tensors
 from imagen.sampling.configured import configured_settings
 from imagen.sampling.curves import changed, make_plan
 from imagen.sampling.opening import open_model
 from imagen.stages.export import read_description
+from imagen.text.sources import RememberedText
 
 FAST = ["sampler.num_steps=2", "sr_sampler.num_steps=2", "cascade.device=cpu"]
 CAPTIONS = ["a red circle above a blue square on a white background", "a green ring on a black background"]
@@ -51,7 +53,7 @@ def sampled(monkeypatch):
 
 
 def pictures(plan, label, weight):
-    return plan.curves[label].sample(CAPTIONS, [3, 8], guidance_weight=float(weight))
+    return plan.curves[label].sample(CAPTIONS, [3, 8], guidance_weight=float(weight)).pictures
 
 
 def test_the_super_resolution_sweep_samples_the_base_stage_once_also_after_a_restart(compose_evaluation, sampled):
@@ -74,6 +76,100 @@ def test_shared_base_samples_give_the_pictures_of_the_whole_cascade(compose_eval
     whole = compose_evaluation("cascade.aug_level=0.2")
     settings = configured_settings(whole, ["base", "sr1"], [2.0, 5.0])
     assert np.array_equal(found, to_uint8(open_model(whole).sample(CAPTIONS, [3, 8], settings, 0)[-1]))
+
+
+def test_the_seconds_of_shared_stages_count_for_every_cell_also_after_a_restart(compose_evaluation, monkeypatch):
+    """The base stage takes 3 seconds wherever it is sampled, the other one half a second."""
+    now, real = [0.0], imagen.cascade.cascade.sample_images
+
+    def slow(model, *others):
+        now[0] += 3 if model.name == "base" else 0.5
+        return real(model, *others)
+
+    monkeypatch.setattr(imagen.cascade, "sample_images", slow)
+    for module in ("sampling.curves", "evaluation.sweep.shared_stages"):
+        monkeypatch.setattr(f"imagen.{module}.perf_counter", lambda: now[0])
+
+    def timed(weight):
+        curve = make_plan(compose_evaluation("guidance=sweep_sr")).curves["aug 0"]
+        return curve.sample(CAPTIONS, [3, 8], guidance_weight=float(weight))
+
+    assert [timed(weight).seconds for weight in (1, 5, 5)] == [3.5, 3.5, 3.5]
+    assert now[0] == 3 + 3 * 0.5  # sampled once
+    assert timed(1).device == "cpu"
+    alone = make_plan(compose_evaluation("guidance=sweep")).curves["dynamic"]
+    assert alone.sample(CAPTIONS, [3, 8], guidance_weight=1.0).seconds == 3.5
+
+
+def test_shared_pictures_of_an_earlier_version_have_no_seconds_and_are_not_made_again(
+    compose_evaluation, sampled, tmp_path
+):
+    plan = make_plan(compose_evaluation("guidance=sweep_sr"))
+    before = pictures(plan, "aug 0", 3)
+    (path,) = (tmp_path / "out" / "stages").glob("*.safetensors")
+    save_atomically(read_tensors(path)[1], {}, path)
+    again = plan.curves["aug 0"].sample(CAPTIONS, [3, 8], guidance_weight=3.0)
+    assert again.seconds is None
+    assert np.array_equal(again.pictures, before)
+    assert sampled["base"] == 2
+
+
+def test_captions_are_embedded_before_the_clock_starts(compose_evaluation, monkeypatch):
+    embedded, looks = [], []
+    real = RememberedText.embed
+    monkeypatch.setattr(RememberedText, "embed", lambda self, texts: embedded.append(texts) or real(self, texts))
+    monkeypatch.setattr("imagen.sampling.curves.perf_counter", lambda: looks.append(len(embedded)) or 0.0)
+    pictures(make_plan(compose_evaluation()), "dynamic", 1)
+    assert looks[0] == 1
+    assert embedded[0] == CAPTIONS
+
+
+def test_passes_of_each_stage_follow_steps_and_weights(compose_evaluation):
+    fast = ("sr_guidance=1", "sr_sampler.num_steps=3")
+    plan = make_plan(compose_evaluation("guidance=sweep_steps", *fast))
+    assert {label: curve.passes(3.0) for label, curve in plan.curves.items()} == {
+        f"{steps} steps": {"base": 2 * steps, "sr1": 3} for steps in (4, 8, 16, 32, 64)
+    }
+    assert plan.curves["8 steps"].passes(1.0) == {"base": 8, "sr1": 3}
+    heun = "+guidance.curves={heun: {sampler: {_target_: imagen.diffusion.samplers.HeunSampler, num_steps: 4}}}"
+    assert make_plan(compose_evaluation("guidance=curves", heun)).curves["heun"].passes(3.0)["base"] == 14
+
+
+def test_a_curve_of_a_student_stands_beside_those_of_its_teacher(compose_evaluation, stages, tmp_path):
+    """As conf/guidance/sweep_steps.yaml says it."""
+    said = json.loads((Path(stages[0]) / "config.json").read_text())
+    denoiser = said["denoiser"] | {"network": said["denoiser"]["network"] | {"guidance": True}}
+    conditioner = {
+        "_target_": "imagen.stages.distillation.guidance_conditioner.GuidanceConditioner",
+        "others": {"_target_": "imagen.stages.conditioners.TextConditioner"},
+        "up_to": 4.0,
+    }
+    export_random_stage(
+        tmp_path / "student", "base", 8, None, text=said["text"], denoiser=denoiser, conditioner=conditioner
+    )
+    student = (
+        f"+guidance.curves.student={{cascade: {{stages: [{tmp_path / 'student'}, {stages[1]}]}}, "
+        "sampler: {_target_: imagen.diffusion.samplers.DDIMSampler, num_steps: 8}}"
+    )
+    plan = make_plan(compose_evaluation("guidance=sweep_steps", "guidance.weights=[1,3]", student))
+    assert plan.curves["student"].passes(3.0) == {"base": 8, "sr1": 4}
+    one_by_one = make_plan(
+        compose_evaluation(
+            "guidance=sweep_steps", "guidance.weights=[1,3]",
+            f"+guidance.curves.student.cascade.stages=[{tmp_path / 'student'},{stages[1]}]",
+            "+guidance.curves.student.sampler._target_=imagen.diffusion.samplers.DDIMSampler",
+            "+guidance.curves.student.sampler.num_steps=8",
+        )
+    )  # fmt: skip
+    assert one_by_one.identities == plan.identities
+    assert plan.curves["8 steps"].passes(3.0) == {"base": 16, "sr1": 4}
+    made = [pictures(plan, label, weight).tobytes() for label in ("student", "8 steps") for weight in (1, 3)]
+    assert len(set(made)) == 4
+    with pytest.raises(UserError, match=r"stage 'base': guidance weight 5: this stage was distilled with weights of 1"):
+        make_plan(compose_evaluation("guidance=sweep_steps", "guidance.weights=[1,5]", student))
+    own = student.replace("cascade:", "weights: [1, 3], cascade:")
+    plan = make_plan(compose_evaluation("guidance=sweep_steps", "guidance.weights=[1,5]", own))
+    assert [cell.guidance_weight for cell in plan.cells if cell.curve == "student"] == [1, 3]
 
 
 def test_a_sweep_of_the_base_stage_shares_nothing_and_leaves_no_pictures_of_it(compose_evaluation, sampled, tmp_path):

@@ -7,7 +7,7 @@ import torch
 
 from imagen.cascade.embedding_source import EmbeddingSource, PictureKey
 from imagen.cascade.settings import SamplingSettings
-from imagen.cascade.stage import sample_images
+from imagen.cascade.stage import passes, sample_images
 from imagen.checks.arguments import Count, described, fits
 from imagen.diffusion.conditioning import Conditioning, ImageSignal
 from imagen.diffusion.guidance import ClassifierFreeGuidance
@@ -49,7 +49,7 @@ class FromPrior(EmbeddingSource):
         self, given: Conditioning, clip: FrozenClip, prior: TrainedStage | None, keys: Sequence[PictureKey]
     ) -> VectorSignal:
         assert prior is not None  # `check_embedding`
-        settings = SamplingSettings(self.sampler, ClassifierFreeGuidance(self.weight), NoThresholding())
+        settings = self._settings
         drawn = []
         for draw in range(self.draws):
             generators = [make_generator(*key, prior.model.name, draw) for key in keys]
@@ -58,6 +58,14 @@ class FromPrior(EmbeddingSource):
         caption: VectorSignal = given[CAPTION_EMBEDDING]
         likest = (vectors * caption.values.to(vectors)).sum(dim=-1).argmax(dim=0)
         return VectorSignal.of(vectors[likest, torch.arange(len(likest), device=likest.device)])
+
+    @property
+    def _settings(self) -> SamplingSettings:
+        return SamplingSettings(self.sampler, ClassifierFreeGuidance(self.weight), NoThresholding())
+
+    def passes(self, prior: TrainedStage) -> int:
+        """Passes of the prior's network for one picture."""
+        return self.draws * (passes(prior.model, self._settings) or 0)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from imagen.cascade.settings import SamplingSettings, path_of, size_of
 from imagen.diffusion.conditioning import Conditioning, resize
 from imagen.diffusion.corrections import Correction, correct
-from imagen.diffusion.guidance import ConditionalDenoise, begun
+from imagen.diffusion.guidance import ConditionalDenoise, GuidanceWithPasses, begun
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.samplers import Estimate, level_of
 from imagen.diffusion.tiling import TiledDenoiser
@@ -18,6 +18,29 @@ from imagen.tensors import Images
 Watch = Callable[[str, Estimate], object]
 """Called after every evaluation of a denoiser: name of the stage, and its estimate of x0, guided, thresholded and
 corrected."""
+
+
+def passes(model: StageModel, settings: SamplingSettings) -> int | None:
+    """Network passes for one picture: those of the guidance rule at each estimate of x0, for every tile; None if the
+    rule does not say (`GuidanceWithPasses`).
+
+    The sampler walks its path with a denoiser that only counts, so no pass is made, and any sampler is counted.
+    """
+    rule, path = model.conditioner.rule(settings.guidance), path_of(model, settings)
+    if not isinstance(rule, GuidanceWithPasses):
+        return None
+    counted = 0
+
+    def denoise(z: Images, level: NoiseLevel) -> Images:
+        nonlocal counted
+        counted += rule.passes(float(level.log_snr[0]))
+        return torch.zeros_like(z)
+
+    if path:
+        settings.sampler.walk(denoise, path, torch.zeros(1, model.conditioner.channels, 1, 1), [torch.Generator()])
+    estimator = _estimator(model, settings)
+    tiles = estimator.count(*size_of(model, settings)) if isinstance(estimator, TiledDenoiser) else 1
+    return counted * tiles
 
 
 def sample_images(

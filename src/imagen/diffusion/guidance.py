@@ -11,11 +11,13 @@ from functools import reduce
 from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from imagen.diffusion.conditioning import Conditioning
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.errors import UserError
-from imagen.tensors import BroadcastPerImage, Images
+from imagen.tensors import BroadcastPerImage, Images, PerImage
 
 ConditionalDenoise = Callable[[Images, NoiseLevel, Conditioning], Images]
 """(z, level, conditioning) -> x0: a `Denoiser`, or anything that can be called like one."""
@@ -36,6 +38,15 @@ class GuidanceOfAPath(Guidance, Protocol):
 
     def begin(self, path: Sequence[float]) -> Guidance:
         """The rule for one batch, which goes through the log-SNRs of `path` (`imagen.diffusion.samplers.Sampler`)."""
+        ...
+
+
+@runtime_checkable
+class GuidanceWithPasses(Guidance, Protocol):
+    """A rule that says what it costs. It alone knows: a student makes one pass, autoguidance asks another network."""
+
+    def passes(self, log_snr: float) -> int:
+        """Network passes for the estimate of one picture at `log_snr`."""
         ...
 
 
@@ -72,11 +83,20 @@ class ClassifierFreeGuidance:
     ) -> Images:
         if self.weight == 1:
             return denoiser(z, level, conditioning)
-        if self.weight == 0 and self.rescale == 0:
+        if self._unconditional:
             return denoiser(z, level, conditioning.without(*self.without))
         told = [conditioning, conditioning.without(*self.without)]
         x0_cond, x0_uncond = estimates(denoiser, z, level, told, self.batched)
         return combine(x0_cond, x0_uncond, self.weight, self.rescale)
+
+    @property
+    def _unconditional(self) -> bool:
+        return self.weight == 0 and self.rescale == 0
+
+    def passes(self, log_snr: float) -> int:
+        """See `GuidanceWithPasses`."""
+        del log_snr
+        return 1 if self.weight == 1 or self._unconditional else 2
 
 
 @dataclass(frozen=True)
@@ -116,13 +136,20 @@ class IntervalGuidance:
     def __call__(
         self, denoiser: ConditionalDenoise, z: Images, level: NoiseLevel, conditioning: Conditioning
     ) -> Images:
-        guided = (level.log_snr >= self.log_snr_min) & (level.log_snr <= self.log_snr_max)
+        guided = self._guided(level.log_snr)
         if self.weight == 1 or not guided.any():
             return denoiser(z, level, conditioning)
         told = [conditioning, conditioning.without(*self.without)]
         x0_cond, x0_uncond = estimates(denoiser, z, level, told, self.batched)
         x0 = combine(x0_cond, x0_uncond, self.weight, self.rescale)
         return torch.where(guided[:, None, None, None], x0, x0_cond)
+
+    def _guided(self, log_snr: PerImage) -> Bool[Tensor, "batch"]:
+        return (log_snr >= self.log_snr_min) & (log_snr <= self.log_snr_max)
+
+    def passes(self, log_snr: float) -> int:
+        """See `GuidanceWithPasses`: two inside the interval, one outside."""
+        return 1 if self.weight == 1 or not self._guided(torch.tensor([log_snr])).any() else 2
 
 
 @dataclass(frozen=True)
@@ -170,15 +197,24 @@ class PerSignalGuidance:
                 f"guidance has a weight for {missing[0]!r}, which this stage is not told, only "
                 f"{', '.join(conditioning)}: choose the rule for a stage that is, as sampling.base.guidance_rule=..."
             )
-        weights = [1.0, *(self.weights[name] for name in self.order), 0.0]
-        # Of the estimate that is told the first signals of the order: as a part of its own step, and of the next.
-        shares = {told: weights[told] - weights[told + 1] for told in range(len(self.order) + 1)}
-        last = len(self.order)
-        needed = [told for told, share in shares.items() if share or (told == last and self.rescale)]
-        told_less = [conditioning.without(*self.order[told:]) for told in needed]
-        estimated = dict(zip(needed, estimates(denoiser, z, level, told_less, self.batched), strict=True))
+        shares = self._shares
+        told_less = [conditioning.without(*self.order[told:]) for told in shares]
+        estimated = dict(zip(shares, estimates(denoiser, z, level, told_less, self.batched), strict=True))
         x0 = torch.stack([shares[told] * x0 for told, x0 in estimated.items()]).sum(dim=0)
-        return rescaled(x0, estimated[last], self.rescale) if self.rescale else x0
+        return rescaled(x0, estimated[len(self.order)], self.rescale) if self.rescale else x0
+
+    @property
+    def _shares(self) -> dict[int, float | int]:
+        """By the number of signals, from the first of the order, that an estimate is told: its share, as a part of its
+        own step and of the next. Estimates that are not needed are left out."""
+        weights = [1.0, *(self.weights[name] for name in self.order), 0.0]
+        shares = {told: weights[told] - weights[told + 1] for told in range(len(self.order) + 1)}
+        return {told: share for told, share in shares.items() if share or (told == len(self.order) and self.rescale)}
+
+    def passes(self, log_snr: float) -> int:
+        """See `GuidanceWithPasses`: one for each estimate that does not cancel out."""
+        del log_snr
+        return len(self._shares)
 
 
 def estimates(

@@ -53,6 +53,10 @@ class TiledDenoiser:
             for left in self.starts(width):
                 yield slice(top, min(top + self.side, height)), slice(left, min(left + self.side, width))
 
+    def count(self, height: int, width: int) -> int:
+        """Number of tiles of a picture."""
+        return len(self.starts(height)) * len(self.starts(width))
+
     def starts(self, length: int) -> list[int]:
         """Where the tiles begin along a side of `length` pixels: evenly spaced, the last one ends with the picture."""
         if length <= self.side:

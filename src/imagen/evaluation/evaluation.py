@@ -18,6 +18,7 @@ from imagen.evaluation.judges.metric import checker_key
 from imagen.evaluation.prompts.prompt_set import PromptSet
 from imagen.evaluation.results.budget import Budget, Spending, spend
 from imagen.evaluation.results.copies import Copies, TrainingSet
+from imagen.evaluation.results.cost import Cost
 from imagen.evaluation.results.neighbours import Comparison
 from imagen.evaluation.results.results import GROUND_TRUTH, NOISE, SHUFFLED, CellResult, Results
 from imagen.evaluation.results.summary import Summary
@@ -172,10 +173,11 @@ class Evaluation:
         # Shuffled captions: on the real pictures if there are any, else on those of the first cell.
         framed[SHUFFLED] = summary.shuffled_alignment(made.controls.get(GROUND_TRUTH, first))
         measured = {cell: comparison.measured(cell, block) for cell, block in made.cells.items()}
+        costs = {cell: Cost.of(plan, cell, block.timings) for cell, block in made.cells.items()}
         longest = made.spending.cells if made.spending else made.cells
         kept = {cell.name: block.pictures for cell, block in made.cells.items()}
         return Results(
-            cells=[CellResult.of(cell, self.count, numbers) for cell, numbers in measured.items()],
+            cells=[CellResult.of(cell, self.count, measured[cell], costs[cell]) for cell in made.cells],
             controls=framed,
             control_intervals={name: control.intervals for name, control in controls.items()},
             steps=comparison.steps(longest),

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.cascade.settings import SamplingSettings
@@ -16,6 +16,7 @@ from imagen.diffusion.conditioning import Conditioning, ImageSignal
 from imagen.errors import UserError
 from imagen.evaluation.sweep.plan import Curve, Plan, check_weights
 from imagen.evaluation.sweep.shared_stages import SharedStages
+from imagen.evaluation.sweep.timing import Timed, device_name
 from imagen.files import user_path
 from imagen.inputs.edits import PictureInputs
 from imagen.instantiation import resolved
@@ -82,7 +83,8 @@ def make_plan(config: DictConfig, curves: "Mapping[str, CascadeCurve] | None" = 
     cells = [curve.stages(weight) for curve in curves.values() for weight in curve.weights]
     shared = SharedStages(user_path(config.out) / "stages", cells)
     planned = {
-        label: Curve(partial(curve.sample, shared), curve.identity, curve.weights) for label, curve in curves.items()
+        label: Curve(partial(curve.sample, shared), curve.identity, curve.weights, curve.passes)
+        for label, curve in curves.items()
     }
     plan = Plan(planned, weights, WEIGHT_OF[config.guidance.weight_of])
     _refuse_equal(plan.identities)
@@ -106,16 +108,27 @@ class CascadeCurve:
 
     def sample(
         self, shared: SharedStages, captions: Sequence[str], picture_ids: Sequence[int], guidance_weight: float
-    ) -> np.ndarray:
-        """Pictures of the last stage; those of the first stages come from `shared` where other cells need them too."""
+    ) -> Timed:
+        """Pictures of the last stage; those of the first stages come from `shared` where other cells need them too.
+
+        Timed without the text encoder: each caption is embedded once, so the first cell would pay for all.
+        """
         stages, settings = self.stages(guidance_weight), self.settings(guidance_weight)
-        inputs, depth = None, shared.depth(stages)
+        self.model.text.embed(list(captions))
+        inputs, depth, before = None, shared.depth(stages), 0.0
         if depth:
             content = {"captions": list(captions), "picture_ids": list(picture_ids), "seed": self.seed}
             make = partial(self.model.sample, captions, picture_ids, settings[:depth], self.seed)
-            smaller = ImageSignal(shared.images(stages[:depth], content, lambda: make()[-1]))
-            inputs = PictureInputs(Conditioning(smaller=smaller), first=depth)
-        return to_uint8(self.model.sample(captions, picture_ids, settings, self.seed, inputs)[-1])
+            smaller, before = shared.images(stages[:depth], content, lambda: make()[-1])
+            inputs = PictureInputs(Conditioning(smaller=ImageSignal(smaller)), first=depth)
+        begun = perf_counter()
+        pictures = to_uint8(self.model.sample(captions, picture_ids, settings, self.seed, inputs)[-1])
+        seconds = perf_counter() - begun
+        return Timed(pictures, None if before is None else before + seconds, device_name(self.model.device))
+
+    def passes(self, guidance_weight: float) -> dict[str, int | None]:
+        """By stage, the network passes for one picture at one weight of the sweep."""
+        return self.model.passes(self.settings(guidance_weight))
 
     def settings(self, guidance_weight: float) -> list[SamplingSettings]:
         """The settings of each stage at one weight of the sweep. Raises UserError for those that cannot be used."""

@@ -14,7 +14,7 @@ from imagen.cascade.embedding_source import EmbeddingSource
 from imagen.cascade.embeddings import FromPicture, FromPrior
 from imagen.cascade.prior import clip_of, default_embedding
 from imagen.cascade.settings import SamplingSettings, evaluations
-from imagen.cascade.stage import Watch
+from imagen.cascade.stage import Watch, passes
 from imagen.checks.arguments import Count, described, fits
 from imagen.data.pixels import to_uint8
 from imagen.devices import choose_device, uses_autocast
@@ -246,6 +246,14 @@ class TextToImage:
         """Number of denoiser evaluations of a batch: calls of `watch`."""
         stages = zip(self.cascade.stages[first:], settings[first:], strict=False)
         return sum(evaluations(stage.model, one) for stage, one in stages)
+
+    def passes(self, settings: Sequence[SamplingSettings]) -> dict[str, int | None]:
+        """By role, the network passes for one picture; None where the guidance rule does not say."""
+        stages = zip(self.roles, self.cascade.stages, settings, strict=False)
+        counted = {role: passes(stage.model, one) for role, stage, one in stages}
+        if self.cascade.prior is not None and isinstance(embedding := settings[0].embedding, FromPrior):
+            return {self.cascade.prior.model.name: embedding.passes(self.cascade.prior), **counted}
+        return counted
 
     def sample(
         self,

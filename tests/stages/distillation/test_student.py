@@ -16,7 +16,7 @@ from students import (
 )
 
 from imagen.cascade.settings import SamplingSettings
-from imagen.cascade.stage import sample_images
+from imagen.cascade.stage import passes, sample_images
 from imagen.diffusion.conditioning import Conditioning
 from imagen.diffusion.distillation.steps import student_target
 from imagen.diffusion.distillation.told import ToldGuidance
@@ -263,11 +263,13 @@ def test_another_signal_around_it_changes_nothing():
 
 
 def test_a_student_makes_one_pass_a_step(tmp_path, monkeypatch):
-    model, passes = model_of(tmp_path), []
+    model, rows = model_of(tmp_path), []
     forward = model.denoiser.forward
-    monkeypatch.setattr(model.denoiser, "forward", lambda z, *args: passes.append(len(z)) or forward(z, *args))
+    monkeypatch.setattr(model.denoiser, "forward", lambda z, *args: rows.append(len(z)) or forward(z, *args))
+    assert passes(model, SamplingSettings(DDIMSampler(3), ClassifierFreeGuidance(3.0), StaticThresholding())) == 3
+    assert rows == []
     sampled(model, 3.0)
-    assert passes == [6, 6, 6]
+    assert rows == [6, 6, 6]
 
 
 def test_a_negative_prompt_is_refused(tmp_path):

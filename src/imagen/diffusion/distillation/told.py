@@ -35,3 +35,8 @@ class ToldGuidance:
     ) -> Images:
         told = GuidanceWeight(torch.full_like(level.log_snr, self.weight))
         return denoiser(z, level, Conditioning(conditioning, **{GUIDANCE: told}))
+
+    def passes(self, log_snr: float) -> int:
+        """See `imagen.diffusion.guidance.GuidanceWithPasses`: one."""
+        del log_snr
+        return 1

@@ -45,6 +45,11 @@ class TwoEstimates(ABC):
         told = [conditioning, conditioning.without(*self.without)]
         return estimates(denoiser, z, level, told, self.batched)
 
+    def passes(self, log_snr: float) -> int:
+        """See `imagen.diffusion.guidance.GuidanceWithPasses`."""
+        del log_snr
+        return 1 if self.weight == 1 else 2
+
     @abstractmethod
     def combined(self, x0_cond: Images, x0_uncond: Images, z: Images, level: NoiseLevel) -> Images:
         """The guided estimate of x0, not thresholded."""

@@ -31,5 +31,12 @@ class EmbeddingAlone:
     def __call__(
         self, denoiser: ConditionalDenoise, z: Images, level: NoiseLevel, conditioning: Conditioning
     ) -> Images:
-        guidance = ClassifierFreeGuidance(self.weight, batched=self.batched, without=(PICTURE_EMBEDDING,))
-        return guidance(denoiser, z, level, conditioning.without("text"))
+        return self._guidance(denoiser, z, level, conditioning.without("text"))
+
+    @property
+    def _guidance(self) -> ClassifierFreeGuidance:
+        return ClassifierFreeGuidance(self.weight, batched=self.batched, without=(PICTURE_EMBEDDING,))
+
+    def passes(self, log_snr: float) -> int:
+        """See `imagen.diffusion.guidance.GuidanceWithPasses`."""
+        return self._guidance.passes(log_snr)

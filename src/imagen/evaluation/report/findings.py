@@ -5,6 +5,7 @@ from itertools import groupby
 
 from imagen.evaluation.judges.metric import Metric, pareto_pairs
 from imagen.evaluation.report.best import BEST_OF, Best, best_of, judged, kind_of, paired
+from imagen.evaluation.report.cost.findings import cost_finding
 from imagen.evaluation.report.equal_alignment import equal_alignment_finding
 from imagen.evaluation.report.tables import Rows, change_text
 from imagen.evaluation.results.results import CellResult, Results
@@ -18,9 +19,9 @@ LEVEL_TEXT = f"{LEVEL * 100:g} %"
 
 
 def findings(results: Results) -> list[str]:
-    """A summary in one sentence; one sentence each about alignment, distances, the checker's answers and what they
-    trade, as far as there are numbers; and a note of how sure this is. Text between double asterisks is bold, between
-    backticks code."""
+    """A summary in one sentence; one sentence each about alignment, distances, the checker's answers, what they trade
+    and what they cost, as far as there are numbers; and a note of how sure this is. Text between double asterisks is
+    bold, between backticks code."""
     bests = [one for metric in judged(results.metrics.values()) if (one := best_of(results.cells, metric))]
     if not bests:
         return []
@@ -34,6 +35,7 @@ def findings(results: Results) -> list[str]:
         lines.append(f"**{what}** {is_best} {'; '.join(places)}.")
     lines += [trade] if (trade := _trade(results)) else []
     lines += [equal] if (equal := equal_alignment_finding(results)) else []
+    lines += [cost] if (cost := cost_finding(results)) else []
     others = max((one.others for one in bests), default=0)
     if any(one.separated or one.alike for one in bests):
         compared = "the one other point" if others == 1 else f"the {others} others"

@@ -35,6 +35,9 @@ STRIPS_ARE = (
 ANSWERS = "pareto_answers.png"
 """The plot of fidelity against shares of right answers."""
 
+COST = "cost.png"
+"""The plot of alignments and distances against what a picture costs."""
+
 AVOIDED = (
     ("One rounding", "all judges and the checker get the same uint8 pictures"),
     ("Common random numbers", "picture i has the same prompt and the same noise in every cell"),
@@ -99,7 +102,8 @@ def _plots(folder: Path, interactive: bool) -> list[str]:
     """The interactive plot, and the ones that stand in its place where scripts do not run."""
     still = picture(folder / "pareto.png", "Pareto plot")
     answers = fold("Right answers against fidelity", picture(folder / ANSWERS, "right answers against fidelity"))
-    return [frame(still) if interactive else still, answers]
+    cost = fold("Quality against cost", picture(folder / COST, "distance and alignment against the cost of a picture"))
+    return [frame(still) if interactive else still, answers, cost]
 
 
 def _best(results: Results) -> list[str]:

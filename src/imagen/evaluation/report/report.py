@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from imagen.evaluation.report.copies import HEADING, copies_json, copies_lines, copies_table, write_copies
+from imagen.evaluation.report.cost.numbers import cost_json
+from imagen.evaluation.report.cost.plot import plot_cost
 from imagen.evaluation.report.equal_alignment import EQUAL_ALIGNMENT, equal_alignment_about, equal_alignment_tables
 from imagen.evaluation.report.findings import best_weights_table, findings
-from imagen.evaluation.report.html import ANSWERS, STRIPS_ARE, as_html
+from imagen.evaluation.report.html import ANSWERS, COST, STRIPS_ARE, as_html
 from imagen.evaluation.report.metric_plots import plot_metrics
 from imagen.evaluation.report.pareto_plot import answer_pairs, plot_answers, plot_pareto
 from imagen.evaluation.report.strips import strip_files
@@ -52,6 +54,7 @@ def write_report(results: Results, out: Path) -> None:
     write_text(as_csv(results), out / "sweep.csv")
     plot_pareto(results, out / "pareto.png")
     plot_answers(results, out / ANSWERS)
+    plot_cost(results, out / COST)
     plot_metrics(results, out / "metrics.png")
     for old in out.glob("grid-*.png"):  # of curves that are no longer in the plan
         old.unlink()
@@ -78,6 +81,7 @@ def as_json(results: Results) -> dict[str, Any]:
                 "metrics": dict(result.metrics),
                 "intervals": {name: asdict(interval) for name, interval in result.intervals.items()},
                 "by_category": {name: asdict(found) for name, found in result.by_category.items()},
+                **cost_json(result.cost),
             }
             for result in results.cells
         ],
@@ -131,6 +135,7 @@ def as_markdown(results: Results, strips: Sequence[str] = (), copies: Sequence[t
     lines += [line for sentence in findings(results) for line in (sentence, "")]
     lines += [*headline(results), "", "![Pareto](pareto.png)", ""]
     lines += [f"![right answers]({ANSWERS})", ""] if answer_pairs(results) else []
+    lines += [f"![cost]({COST})", ""] if results.compared_by else []
     lines += [*markdown_table(best_weights_table(results)), ""] if len(results.curves) > 1 else []
     lines += [*markdown_table(best_table(results)), ""]
     for label in results.curves:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from imagen.evaluation.judges.metric import CHECKED_ALL, CHECKER, RETRIEVAL
+from imagen.evaluation.report.cost.numbers import cost_rows
 from imagen.evaluation.results.results import GROUND_TRUTH, CellResult, Results
 from imagen.evaluation.statistics.audit import Audit
 from imagen.evaluation.statistics.jackknife import Interval
@@ -23,8 +24,8 @@ def table_metrics(results: Results) -> list[str]:
 
 
 def curve_table(results: Results, label: str) -> Rows:
-    """The numbers of one curve with their intervals: metrics down, weights across. Retrieval also as a share of that of
-    real pictures."""
+    """The numbers of one curve with their intervals: metrics down, weights across, and what a picture costs. Retrieval
+    also as a share of that of real pictures."""
     curve = results.curve(label)
     rows = [["", *_weights(curve)]]
     for name in table_metrics(results):
@@ -32,7 +33,7 @@ def curve_table(results: Results, label: str) -> Rows:
         ceiling = results.controls.get(GROUND_TRUTH, {}).get(name)
         if results.metrics[name].axis in RETRIEVAL.values() and ceiling:
             rows.append([f"{name}, of real", *(f"{result.metrics[name] / ceiling:.2f}" for result in curve)])
-    return rows
+    return rows + cost_rows(curve)
 
 
 def category_tables(results: Results, label: str) -> dict[str, Rows]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from imagen.evaluation.judges.metric import ALIGNMENT, CHECKED_ALL, FRECHET
+from imagen.evaluation.report.cost.numbers import cost_scalars
 from imagen.evaluation.report.plot_style import around
 from imagen.evaluation.results.results import GROUND_TRUTH, CellResult, Results
 from imagen.evaluation.sweep.plan import file_label
@@ -17,7 +18,7 @@ LARGEST_STEP = 1 << 53
 def write_tensorboard(results: Results, folder: Path) -> None:
     """Write each curve as a run: scalars and pictures at the steps of `steps_of`, and CUSTOM SCALARS with intervals.
     Each cell is also a run under HPARAMS, whose scatter matrix is an interactive Pareto plot, with alignment and
-    distance first. Replaces an earlier log in `folder`."""
+    distance first and what a picture costs last. Replaces an earlier log in `folder`."""
     from torch.utils.tensorboard import SummaryWriter
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -35,6 +36,7 @@ def write_tensorboard(results: Results, folder: Path) -> None:
     for result in results.cells:
         settings = {"guidance_weight": result.cell.guidance_weight, "curve": result.cell.curve}
         metrics = {_tag(name): result.metrics[name] for name in _pareto_first(results) if name in result.metrics}
+        metrics |= cost_scalars(result.cost)
         with SummaryWriter(folder / run_name(result)) as writer:
             writer.add_hparams(settings, metrics, run_name=".", global_step=steps[result.cell.guidance_weight])
 
@@ -62,6 +64,8 @@ def _write_cell(writer: Any, result: CellResult, results: Results, step: int) ->
         if name in result.intervals:
             for tag, limit in zip(_limit_tags(name), around(value, result.intervals[name]), strict=True):
                 writer.add_scalar(tag, limit, step)
+    for tag, value in cost_scalars(result.cost).items():
+        writer.add_scalar(tag, value, step)
     for row, picture in enumerate(results.pictures[result.cell.name]):
         writer.add_image(f"pictures/{results.texts[row]}", picture, step, dataformats="HWC")
 

@@ -9,6 +9,7 @@ from imagen.evaluation.judges.extractor import Extractor
 from imagen.evaluation.judges.metric import Metric
 from imagen.evaluation.results.categories import CategoryResult
 from imagen.evaluation.results.copies import Copies
+from imagen.evaluation.results.cost import Cost, Measure, compared_by
 from imagen.evaluation.results.equal_alignment import EqualAlignment, at_equal_alignment, compared_pairs
 from imagen.evaluation.results.summary import Measured
 from imagen.evaluation.statistics.audit import Audit
@@ -23,8 +24,8 @@ SHUFFLED = "shuffled-captions"
 
 @dataclass(frozen=True)
 class CellResult:
-    """The numbers of one cell over `count` pictures, their intervals and jackknives as far as they have them, and the
-    numbers by category if the prompts have categories."""
+    """The numbers of one cell over `count` pictures, their intervals and jackknives as far as they have them, the
+    numbers by category if the prompts have categories, and what the pictures cost."""
 
     cell: Cell
     count: int
@@ -32,10 +33,11 @@ class CellResult:
     intervals: Mapping[str, Interval]
     jackknives: Mapping[str, Jackknife] = field(default_factory=dict, compare=False)
     by_category: Mapping[str, CategoryResult] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost, compare=False)
 
     @classmethod
-    def of(cls, cell: Cell, count: int, measured: Measured) -> "CellResult":
-        return cls(cell, count, measured.values, measured.intervals, measured.jackknives, measured.by_category)
+    def of(cls, cell: Cell, count: int, measured: Measured, cost: Cost) -> "CellResult":
+        return cls(cell, count, measured.values, measured.intervals, measured.jackknives, measured.by_category, cost)
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,11 @@ class Results:
         """The metrics of the judges and the checker by key."""
         known = {metric.key: metric for judge in self.judges for metric in judge.metrics.values()}
         return {name: known.get(name) or Metric.of_checker(name) for name in self.metric_names}
+
+    @property
+    def compared_by(self) -> Measure | None:
+        """See `imagen.evaluation.results.cost.compared_by`."""
+        return compared_by({label: [one.cost for one in self.curve(label)] for label in self.curves})
 
     @cached_property
     def equal_alignment(self) -> list[EqualAlignment]:

@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from imagen.evaluation.judges.checker import Verdict
+from imagen.evaluation.sweep.timing import Timing
 from imagen.files import fingerprint, read_tensors, write_atomically
 from imagen.locks import hold
 from imagen.tensors import PerImage
@@ -27,7 +28,7 @@ FORMAT = 2
 class Block:
     """`features` and `cosines` by judge; one verdict for each picture (None if its prompt cannot be checked); the first
     few pictures themselves, for the grids; the size of all pictures; thumbnails of all of them, which blocks of earlier
-    versions lack."""
+    versions lack; a timing for each picture, None for those that earlier versions sampled. Controls have no timings."""
 
     features: dict[str, Float[Tensor, "batch _"]]
     cosines: dict[str, PerImage]
@@ -35,6 +36,7 @@ class Block:
     pictures: UInt8[Tensor, "kept height width 3"]
     resolution: int
     thumbnails: UInt8[Tensor, "batch side side 3"] | None = None
+    timings: Sequence[Timing | None] = ()
 
     def __len__(self) -> int:
         return len(self.verdicts)
@@ -48,6 +50,7 @@ class Block:
             pictures=self.pictures[:count],
             resolution=self.resolution,
             thumbnails=None if self.thumbnails is None else self.thumbnails[:count],
+            timings=self.timings[:count],
         )
 
 
@@ -77,12 +80,15 @@ class BlockStore:
         return len(_read(self.path(cell, index))[0].get("verdicts", []))
 
     def save(self, cell: str, index: int, content: Mapping[str, Any], block: Block) -> None:
-        """Write a block. Equal blocks give equal files, byte for byte. Call it only while the block is held."""
+        """Write a block. Equal blocks, timings included, give equal files, byte for byte. Call it only while the block
+        is held."""
         header = {
             "fingerprint": self._fingerprint(cell, content),
             "verdicts": block.verdicts,
             "resolution": block.resolution,
         }
+        if any(block.timings):
+            header["timings"] = block.timings
         tensors = {"pictures": block.pictures.contiguous()}
         tensors |= {f"features/{name}": values.contiguous() for name, values in block.features.items()}
         tensors |= {f"cosines/{name}": values.contiguous() for name, values in block.cosines.items()}
@@ -116,6 +122,7 @@ def join(blocks: Sequence[Block]) -> Block:
         pictures=torch.cat([block.pictures for block in blocks]),
         resolution=first.resolution,
         thumbnails=torch.cat(small) if len(small) == len(blocks) else None,
+        timings=[timing for block in blocks for timing in block.timings],
     )
 
 
@@ -142,4 +149,5 @@ def _unpack(header: dict[str, Any], tensors: dict[str, Tensor]) -> Block:
         pictures=tensors["pictures"],
         resolution=header["resolution"],
         thumbnails=tensors.get("thumbnails"),
+        timings=[one and Timing(*one) for one in header.get("timings", [None] * len(header["verdicts"]))],
     )

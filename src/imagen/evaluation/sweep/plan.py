@@ -16,26 +16,32 @@ from torch import Tensor
 
 from imagen.diffusion.guidance import LARGEST_WEIGHT
 from imagen.errors import UserError
+from imagen.evaluation.sweep.timing import Timed
 
 LABEL = re.compile(r"[\w(][\w .,:+=()-]*")
 LONGEST_LABEL = 100
 """Bytes. Labels become parts of file names, which have at most 255 bytes."""
 
 
-SamplerFunction = Callable[..., Tensor | np.ndarray]
+SamplerFunction = Callable[..., Tensor | np.ndarray | Timed]
 """(captions, picture_ids, guidance_weight=) -> pictures, uint8 (n, height, width, 3): a cascade, as the sweep calls it.
-`picture_ids[i]` and the seed of the cascade determine all noise of picture i, independent of the rest of the batch."""
+`picture_ids[i]` and the seed of the cascade determine all noise of picture i, independent of the rest of the batch.
+Pictures that are not `Timed` took the seconds of the call."""
+
+Passes = Callable[[float], Mapping[str, int | None]]
+"""(guidance weight) -> network passes for one picture, by stage; None where they are not known."""
 
 
 @dataclass(frozen=True)
 class Curve:
     """A way to sample, without one guidance weight. `identity`: plain values, everything that its pictures depend on
     besides captions, picture ids, the seed of the evaluation and that weight. `weights`: of this curve alone; None
-    takes those of the plan."""
+    takes those of the plan. `passes`: what it costs; None if nobody knows."""
 
     sample: SamplerFunction
     identity: Mapping[str, Any]
     weights: Sequence[float | int] | None = None
+    passes: Passes | None = None
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ A cell is one way to sample: a curve at a guidance weight. Picture i has prompt 
 alone, so cells differ only in the way of sampling (common random numbers).
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from imagen.evaluation.judges.extractor import AlignmentJudge, Extractor, cosine
 from imagen.evaluation.prompts.prompt_set import Prompt, PromptSet
 from imagen.evaluation.sweep.blocks import Block, BlockStore, join
 from imagen.evaluation.sweep.thumbnails import thumbnails
+from imagen.evaluation.sweep.timing import Timed, timings
 from imagen.progress import track
 from imagen.tensors import Pixels
 
@@ -65,7 +66,7 @@ class Job:
     """A cell or control: `make` gives its pictures from captions and picture ids; `settings` are everything `make`
     depends on that differs within the sweep. `drawn`: made without a network, so its time is not sampling time."""
 
-    make: Callable[[list[str], list[int]], Tensor | np.ndarray]
+    make: Callable[[list[str], list[int]], Tensor | np.ndarray | Timed]
     settings: Mapping[str, Any]
     drawn: bool = False
 
@@ -137,13 +138,16 @@ class Sweep:
 
     def _make(self, job: Job, ids: range) -> Block:
         prompts = self.prompts.prompts[ids.start : ids.stop]
-        started = time.perf_counter()
-        pixels = as_pixels(job.make([prompt.text for prompt in prompts], list(ids)))
-        made = time.perf_counter()
+        started = perf_counter()
+        made = job.make([prompt.text for prompt in prompts], list(ids))
+        pixels = as_pixels(made.pictures if isinstance(made, Timed) else made)
+        seconds = perf_counter() - started
         if len(pixels) != len(ids):
             raise AssertionError(f"the sampler gave {len(pixels)} pictures for {len(ids)} prompts")
         block = self.panel.look(pixels, prompts, self._kept(ids))
         if not job.drawn:
-            self.stopwatch.sampling += made - started
+            self.stopwatch.sampling += seconds
+            known = (made.seconds, made.device) if isinstance(made, Timed) else (seconds, None)
+            block = replace(block, timings=timings(*known, len(ids)))
         self.stopwatch.pictures += len(ids)
         return block

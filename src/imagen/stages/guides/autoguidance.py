@@ -71,6 +71,11 @@ class Autoguidance:
             weaker = replace(denoiser, denoiser=weaker)
         return weaker(z, level, conditioning).lerp(x0, self.weight)
 
+    def passes(self, log_snr: float) -> int:
+        """See `imagen.diffusion.guidance.GuidanceWithPasses`: half of two are those of the weaker network."""
+        del log_snr
+        return 1 if self.weight == 1 else 2
+
     def _description(self) -> StageDescription:
         return read_description(user_path(self.weaker))
 

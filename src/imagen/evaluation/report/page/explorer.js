@@ -8,6 +8,7 @@
   const views = [
     ...data.pairs.map(([across, up]) => ({ across, up })),
     ...Object.keys(data.metrics).map(up => ({ across: null, up })), // null: the guidance weight
+    ...data.costs.flatMap(across => data.first.map(up => ({ across, up }))),
   ];
   const visible = curves.map(() => true);
   const chosen = bestPoint(data.pairs.length ? data.pairs[0][0] : data.first[0] ?? Object.keys(data.metrics)[0]);
@@ -31,7 +32,8 @@
   // Plotly reads a few tags and entities in its texts; with these there are none.
   const plain = text => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   const weightText = weight => String(Number(weight.toPrecision(6)));
-  const better = key => `${key} (${data.metrics[key].lower ? "lower" : "higher"} is better)`;
+  const isCost = key => data.costs.includes(key), isLower = key => isCost(key) || data.metrics[key].lower;
+  const better = key => `${key} (${isLower(key) ? "lower" : "higher"} is better)`;
   const across = () => (view.across === null ? `guidance weight of the ${data.weight_of} (1 is none)` : better(view.across));
 
   // ---- theme
@@ -57,7 +59,7 @@
   // A point is dominated by one that is nowhere worse and somewhere better.
   function dominatedOnes() {
     const places = curves.flatMap((curve, number) => (visible[number] ? curve.points.map(place) : [])).filter(Boolean);
-    const sign = key => (data.metrics[key].lower ? -1 : 1);
+    const sign = key => (isLower(key) ? -1 : 1);
     return ({ x, y }) => view.across !== null && places.some(other => {
       const right = (other.x[0] - x[0]) * sign(view.across), up = (other.y[0] - y[0]) * sign(view.up);
       return right >= 0 && up >= 0 && right + up > 0;
@@ -114,13 +116,24 @@
       (kept.length && Math.log(weight) - Math.log(kept.at(-1)) < least ? kept : [...kept, weight]), []);
   }
 
+  function logarithmicTicks() { // of the axis across: null for an axis that is not logarithmic, {} for Plotly's own
+    const values = curves.flatMap(curve => curve.points.map(place)).filter(Boolean).map(({ x }) => x[0]);
+    if (isCost(view.across)) {
+      const round = [...Array(24).keys()].flatMap(n => [1, 1.5, 2, 3, 5, 7].map(digit => Number(`${digit}e${n - 12}`)));
+      const inside = round.filter(value => value >= Math.min(...values) && value <= Math.max(...values));
+      return inside.length > 1 ? { tickvals: apart(inside), ticktext: apart(inside).map(String) } : {};
+    }
+    const weights = [...new Set(curves.flatMap(curve => curve.points.map(point => point.weight)))].sort((a, b) => a - b);
+    if (view.across !== null || !(weights[0] > 0)) return null;
+    return { tickvals: apart(weights), ticktext: apart(weights).map(weightText) };
+  }
+
   function draw() {
     const { ink, soft, paper, line } = inks(), real = controls(soft), dominated = dominatedOnes();
     const first = curves.find(curve => curve.points.some(place))?.points.map(place).find(Boolean);
     const invisible = { type: "scatter", mode: "markers", hoverinfo: "skip", showlegend: false };
     const axis = { gridcolor: line, linecolor: line, zeroline: false, automargin: true, ticks: "outside", tickcolor: line };
-    const weights = [...new Set(curves.flatMap(curve => curve.points.map(point => point.weight)))].sort((a, b) => a - b);
-    const logarithmic = view.across === null && weights[0] > 0, labelled = apart(weights);
+    const ticks = logarithmicTicks();
     const title = text => ({ text: plain(text), font: { size: 13 }, standoff: 8 });
     const traces = [
       ...curves.map((curve, number) => trace(curve, number, dominated, paper)),
@@ -128,8 +141,7 @@
       { ...invisible, x: [real.x ?? first?.x[0]], y: [real.y ?? first?.y[0]], marker: { opacity: 0 } },
     ];
     const layout = {
-      xaxis: { ...axis, title: title(across()), type: logarithmic ? "log" : "linear",
-               ...(logarithmic ? { tickvals: labelled, ticktext: labelled.map(weightText) } : {}) },
+      xaxis: { ...axis, title: title(across()), type: ticks ? "log" : "linear", ...ticks },
       yaxis: { ...axis, title: title(better(view.up)) },
       shapes: real.shapes, annotations: real.annotations,
       font: { color: ink, family: "system-ui, sans-serif", size: 12 },
@@ -193,7 +205,7 @@
     part("weight").setAttribute("aria-valuetext", text);
     part("chosen").value = text;
     const keys = Object.keys(data.metrics);
-    fillTable(part("numbers"), keys.filter(key => data.first.includes(key)), together);
+    fillTable(part("numbers"), [...data.first, ...data.costs], together);
     fillTable(part("more"), keys.filter(key => !data.first.includes(key)), together);
     part("others").hidden = keys.length === data.first.length;
     fillPictures(together);

@@ -10,10 +10,12 @@ import numpy as np
 from PIL import Image
 
 from imagen.evaluation.judges.metric import ALIGNMENT, CHECKED_ALL, FRECHET, Metric
+from imagen.evaluation.report.cost.numbers import cost_numbers
 from imagen.evaluation.report.page.document import own
 from imagen.evaluation.report.pareto_plot import Line
 from imagen.evaluation.report.plot_style import around
 from imagen.evaluation.report.tables import with_interval
+from imagen.evaluation.results.cost import PASSES, SECONDS
 from imagen.evaluation.results.results import GROUND_TRUTH, CellResult
 from imagen.tensors import Pixels
 
@@ -84,10 +86,12 @@ def scene_data(scene: Scene) -> dict[str, Any] | None:
     album = Album()
     truth = scene.controls.get(GROUND_TRUTH, {})
     curves = [_curve(number, one, scene, keys, album) for number, one in enumerate(scene.curves)]
+    costs = [cost_numbers(cell.cost) for one in scene.curves for cell in one.line.cells]
     sides = [side for one in scene.curves for kept in one.pictures.values() for side in kept.shape[1:3]]
     return {
         "metrics": {key: {"lower": scene.metrics[key].lower_is_better} for key in keys},
         "pairs": [list(pair) for pair in dict.fromkeys(scene.pairs) if set(pair) <= set(keys)],
+        "costs": [key for key in (SECONDS.name, PASSES.name) if any(key in cost for cost in costs)],
         "first": [key for key in keys if _is_headline(scene.metrics[key])],
         "weight_of": scene.weight_of,
         "curves": curves,
@@ -117,13 +121,14 @@ def _curve(number: int, one: Shown, scene: Scene, keys: Sequence[str], album: "A
 
 
 def _point(cell: CellResult, one: Shown, scene: Scene, keys: Sequence[str], album: "Album") -> dict[str, Any]:
-    known = [key for key in keys if key in cell.metrics]
+    known, cost = [key for key in keys if key in cell.metrics], cost_numbers(cell.cost)
     kept = one.pictures.get(cell.cell.name)
     return {
         "weight": cell.cell.guidance_weight,
         "count": cell.count,
-        "numbers": {key: _place(cell, key) for key in known},
-        "texts": {key: with_interval(cell.metrics, cell.intervals, key) for key in known},
+        "numbers": {key: _place(cell, key) for key in known} | {key: [value] for key, value in cost.items()},
+        "texts": {key: with_interval(cell.metrics, cell.intervals, key) for key in known}
+        | {key: f"{value:.3g}" for key, value in cost.items()},
         "difference": dict(scene.differences.get(cell.cell, {})),
         "pictures": album.add(kept) if kept is not None else [],
     }
