@@ -86,7 +86,7 @@ def test_the_seconds_of_shared_stages_count_for_every_cell_also_after_a_restart(
         now[0] += 3 if model.name == "base" else 0.5
         return real(model, *others)
 
-    monkeypatch.setattr(imagen.cascade, "sample_images", slow)
+    monkeypatch.setattr(imagen.cascade.cascade, "sample_images", slow)
     for module in ("sampling.curves", "evaluation.sweep.shared_stages"):
         monkeypatch.setattr(f"imagen.{module}.perf_counter", lambda: now[0])
 

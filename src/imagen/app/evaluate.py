@@ -38,7 +38,8 @@ def evaluate(config: DictConfig) -> None:
         _combine_trainings(config)
         return
     strip_weights(config)  # what cannot be is refused before the sampling
-    evaluation, curves = make_evaluation(config), make_curves(config)
+    evaluation = make_evaluation(config)
+    curves = make_curves(config, evaluation.all_prompts)
     stages = [stage for curve in curves.values() for stage in curve.model.stages]
     refuse_other_worlds(evaluation.panel.judges, stages, config.across_worlds)
     refuse_prompts_of_another_world(evaluation.all_prompts, stages, config.across_worlds)

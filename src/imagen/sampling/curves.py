@@ -2,31 +2,41 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
+from imagen.cascade.embeddings import LOOKED_AT, FromPicture, FromPrior
 from imagen.cascade.settings import SamplingSettings
 from imagen.commandline.numbers import check_numbers
-from imagen.data.pixels import to_uint8
+from imagen.data.pixels import from_uint8, to_uint8
 from imagen.diffusion.conditioning import Conditioning, ImageSignal
 from imagen.errors import UserError
+from imagen.evaluation.prompts.prompt_set import PromptSet
 from imagen.evaluation.sweep.plan import Curve, Plan, check_weights
 from imagen.evaluation.sweep.shared_stages import SharedStages
 from imagen.evaluation.sweep.timing import Timed, device_name
 from imagen.files import user_path
 from imagen.inputs.edits import PictureInputs
 from imagen.instantiation import resolved
-from imagen.sampling.configured import configured_settings, listed, merged, own_settings
+from imagen.sampling.configured import (
+    configured_embedding,
+    configured_settings,
+    listed,
+    merged,
+    own_embedding,
+    own_settings,
+)
 from imagen.sampling.opening import open_model
 from imagen.sampling.text_to_image import TextToImage
 
 SAMPLING = (
-    "sampler", "sr_sampler", "thresholding", "guidance_rule", "base_guidance", "sr_guidance", "sampling", "cascade",
-    "text",
+    "sampler", "sr_sampler", "thresholding", "guidance_rule", "base_guidance", "sr_guidance", "sampling", "embedding",
+    "cascade", "text",
 )  # fmt: skip
 """What a curve may change."""
 
@@ -42,12 +52,14 @@ ON_ALL_STAGES = {
 }
 """For each setting of `sampling.<role>`, the key that sets it for the base stage, and for the others."""
 
-WEIGHT_OF = {"base_guidance": "base stage", "sr_guidance": "super-resolution stages"}
+PRIOR_GUIDANCE = "prior_guidance"
+WEIGHT_OF = {"base_guidance": "base stage", "sr_guidance": "super-resolution stages", PRIOR_GUIDANCE: "prior"}
 """Which guidance weight a sweep may move, and what its plots call it."""
 
 
-def make_curves(config: DictConfig) -> "dict[str, CascadeCurve]":
-    """The curves of `config.guidance` by label; their stages are found, loaded and printed here.
+def make_curves(config: DictConfig, prompts: PromptSet | None = None) -> "dict[str, CascadeCurve]":
+    """The curves of `config.guidance` by label; their stages are found, loaded and printed here. The true pictures of
+    `prompts` are looked at where a curve has embedding=picture.
 
     Raises:
         UserError: for weights, labels, changes or stages that cannot be used.
@@ -66,7 +78,8 @@ def make_curves(config: DictConfig) -> "dict[str, CascadeCurve]":
         if guidance.weight_of in changes:
             raise UserError(f"{where}.{guidance.weight_of}: the sweep moves this weight; change another")
         settings = changed(config, changes, where)
-        curves[label] = CascadeCurve(_model(settings, models), settings, guidance.weight_of, weights)
+        curves[label] = CascadeCurve(_model(settings, models), settings, guidance.weight_of, weights, prompts)
+        curves[label].inputs([])
         for weight in weights:
             curves[label].settings(weight)  # refused now, not after earlier curves were sampled
         _refuse_overridden(own_settings(config), changes, label, curves[label].model.roles)
@@ -94,12 +107,13 @@ def make_plan(config: DictConfig, curves: "Mapping[str, CascadeCurve] | None" = 
 @dataclass(frozen=True)
 class CascadeCurve:
     """A cascade and its sampling settings, in `config`. `weight_of` is the key of it that the sweep moves, through
-    `weights`."""
+    `weights`. `prompts` have the true pictures that an unCLIP decoder may look at."""
 
     model: TextToImage
     config: DictConfig
     weight_of: str
     weights: Sequence[float]
+    prompts: PromptSet | None = None
 
     @property
     def seed(self) -> int:
@@ -115,10 +129,10 @@ class CascadeCurve:
         """
         stages, settings = self.stages(guidance_weight), self.settings(guidance_weight)
         self.model.text.embed(list(captions))
-        inputs, depth, before = None, shared.depth(stages), 0.0
+        inputs, depth, before = self.inputs(picture_ids), shared.depth(stages), 0.0
         if depth:
             content = {"captions": list(captions), "picture_ids": list(picture_ids), "seed": self.seed}
-            make = partial(self.model.sample, captions, picture_ids, settings[:depth], self.seed)
+            make = partial(self.model.sample, captions, picture_ids, settings[:depth], self.seed, inputs)
             smaller, before = shared.images(stages[:depth], content, lambda: make()[-1])
             inputs = PictureInputs(Conditioning(smaller=ImageSignal(smaller)), first=depth)
         begun = perf_counter()
@@ -130,10 +144,28 @@ class CascadeCurve:
         """By stage, the network passes for one picture at one weight of the sweep."""
         return self.model.passes(self.settings(guidance_weight))
 
+    def inputs(self, picture_ids: Sequence[int]) -> PictureInputs:
+        """What the pictures are made from besides their captions.
+
+        Raises:
+            UserError: if true pictures are to be looked at, and the prompts have none.
+        """
+        if not isinstance(own_embedding(self.config), FromPicture):
+            return PictureInputs()
+        if self.prompts is None or not self.prompts.have_truths:
+            raise UserError("embedding=picture looks at the true pictures of the prompts, and these have none")
+        side = self.model.stages[-1].resolution
+        truths = [from_uint8(self.prompts.draw_truth(i, side)[None]) for i in picture_ids]
+        return PictureInputs(Conditioning({LOOKED_AT: ImageSignal(torch.cat(truths))} if truths else {}))
+
     def settings(self, guidance_weight: float) -> list[SamplingSettings]:
         """The settings of each stage at one weight of the sweep. Raises UserError for those that cannot be used."""
-        moved = self._moved()
-        if not any(moved):
+        moved, embedding = self._moved(), configured_embedding(self.config, self.model.cascade)
+        if self.weight_of == PRIOR_GUIDANCE:
+            if not isinstance(embedding, FromPrior):
+                raise UserError(f"guidance.weight_of={PRIOR_GUIDANCE}: these stages have no prior, or do not ask it")
+            embedding = replace(embedding, weight=guidance_weight)
+        elif not any(moved):
             raise UserError(
                 f"guidance.weight_of={self.weight_of}: of {', '.join(self.model.roles)} the sweep moves no stage; "
                 "choose the other one, or leave out sampling.<role>.guidance_weight, which fixes the weight of a stage"
@@ -141,7 +173,7 @@ class CascadeCurve:
         fixed = [float(self.config["sr_guidance" if i else "base_guidance"]) for i in range(len(moved))]
         weights = [guidance_weight if moves else weight for moves, weight in zip(moved, fixed, strict=True)]
         stopped = self.config.cascade.stop_at is not None
-        return configured_settings(self.config, self.model.roles, weights, stopped)
+        return configured_settings(self.config, self.model.roles, weights, stopped, embedding=embedding)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -150,6 +182,8 @@ class CascadeCurve:
         for stage, moves in zip(stages, self._moved(), strict=True):
             if moves:
                 stage["guidance_weight"] = None
+        if self.weight_of == PRIOR_GUIDANCE:
+            stages[0]["embedding"]["weight"] = None
         return {"stages": stages}
 
     def stages(self, guidance_weight: float) -> list[dict[str, Any]]:

@@ -72,7 +72,8 @@ def _estimates(curve: CascadeCurve, texts: Sequence[str], weight: float) -> dict
     def watch(name: str, estimate: Estimate) -> None:
         seen[name].append(estimate)
 
-    curve.model.sample(texts, range(len(texts)), curve.settings(weight), curve.seed, watch=watch)
+    ids = range(len(texts))
+    curve.model.sample(texts, ids, curve.settings(weight), curve.seed, curve.inputs(ids), watch=watch)
     return seen
 
 
