@@ -28,7 +28,7 @@ def _clause(metric: Metric, results: Results, measure: Measure) -> str:
         return ""
 
     def cost(one: CellResult) -> float:
-        return measure.of(one.cost) or 0.0
+        return float(measure.of(one.cost) or 0)
 
     cheaper = [one for one in own if cost(one) * NOTICEABLE <= cost(best.result)]
     alike = [one for one in cheaper if one.cell in best.alike]
