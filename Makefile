@@ -55,22 +55,15 @@ assets: $(INSTALLED) ## train everything in assets/ again (hours)
 	$(BIN)/python -m imagen.shipped.ship runs/base/shipped_finer runs/sr1/shipped
 
 DISTILLED = runs/$(1)/distil_$(2)/export/config.json
-distil: $(call DISTILLED,base,8) $(call DISTILLED,sr1,4) ## distil the shipped cascade to 8 and 4 steps; goes on where it stopped
+distil: $(call DISTILLED,base,8) $(call DISTILLED,sr1,4) ## distil the shipped cascade again, to 8 and 4 steps; goes on where it stopped
+	$(BIN)/python -m imagen.shipped.ship --as fast runs/base/distil_8
 
 $(call DISTILLED,%,guided): | $(INSTALLED)
 	$(BIN)/python train.py experiment=distil_$*
-$(call DISTILLED,base,32): | $(call DISTILLED,base,guided)
+$(call DISTILLED,base,8): | $(call DISTILLED,base,guided)
 	$(BIN)/python train.py experiment=distil_base_steps
-$(call DISTILLED,base,16): | $(call DISTILLED,base,32)
-	$(BIN)/python train.py experiment=distil_base_steps stage.steps=16 init_from=runs/base/distil_32/export
-$(call DISTILLED,base,8): | $(call DISTILLED,base,16)
-	$(BIN)/python train.py experiment=distil_base_steps stage.steps=8 init_from=runs/base/distil_16/export
-$(call DISTILLED,sr1,16): | $(call DISTILLED,sr1,guided)
+$(call DISTILLED,sr1,4): | $(call DISTILLED,sr1,guided)
 	$(BIN)/python train.py experiment=distil_sr1_steps
-$(call DISTILLED,sr1,8): | $(call DISTILLED,sr1,16)
-	$(BIN)/python train.py experiment=distil_sr1_steps stage.steps=8 init_from=runs/sr1/distil_16/export
-$(call DISTILLED,sr1,4): | $(call DISTILLED,sr1,8)
-	$(BIN)/python train.py experiment=distil_sr1_steps stage.steps=4 init_from=runs/sr1/distil_8/export
 
 benchmark: $(INSTALLED) ## speed against imagen-pytorch, which it installs into .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[benchmark]' -c constraints.txt

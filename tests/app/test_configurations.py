@@ -43,6 +43,7 @@ NEEDED = {
     "published_all": ["metrics.reference.source.path=/pictures"],
     "rules_and_weaker": ["guidance.weaker=/weaker"],
     "prior_tiny": ["stage=prior"],
+    "unclip": ["guidance.imagen=[/base]", "guidance.unclip=[/prior,/decoder]"],
 }
 CHOICES = [
     (entry, group, option)
@@ -83,7 +84,7 @@ def test_the_encoder_of_the_stages_is_a_choice_for_sampling_alone(name, compose_
 
 @pytest.mark.parametrize("network", options("stage/network"))
 def test_every_network_is_built_from_a_stage_of_its_kind(network, compose_config):
-    stage = "sr1" if network.startswith("sr") else "base"
+    stage = next((stage for kind, stage in (("sr", "sr1"), ("prior", "prior")) if network.startswith(kind)), "base")
     config = compose_config("train", f"stage={stage}", f"stage/network={network}")
     with torch.device("meta"):
         denoiser = instantiate(config.stage.denoiser)

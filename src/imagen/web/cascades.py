@@ -74,8 +74,9 @@ def choices(folders: Sequence[Path] = ()) -> list[Choice]:
 
 def _named(choice: Choice) -> Choice:
     """With the sizes of its pictures in the name."""
-    sizes = " → ".join(str(read_description(folder).resolution) for folder in choice.stages)
-    return Choice(printable(f"{choice.name}: {sizes}"), choice.stages, choice.group)
+    sizes = [read_description(folder).resolution for folder in choice.stages]
+    drawn = " → ".join(str(size) for size in sizes if size > 1)  # 1: a prior's vector
+    return Choice(printable(f"{choice.name}: {drawn}"), choice.stages, choice.group)
 
 
 class Cascades:
