@@ -55,8 +55,7 @@ assets: $(INSTALLED) ## train everything in assets/ again (hours)
 	$(BIN)/python -m imagen.shipped.ship runs/base/shipped_finer runs/sr1/shipped
 
 DISTILLED = runs/$(1)/distil_$(2)/export/config.json
-distil: $(call DISTILLED,base,8) $(call DISTILLED,sr1,4) ## distil the shipped cascade again, to 8 and 4 steps; goes on where it stopped
-	$(BIN)/python -m imagen.shipped.ship --as fast runs/base/distil_8
+distil: $(call DISTILLED,base,8) $(call DISTILLED,sr1,4) ## distil the shipped cascade to 8 and 4 steps; goes on where it stopped
 
 $(call DISTILLED,%,guided): | $(INSTALLED)
 	$(BIN)/python train.py experiment=distil_$*

@@ -1,6 +1,6 @@
 """Copy finished stages into assets: `python -m imagen.shipped.ship runs/base/shipped runs/sr1/shipped`.
 
-`--as openmoji` ships those of OpenMoji's pictures, into assets/openmoji, `--as fast` students, into assets/fast.
+`--as openmoji` ships those of OpenMoji's pictures, into assets/openmoji.
 """
 
 import argparse
@@ -47,11 +47,6 @@ ORIGINS = {
             STORED,
             "Licence: Apache-2.0",
         ),
-    ),
-    "fast": Origin(
-        "fast",
-        SHAPES,
-        ("Made by: `make distil`", STORED, "Licence: Apache-2.0"),
     ),
     "openmoji": Origin(
         "openmoji",
