@@ -11,8 +11,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from sizes import PAPER, PRESETS, RESOLUTIONS, build, row  # noqa: E402
 
 
-def test_every_preset_is_listed() -> None:
-    assert {path.stem for path in PRESETS.glob("*.yaml")} == set(RESOLUTIONS)
+def test_every_u_net_is_listed() -> None:
+    assert {path.stem for path in PRESETS.glob("*.yaml")} - {"prior_tiny"} == set(RESOLUTIONS)
 
 
 @pytest.mark.parametrize("preset", PAPER)

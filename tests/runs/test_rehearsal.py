@@ -108,6 +108,7 @@ def test_every_network_takes_its_step_on_the_meta_device(network, compose_config
     published = {"base_300m": 0, "base_2b": 0, "sr256_600m": 1, "sr1024_400m": 2}
     sizes = ["resolutions=[64,256,1024]"] if network in published else []
     stage = ["base", "sr1", "sr2"][published.get(network, int("sr" in network))]
+    stage = "prior" if network.startswith("prior") else stage
     config = compose_config("train", f"stage={stage}", f"stage/network={network}", *sizes, "trainer.accelerator=cpu")
     with torch.device("meta"):
         built = instantiate(config.stage)

@@ -3,6 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
+from imagen.cascade.embeddings import FromCaption
 from imagen.cascade.settings import SamplingSettings
 from imagen.commandline.roles import of_one_role
 from imagen.diffusion.guidance import ClassifierFreeGuidance, IntervalGuidance, PerSignalGuidance
@@ -194,6 +195,8 @@ def test_settings_are_described_as_the_configuration_that_makes_them(compose_con
 
 def test_a_setting_that_is_added_is_in_every_description():
     guidance = ClassifierFreeGuidance(2)
-    settings = SamplingSettings(DDIMSampler(3), guidance, StaticThresholding(), 0.5, (8, 12), 0.25, 0.6, 2)
+    settings = SamplingSettings(
+        DDIMSampler(3), guidance, StaticThresholding(), 0.5, (8, 12), 0.25, 0.6, 2, FromCaption()
+    )
     names = {"guidance_weight" if name == "guidance" else name for name in SamplingSettings.__dataclass_fields__}
     assert settings.describe().keys() == names | {"guidance_rule"}

@@ -18,15 +18,15 @@ from imagen.cascade.stage import Watch, passes
 from imagen.checks.arguments import Count, described, fits
 from imagen.data.pixels import to_uint8
 from imagen.devices import choose_device, uses_autocast
-from imagen.diffusion.conditioning import Conditioning, TextSignal
+from imagen.diffusion.conditioning import Conditioning
 from imagen.diffusion.corrections import Correction
 from imagen.diffusion.samplers import Estimate
-from imagen.diffusion.unclip.vectors import CAPTION_EMBEDDING, VectorSignal
 from imagen.errors import UserError
 from imagen.files import root, user_path
 from imagen.inputs.captions import PromptsOrEmbeddings, one_for_each_picture
 from imagen.inputs.edits import Edit, PictureInputs
-from imagen.inputs.negative import NegativePrompts, negative_for_each, told_against
+from imagen.inputs.negative import NegativePrompts, negative_for_each
+from imagen.inputs.signals import caption_signals
 from imagen.progress import counting
 from imagen.runs.weights import AVERAGED
 from imagen.sampling.description import described_stage, identity_of
@@ -277,34 +277,21 @@ class TextToImage:
             watch: called after every evaluation of a denoiser, with the estimates of a batch.
         """
         inputs = inputs or PictureInputs()
+        embedding = None if inputs.first else settings[0].embedding
+        clip = clip_of(self.cascade.stages[0]) if embedding is not None and embedding.reads_captions else None
         batches, ids = [], list(picture_ids)
         for start in range(0, len(text), self.batch_size):
             part = slice(start, start + self.batch_size)
-            own = inputs.take(part)
-            signal = TextSignal(*self._embedded(text, part).pad())
-            if negative is not None and any(one is not None for one in negative[part]):
-                signal = told_against(signal, negative[part], self.text)
-            given = Conditioning(own.signals, text=signal)
-            if inputs.first == 0 and (embedding := settings[0].embedding) is not None and embedding.reads_captions:
-                given = Conditioning(given, **{CAPTION_EMBEDDING: self._embedding_of(text, part)})
+            own, against = inputs.take(part), None if negative is None else negative[part]
+            captions = text.select(range(len(text))[part]) if isinstance(text, TextEmbeddings) else text[part]
+            told = caption_signals(captions, lambda: self.text, against, clip, self.device)
+            given = Conditioning(own.signals, **told)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
                 own_seed = seed if isinstance(seed, int) else seed[part]
                 batches.append(
                     self.cascade.sample(given, own_seed, ids[part], settings, own.first, own.corrections, watch)
                 )
         return [torch.cat(stage) for stage in zip(*batches, strict=True)]
-
-    def _embedded(self, text: PromptsOrEmbeddings, part: slice) -> TextEmbeddings:
-        if isinstance(text, TextEmbeddings):
-            return text.select(range(len(text))[part])
-        return self.text.embed(list(text[part]))
-
-    def _embedding_of(self, text: PromptsOrEmbeddings, part: slice) -> VectorSignal:
-        """CLIP's vectors of captions."""
-        clip = clip_of(self.cascade.stages[0])
-        if clip is None or isinstance(text, TextEmbeddings):
-            raise UserError("embeddings: unCLIP also reads CLIP's vector of the caption; give prompts instead")
-        return clip.captions(text[part], self.device)
 
     def describe(self, settings: Sequence[SamplingSettings], seed: int) -> list[dict[str, Any]]:
         """Plain values: for each stage all that its pictures depend on besides those of the stage before, the text and

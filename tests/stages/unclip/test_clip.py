@@ -71,3 +71,11 @@ def test_a_folder_that_is_nowhere_or_of_other_vectors_is_refused(tmp_path, batch
     with pytest.raises(UserError, match=r"gives vectors of 64 features"):  # in the rehearsal, before pictures are read
         make_clip(features=32).pictures(batch.large.to("meta"))
     assert make_clip().captions(["", ""], "meta").values.shape == (2, FEATURES)
+
+
+def test_weights_that_are_pickled_are_refused(tmp_path, batch):
+    folder = tmp_path / "pickled"
+    shutil.copytree(CLIP["path"], folder)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"has its weights in pytorch_model\.bin, and only safetensors are read"):
+        make_clip(path=str(folder)).pictures(batch.large)

@@ -10,7 +10,7 @@ import torch
 
 from imagen.checks.arguments import Count
 from imagen.clip.preprocessing import ClipPreprocessing
-from imagen.clip.towers import caption_features, files_of, load_towers, picture_features
+from imagen.clip.towers import PICKLED, caption_features, files_of, load_towers, picture_features
 from imagen.data.pixels import as_pixels, to_uint8
 from imagen.diffusion.unclip.vectors import VectorSignal
 from imagen.errors import UserError
@@ -50,6 +50,11 @@ class FrozenClip:
             UserError: if they are not on this machine, or not those of the stage.
         """
         hashes = hashes_by_name(files_of(self._folder, "CLIP"))
+        if PICKLED in hashes:  # an export names the folder, and may be a stranger's
+            raise UserError(
+                f"CLIP {self._folder} has its weights in {PICKLED}, and only safetensors are read: convert them once "
+                f"with `imagen convert {self._folder}`"
+            )
         found = fingerprint({"files": hashes, "preprocessing": self._preprocessing.as_dict()})
         if self._expected is not None and found != self._expected:
             raise UserError(
