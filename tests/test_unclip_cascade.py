@@ -3,8 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from small_stages import FEATURES as TEXT_FEATURES
 from small_stages import denoiser_config, export_random_stage
 
@@ -12,16 +14,21 @@ from imagen.cascade.cascade import Cascade
 from imagen.cascade.embeddings import FromCaption, FromPicture, FromPrior
 from imagen.cascade.prior import default_embedding
 from imagen.cascade.settings import SamplingSettings
+from imagen.data.pixels import to_uint8
 from imagen.diffusion.conditioning import Conditioning, ImageSignal, TextSignal
 from imagen.diffusion.guidance import ClassifierFreeGuidance
 from imagen.diffusion.samplers import DDIMSampler
 from imagen.diffusion.thresholding import StaticThresholding
 from imagen.diffusion.unclip.vectors import VectorSignal
 from imagen.errors import UserError
+from imagen.evaluation.prompts.prompt_set import list_prompts, shapes_prompts
+from imagen.inputs.edits import PictureInputs
 from imagen.instantiation import configuration_of
 from imagen.places import ROOT
 from imagen.runs.find import find_stages
 from imagen.sampling.command import sampling_command
+from imagen.sampling.curves import CascadeCurve
+from imagen.sampling.text_to_image import TextToImage
 from imagen.stages.export import load_stage, read_description
 from imagen.stages.unclip.clip import FrozenClip
 
@@ -187,3 +194,16 @@ def test_a_card_says_how_to_sample_from_prior_and_decoder_together(folder):
     for stage, listed in ((prior, [prior, base]), (base, [prior, base]), (sr1, [prior, base, sr1])):
         command = sampling_command(read_description(stage), stage, folder)
         assert f"cascade.stages=[{','.join(map(str, listed))}]" in command
+
+
+def test_a_curve_looks_at_the_true_picture_of_each_prompt(stages):
+    config = OmegaConf.create({"embedding": {"_target_": "imagen.cascade.embeddings.FromPicture"}})
+    model, prompts = TextToImage(Cascade(stages[1:]), lambda: pytest.fail("read")), shapes_prompts(5, seed=3)
+    curve = CascadeCurve(model, config, "base_guidance", [1.0], prompts)
+    looked_at = to_uint8(curve.inputs([3, 1]).signals["looked_at"].images)
+    assert np.array_equal(looked_at, np.stack([prompts.draw_truth(i, 16) for i in (3, 1)]))
+    for others in (None, list_prompts(["a red circle"])):
+        with pytest.raises(UserError, match="looks at the true pictures of the prompts, and these have none"):
+            replace(curve, prompts=others).inputs([0])
+    plain = replace(curve, config=OmegaConf.create({"embedding": None}))
+    assert plain.inputs([3, 1]) == PictureInputs()

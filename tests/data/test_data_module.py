@@ -65,6 +65,18 @@ def test_batches_are_the_same_with_any_number_of_workers(module):
     assert all(same(one, other) for one, other in zip(alone, helped, strict=True))
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_batches_hold_the_pictures_before_they_were_reduced_if_asked(module, num_workers):
+    source = ShapesSource(seed=1, size=8, split="train", resolution=16)
+    data = module(source, source, resolution=4, source_resolution=16, num_workers=num_workers)
+    assert first(data, 1)[0].large is None
+    data.keep_large = True
+    for batch in (first(data, 1)[0], next(iter(data.val_dataloader()))):
+        assert batch.large.shape == (4, 3, 16, 16)
+        assert torch.equal(resize(batch.large, 4), batch.images)
+        assert batch.to("meta").large.device.type == "meta"
+
+
 def test_a_loader_starts_where_the_state_says(module):
     through = first(module(), 6)
     data, resumed = module(), module()

@@ -75,6 +75,18 @@ def test_a_prior_without_a_caption_sees_no_token():
     assert (out - prior(z, log_snr, told)).norm() > 1e-3
 
 
+@torch.no_grad()
+def test_a_token_of_a_prior_sees_those_before_it_alone():
+    prior = randomise(make_prior())
+    z, log_snr, told = inputs()
+    made = []
+    prior.blocks.register_forward_hook(lambda _, __, out: made.append(out))
+    prior(z, log_snr, told)
+    prior(z + 1, log_snr, told)
+    differ = (made[0] - made[1]).abs().amax(dim=(0, 2)) > 1e-6
+    assert differ.tolist() == [False] * (len(differ) - 2) + [True] * 2  # z itself, and the query behind it
+
+
 def test_the_width_of_a_prior_is_that_of_its_heads():
     with pytest.raises(UserError, match="width=32 of the prior must be a multiple of heads=3"):
         PriorTransformer(EMBEDDING, TEXT_FEATURES, width=32, layers=1, heads=3)

@@ -7,9 +7,10 @@ from typing import Protocol, SupportsIndex, runtime_checkable
 
 import torch
 
+from imagen.cascade.embeddings import FromPrior
 from imagen.cascade.prior import check_embedding, check_prior, clip_of, is_prior
-from imagen.cascade.settings import SamplingSettings, size_of
-from imagen.cascade.stage import Watch, sample_images
+from imagen.cascade.settings import SamplingSettings, evaluations, size_of
+from imagen.cascade.stage import Watch, passes, sample_images
 from imagen.diffusion.conditioning import Conditioning, ImageSignal
 from imagen.diffusion.corrections import Correction
 from imagen.diffusion.guidance import Guidance
@@ -159,6 +160,19 @@ class Cascade:
             except UserError as error:
                 raise UserError(f"stage {name!r}: {error}") from None
             warn_of_another_sampler(stage.description.made_for, name, one.sampler)
+
+    def evaluations(self, settings: Sequence[SamplingSettings], first: int = 0) -> int:
+        """Number of denoiser evaluations of a batch: calls of `watch`."""
+        stages = zip(self.stages[first:], settings[first:], strict=False)
+        return sum(evaluations(stage.model, one) for stage, one in stages)
+
+    def passes(self, settings: Sequence[SamplingSettings]) -> dict[str, int | None]:
+        """By the name of the stage, the network passes for one picture; None where the guidance rule does not say."""
+        stages = zip(self.stages, settings, strict=False)
+        counted = {stage.model.name: passes(stage.model, one) for stage, one in stages}
+        if self.prior is not None and isinstance(embedding := settings[0].embedding, FromPrior):
+            return {self.prior.model.name: embedding.passes(self.prior), **counted}
+        return counted
 
     def _check_sizes(self, settings: Sequence[SamplingSettings]) -> None:
         """Raises UserError unless every stage makes pictures `factor` times as large as the stage before."""

@@ -74,8 +74,7 @@ class ImagenDataModule(LightningDataModule):
 
     Training batch k is a function of (seed, k, rank, world size) alone. The only state is `next_position`, the position
     of the batch after the current one, so batches prefetched by workers do not count. It is saved with every
-    checkpoint, and a resumed run continues with that batch. `keep_large` may be set: batches then hold the pictures
-    before they are reduced to the stage, `Batch.large`, for stages that look at them.
+    checkpoint, and a resumed run continues with that batch. With `keep_large` set, batches also hold `Batch.large`.
 
     Args:
         train: source of the training pictures.

@@ -142,7 +142,7 @@ class CascadeCurve:
 
     def passes(self, guidance_weight: float) -> dict[str, int | None]:
         """By stage, the network passes for one picture at one weight of the sweep."""
-        return self.model.passes(self.settings(guidance_weight))
+        return self.model.cascade.passes(self.settings(guidance_weight))
 
     def inputs(self, picture_ids: Sequence[int]) -> PictureInputs:
         """What the pictures are made from besides their captions.

@@ -1,8 +1,10 @@
 """All that the pictures of a stage depend on, in plain values: for cache keys, and for the metadata of pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from imagen.cascade.cascade import Cascade
+from imagen.cascade.embeddings import FromPrior
 from imagen.cascade.settings import SamplingSettings
 from imagen.files import fingerprint
 from imagen.stages.export import StageDescription
@@ -27,3 +29,14 @@ def identity_of(stage: StageDescription) -> dict[str, str]:
     """Which stage it is."""
     # The weights are part of it, and stand there for the reader.
     return {"stage_sha256": fingerprint(stage.identity), "weights_sha256": stage.weights_sha256}
+
+
+def described_stages(
+    cascade: Cascade, settings: Sequence[SamplingSettings], every: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """`described_stage` of each stage that is run; of the first one also which prior it depends on."""
+    stages = zip(cascade.stages, settings, strict=False)
+    described = [described_stage(stage.description, one, every) for stage, one in stages]
+    if cascade.prior is not None and isinstance(settings[0].embedding, FromPrior):
+        described[0]["prior"] = identity_of(cascade.prior.description)
+    return described

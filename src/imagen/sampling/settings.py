@@ -62,14 +62,10 @@ def settings_by_role(
     rules = _each(guidance, roles, None, "guidance")
     weights = _each(_by_position(guidance_weight, roles), roles, None, "guidance_weight")
     thresholdings = _each(thresholding, roles, THRESHOLDING, "thresholding")
-    if isinstance(aug_level, Mapping) and roles[0] in aug_level:
-        raise UserError(
-            f"aug_level={{{roles[0]!r}: ...}}: {roles[0]} enlarges nothing and has no aug_level; leave it out"
-        )
     strengths = _each(strength, roles, 1.0, "strength")
     times = _each(resample, roles, 1, "resample")
     overlaps = _each(tile_overlap, roles, None, "tile_overlap")
-    aug_levels = [0.0, *_each(aug_level, roles[1:], AUG_LEVEL, "aug_level")]
+    aug_levels = _aug_levels(aug_level, roles)
     return [
         SamplingSettings(
             sampler=_sampler(samplers[i], steps_of[i]),
@@ -94,6 +90,15 @@ def _each(value: Any, roles: Sequence[str], default: Any, name: str) -> list[Any
         if role not in roles:
             raise UserError(f"{name}={{{role!r}: ...}}: no such stage here; choose one of {', '.join(roles)}")
     return [default if value.get(role) is None else value[role] for role in roles]
+
+
+def _aug_levels(aug_level: Any, roles: Sequence[str]) -> list[Any]:
+    """One for each stage; the first enlarges nothing. Raises UserError if it is given one all the same."""
+    if isinstance(aug_level, Mapping) and roles[0] in aug_level:
+        raise UserError(
+            f"aug_level={{{roles[0]!r}: ...}}: {roles[0]} enlarges nothing and has no aug_level; leave it out"
+        )
+    return [0.0, *_each(aug_level, roles[1:], AUG_LEVEL, "aug_level")]
 
 
 def _by_position(weights: Any, roles: Sequence[str]) -> Any:

@@ -10,11 +10,10 @@ import torch
 from PIL import Image
 
 from imagen.cascade.cascade import Cascade
-from imagen.cascade.embedding_source import EmbeddingSource
-from imagen.cascade.embeddings import FromPicture, FromPrior
+from imagen.cascade.embeddings import FromPicture
 from imagen.cascade.prior import clip_of, default_embedding
-from imagen.cascade.settings import SamplingSettings, evaluations
-from imagen.cascade.stage import Watch, passes
+from imagen.cascade.settings import SamplingSettings
+from imagen.cascade.stage import Watch
 from imagen.checks.arguments import Count, described, fits
 from imagen.data.pixels import to_uint8
 from imagen.devices import choose_device, uses_autocast
@@ -29,7 +28,7 @@ from imagen.inputs.negative import NegativePrompts, negative_for_each
 from imagen.inputs.signals import caption_signals
 from imagen.progress import counting
 from imagen.runs.weights import AVERAGED
-from imagen.sampling.description import described_stage, identity_of
+from imagen.sampling.description import described_stages
 from imagen.sampling.loading import load_stages, newest_stages, stage_folders
 from imagen.sampling.settings import settings_by_role
 from imagen.sampling.text_source import open_text
@@ -175,7 +174,6 @@ class TextToImage:
         condition: Any = None,
         size: Sequence[int] | None = None,
         corrections: Sequence[Correction | None] | None = None,
-        embedding: EmbeddingSource | None = None,
         all_stages: bool = False,
         progress: bool = False,
         watch: Watch | None = None,
@@ -197,15 +195,13 @@ class TextToImage:
             condition: a picture for stages that were trained with one; as `picture`.
             size: height and width of the pictures of the last stage; None: the square that it was trained on.
             corrections: one for each picture, applied to every estimate of x0: see `imagen.diffusion.corrections`.
-            embedding: where the embedding comes from that an unCLIP decoder reads, such as FromCaption(); None: the
-                prior. FromPicture() reads `picture`.
             all_stages: whether to give the pictures of every stage, by its name, and not only those of the last.
             progress: whether to show the denoiser evaluations on standard error.
             watch: called after every evaluation of a denoiser, with the name of the stage and the estimates of x0 of a
                 batch. What it raises ends the call.
             settings: sampler, steps, thresholding, guidance, guidance_weight, aug_level, strength, resample and
-                tile_overlap, each one value for all stages or a mapping by role; see
-                `imagen.sampling.settings.settings_by_role`.
+                tile_overlap, each one value for all stages or a mapping by role, and the `embedding` that an unCLIP
+                decoder reads (FromPicture() looks at `picture`); see `imagen.sampling.settings.settings_by_role`.
 
         Raises:
             UserError: for prompts, embeddings, pictures and settings that cannot be used.
@@ -213,19 +209,21 @@ class TextToImage:
         text = one_for_each_picture(self.stages[0], prompts, embeddings, count)
         if not fits(seed, int):
             raise UserError(f"seed={seed!r:.80} must be {described(int)}")
-        begins = settings.get("strength") is not None
-        embedding = embedding or default_embedding(self.cascade.stages[0])
-        looks = isinstance(embedding, FromPicture)
+        begins, looks = settings.get("strength") is not None, isinstance(settings.get("embedding"), FromPicture)
         edit = Edit.of(picture, mask, condition, start_at=start_at, size=size, begins=begins, looks=looks)
-        if settings.get("resample") is None:
-            settings["resample"] = edit.resample(self.stages)
-        sizes = edit.sizes(self.stages, tiled=settings.get("tile_overlap") is not None)
-        by_role = settings_by_role(self.roles, sizes=sizes, embedding=embedding, **settings)
+        by_role = self._settings(edit, settings)
         inputs = edit.inputs(self.stages, by_role, len(text), corrections)
         negative = negative_for_each(negative_prompt, len(text), by_role, self.stages)
         with self._shown(len(text), by_role, inputs.first, watch) if progress else nullcontext(watch) as every:
             made = self.sample(text, range(len(text)), by_role, seed, inputs, negative, every)
         return dict(zip(self.roles[inputs.first :], made, strict=True)) if all_stages else made[-1]
+
+    def _settings(self, edit: Edit, given: Mapping[str, Any]) -> list[SamplingSettings]:
+        """The settings of each stage: those `given`, and for the others what `edit` and the stages need."""
+        needed = {"resample": edit.resample(self.stages), "embedding": default_embedding(self.cascade.stages[0])}
+        sizes = edit.sizes(self.stages, tiled=given.get("tile_overlap") is not None)
+        missing = {name: value for name, value in needed.items() if given.get(name) is None}
+        return settings_by_role(self.roles, sizes=sizes, **{**given, **missing})
 
     @contextmanager
     def _shown(
@@ -233,7 +231,7 @@ class TextToImage:
     ) -> Iterator[Watch]:
         """`watch`, which also shows on standard error how many of the denoiser evaluations of all batches are done."""
         batches = -(-pictures // self.batch_size)
-        with counting("sampling", batches * self.evaluations(settings, first)) as advance:
+        with counting("sampling", batches * self.cascade.evaluations(settings, first)) as advance:
 
             def every(name: str, estimate: Estimate) -> None:
                 advance()
@@ -241,19 +239,6 @@ class TextToImage:
                     watch(name, estimate)
 
             yield every
-
-    def evaluations(self, settings: Sequence[SamplingSettings], first: int = 0) -> int:
-        """Number of denoiser evaluations of a batch: calls of `watch`."""
-        stages = zip(self.cascade.stages[first:], settings[first:], strict=False)
-        return sum(evaluations(stage.model, one) for stage, one in stages)
-
-    def passes(self, settings: Sequence[SamplingSettings]) -> dict[str, int | None]:
-        """By role, the network passes for one picture; None where the guidance rule does not say."""
-        stages = zip(self.roles, self.cascade.stages, settings, strict=False)
-        counted = {role: passes(stage.model, one) for role, stage, one in stages}
-        if self.cascade.prior is not None and isinstance(embedding := settings[0].embedding, FromPrior):
-            return {self.cascade.prior.model.name: embedding.passes(self.cascade.prior), **counted}
-        return counted
 
     def sample(
         self,
@@ -302,10 +287,7 @@ class TextToImage:
         """
         self.cascade.check(settings)
         every = {"weights": self.weights, "seed": seed, "autocast": self.autocast, "device": self.device.type}
-        described = [described_stage(stage, one, every) for stage, one in zip(self.stages, settings, strict=False)]
-        if self.cascade.prior is not None and isinstance(settings[0].embedding, FromPrior):
-            described[0]["prior"] = identity_of(self.cascade.prior.description)
-        return described
+        return described_stages(self.cascade, settings, every)
 
 
 def as_pictures(images: Images) -> list[Image.Image]:

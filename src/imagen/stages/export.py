@@ -26,6 +26,7 @@ from imagen.instantiation import instantiate_stage_part
 from imagen.stages.conditioners import Conditioner, LowResConditioner, TextConditioner
 from imagen.stages.distillation.record import Distilled
 from imagen.stages.model import StageModel
+from imagen.stages.unclip.record import clip_sha256, unplaced
 from imagen.text.record import name_of
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -82,7 +83,7 @@ class StageDescription:
     def identity(self) -> dict[str, Any]:
         """Plain values: everything about a stage that its pictures depend on, without its history."""
         identity = {name: value for name, value in self.fields.items() if name not in OUTSIDE_IDENTITY}
-        return identity if self.conditioner is None else identity | {"conditioner": _unplaced(self.conditioner)}
+        return identity if self.conditioner is None else identity | {"conditioner": unplaced(self.conditioner)}
 
     @property
     def world(self) -> World | None:
@@ -98,24 +99,12 @@ class StageDescription:
     @property
     def clip(self) -> str | None:
         """The sha256 of the CLIP whose vectors an unCLIP stage makes or reads; None for any other stage."""
-        node: Any = self.conditioner
-        while isinstance(node, Mapping):
-            if isinstance(clip := node.get("clip"), Mapping):
-                return str(clip.get("sha256"))
-            node = node.get("others")
-        return None
+        return clip_sha256(self.conditioner)
 
     @property
     def fields(self) -> dict[str, Any]:
         """Plain values, without those in `LEFT_OUT` that are None."""
         return {name: value for name, value in asdict(self).items() if value is not None or name not in LEFT_OUT}
-
-
-def _unplaced(node: Any) -> Any:
-    """A configuration without the places of files whose sha256 it has: a model that was moved is the same."""
-    if not isinstance(node, Mapping):
-        return node
-    return {name: _unplaced(value) for name, value in node.items() if name != "path" or node.get("sha256") is None}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from imagen.evaluation.report.plot_style import (
     colour_of,
     draw_intervals,
     note_in_legend,
+    panels,
     pyplot,
     save,
     title,
@@ -78,13 +79,9 @@ def plot_curves(
     if not pairs:
         return
     columns = 2 if len(pairs) == 4 else min(len(pairs), MANY)  # no panel alone in a row
-    rows = -(-len(pairs) // columns)
     with plt.rc_context(STYLE):
-        size = (6.4 * columns, 5.6 * rows)
-        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-        for axis in list(axes.flat)[len(pairs) :]:
-            axis.set_visible(False)
-        for axis, (alignment, fidelity) in zip(axes.flat, pairs, strict=False):
+        figure, axes = panels(plt, len(pairs), columns, height=5.6)
+        for axis, (alignment, fidelity) in zip(axes, pairs, strict=True):
             _pareto_panel(axis, curves, controls, alignment, fidelity, across)
         figure.suptitle(heading, fontsize=12)
         save(figure, path)

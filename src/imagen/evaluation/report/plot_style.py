@@ -57,6 +57,16 @@ def note_in_legend(axis: Any, text: str) -> None:
     axis.plot([], [], " ", label=text)
 
 
+def panels(plt: Any, count: int, columns: int, height: float) -> tuple[Any, list[Any]]:
+    """A figure of `count` panels in rows of `columns`, each `height` inches high, and its axes."""
+    rows = -(-count // columns)
+    size = (6.4 * columns, height * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for axis in list(axes.flat)[count:]:
+        axis.set_visible(False)
+    return figure, list(axes.flat)[:count]
+
+
 def title(subject: str, results: Results) -> str:
     """A title with `subject`, and the number and size of the pictures of each point."""
     count, side = results.facts["pictures_per_cell"], results.facts["resolution"]

@@ -94,7 +94,7 @@ class Work:
     def _made(self, batch: Sequence[int], missing: int, shown: Batches, way_on: str) -> list[np.ndarray]:
         """The pictures of every stage, uint8."""
         settings = self.order.recipe_of(batch[0]).settings
-        shown.begin(missing, self.model.evaluations(settings, self.order.edit.first(self.model.stages)))
+        shown.begin(missing, self.model.cascade.evaluations(settings, self.order.edit.first(self.model.stages)))
 
         def watch(stage: str, estimate: Estimate) -> None:
             shown.evaluate()

@@ -12,6 +12,7 @@ from imagen.evaluation.report.plot_style import (
     STYLE,
     colour_of,
     draw_intervals,
+    panels,
     pyplot,
     save,
     title,
@@ -33,16 +34,12 @@ def plot_cost(results: Results, path: Path) -> None:
         return
     plt = pyplot()
     where = f" ({machine_text(results.cells[0].cost)})" if measure is SECONDS else ""
-    rows = -(-len(metrics) // COLUMNS)
     with plt.rc_context(STYLE):
-        size = (6.4 * COLUMNS, 4.8 * rows)
-        figure, axes = plt.subplots(rows, COLUMNS, figsize=size, squeeze=False, layout="constrained")
-        for axis in list(axes.flat)[len(metrics) :]:
-            axis.set_visible(False)
-        for axis, metric in zip(axes.flat, metrics, strict=False):
+        figure, axes = panels(plt, len(metrics), COLUMNS, height=4.8)
+        for axis, metric in zip(axes, metrics, strict=True):
             _panel(axis, results, metric, measure)
             axis.set_xlabel(f"{measure.name}{where}")
-        marks = {mark.get_label(): mark for axis in axes.flat for mark in axis.get_legend_handles_labels()[0]}
+        marks = {mark.get_label(): mark for axis in axes for mark in axis.get_legend_handles_labels()[0]}
         figure.legend(handles=list(marks.values()), loc="outside lower center", ncols=6)
         figure.suptitle(title("Quality against cost", results), fontsize=12)
         save(figure, path)
