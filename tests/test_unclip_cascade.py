@@ -122,6 +122,15 @@ def test_of_several_draws_the_one_most_like_the_caption_is_taken(stages):
     assert best.present.all()
 
 
+def test_a_vector_of_the_prior_is_not_thresholded(stages, monkeypatch):
+    """Its numbers have a mean square of 1 and are no brightness."""
+    keys = [(0, i) for i in range(4)]
+    estimates = 3 * torch.randn(4, 64, 1, 1, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(stages[0].model.denoiser, "forward", lambda *of: estimates)
+    drawn = FromPrior(sampler=DDIMSampler(2))(GIVEN, FrozenClip("any", 64), stages[0], keys)
+    torch.testing.assert_close(drawn.values, VectorSignal.of(estimates.flatten(1)).values)
+
+
 def test_the_embedding_of_a_picture_is_that_of_the_picture(folder, stages):
     clip = CLIP | {"sha256": None}
     decoder = load_stage(export_decoder(folder / "reads", clip))
@@ -207,3 +216,4 @@ def test_a_curve_looks_at_the_true_picture_of_each_prompt(stages):
             replace(curve, prompts=others).inputs([0])
     plain = replace(curve, config=OmegaConf.create({"embedding": None}))
     assert plain.inputs([3, 1]) == PictureInputs()
+    assert curve.clips == {CLIP["sha256"]}

@@ -127,6 +127,12 @@ REFUSED = {
     "sample: stages no list": (sampling("cascade.stages=runs/base/demo/export"), r"must be a list: cascade\.stages=\["),
     "evaluate: weights no list": (evaluating("guidance.weights=3"), r"must be a list: guidance\.weights=\[3\]"),
     "evaluate: strips no list": (evaluating("strips.weights=3"), r"must be a list: strips\.weights=\[3\]"),
+    "evaluate: pictures per prompt": (
+        evaluating("pictures_per_prompt=1.5"), r"pictures_per_prompt=1\.5 must be a whole number of at least 1",
+    ),
+    "evaluate: too few prompts to repeat": (
+        evaluating("pictures_per_prompt=2"), r"=2 needs a multiple of 20 prompts, and there are 2: set",
+    ),
     "evaluate: no such split": (
         evaluating("prompts=openmoji", "prompts.split=test"), r"split=test of OpenMoji is not one of train",
     ),

@@ -37,7 +37,7 @@ def train_both(compose_config, folder: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.slow
-def test_a_prior_and_a_decoder_are_trained_sampled_and_evaluated_by_the_commands(compose_config, tmp_path):
+def test_a_prior_and_a_decoder_are_trained_sampled_and_evaluated_by_the_commands(compose_config, tmp_path, caplog):
     prior, decoder = train_both(compose_config, tmp_path)
     said = json.loads((prior / "config.json").read_text())
     sha256 = FrozenClip(said["conditioner"]["clip"]["path"], 64).sha256
@@ -49,7 +49,8 @@ def test_a_prior_and_a_decoder_are_trained_sampled_and_evaluated_by_the_commands
     assert "unCLIP's prior, text → CLIP's embedding of a picture" in (prior / "README.md").read_text()
     assert "text and CLIP's embedding of a picture → 8 × 8 images" in (decoder / "README.md").read_text()
     assert_samples(tmp_path)
-    assert_evaluates(tmp_path, prior, decoder)
+    caplog.clear()
+    assert_evaluates(tmp_path, prior, decoder, caplog)
 
 
 def assert_samples(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def assert_samples(tmp_path: Path) -> None:
         assert done.stderr.startswith(message)
 
 
-def assert_evaluates(tmp_path: Path, prior: Path, decoder: Path) -> None:
+def assert_evaluates(tmp_path: Path, prior: Path, decoder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The curves of guidance=unclip, and a sweep of the prior's weight."""
     paths = [f"paths.{name}={tmp_path / name}" for name in ("runs", "cache", "outputs")]
     few = [
@@ -99,7 +100,12 @@ def assert_evaluates(tmp_path: Path, prior: Path, decoder: Path) -> None:
     stages = [f"guidance.imagen=[{decoder}]", f"guidance.unclip=[{prior},{decoder}]", "guidance.weights=[1,2]"]
     done = call_here("evaluate.py", "guidance=unclip", *stages, "~guidance.curves.Imagen", *few, f"out={out}")
     assert done.returncode == 0, done.stderr
-    cells = json.loads((out / "results.json").read_text())["cells"]
+    results = json.loads((out / "results.json").read_text())
+    cells = results["cells"]
+    said = "shapes-judge-a is the CLIP that stages were trained with: it is no judge of them"
+    assert results["taught_by"] == ["shapes-judge-a"]
+    assert [said in record.message for record in caplog.records] == [True]
+    assert all(said in (out / report).read_text() for report in ("report.md", "report.html"))
     assert len(cells) == 10
     passes = {(cell["curve"], cell["guidance_weight"]): cell["passes"] for cell in cells}
     assert passes["prior", 2.0] == {"prior": 32, "base": 4}  # two draws of 16 steps; two steps of two passes

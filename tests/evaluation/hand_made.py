@@ -44,7 +44,8 @@ def made(curves, pictures=None, texts=(), **facts):
     cells = [cell(label, weight, numbers) for label, points in curves.items() for weight, numbers in points.items()]
     known = {
         "pictures_per_cell": COUNT, "resolution": 8, "reference": {"count": 99}, "samples_per_dimension": {},
-        "pictures_for_interval": {}, "truncated_captions": {}, "weight_of": "base stage", "fingerprint": "0" * 64,
+        "pictures_for_interval": {}, "truncated_captions": {}, "taught_by": [], "weight_of": "base stage",
+        "fingerprint": "0" * 64,
     }  # fmt: skip
     controls = {GROUND_TRUTH: {ALIGN: 9.0, FD: 0.5, CHECKED_ALL: 1.0}}
     return Results(cells, controls, [], [], [Judge()], list(texts), pictures or {}, known | facts)

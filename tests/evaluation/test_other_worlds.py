@@ -18,6 +18,7 @@ from imagen.evaluation.judges.extractor import Extractor
 from imagen.evaluation.judges.inception import Inception
 from imagen.evaluation.prompts.openmoji import openmoji_prompts
 from imagen.evaluation.prompts.prompt_set import list_prompts, shapes_prompts
+from imagen.evaluation.sweep.plan import Curve, Plan
 from imagen.evaluation.worlds import refuse_other_worlds, refuse_prompts_of_another_world
 from imagen.places import ROOT
 
@@ -101,6 +102,14 @@ def test_prompts_about_other_pictures_are_refused(caplog):
     assert not caplog.records
     refuse_prompts_of_another_world(shapes.first(1), [stage(CATS)], insist=True)
     assert "mean nothing (across_worlds=true)" in caplog.text
+
+
+def test_a_judge_that_stages_were_trained_with_is_named(clip):
+    judges = [ClipJudge(clip, name, device="cpu") for name in ("one", "other")]
+    judges[1].clip_sha256 = "2" * 64
+    plain, taught = Curve(pytest.fail, {}), Curve(pytest.fail, {}, clips=frozenset({judges[0].clip_sha256, "1" * 64}))
+    assert Plan({"plain": plain, "taught": taught}, [1]).taught_by(judges) == ["one"]
+    assert Plan({"plain": plain}, [1]).taught_by(judges) == []
 
 
 def test_published_judges_know_all_pictures_and_the_shipped_ones_the_shapes_world(clip):

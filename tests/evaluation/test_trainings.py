@@ -11,6 +11,7 @@ from PIL import Image
 from imagen.errors import UserError
 from imagen.evaluation.compare.sides import MUST_AGREE, Side
 from imagen.evaluation.compare.trainings import across_trainings, interval_of_trainings
+from imagen.evaluation.compare.trainings_points import points_of
 from imagen.evaluation.compare.trainings_report import as_markdown, write_trainings
 from imagen.evaluation.judges.metric import ALIGNMENT, FRECHET, Metric
 from imagen.evaluation.results.archive import Archive
@@ -62,9 +63,34 @@ def test_a_curve_that_is_not_so_aligned_in_every_training_has_no_mean():
     at_two, at_four = across_trainings(sides)
     assert at_two.mean is not None
     assert at_four.mean is None
-    text = as_markdown(sides, [at_two, at_four])
+    text = as_markdown(sides, [at_two, at_four], points_of(sides))
     assert "| rule | +1.5 [-4.9, +7.9] | known of 1 of 2 |" in text
     assert "|  | +1, +2 | +1, – |" in text
+
+
+def test_each_point_has_the_mean_of_its_trainings_and_differs_from_the_first_curve_pair_by_pair():
+    sides = [training("s0", 1.0), training("s1", 2.0), training("s2", 3.0, alignments=(0.1, 0.4, 0.7))]
+    points = {(one.curve, one.weight, one.metric): one for one in points_of(sides)}
+    assert len(points) == 2 * 3 * 2
+    distance = points["rule", 2.0, "fd[j]"]
+    assert distance.each == [21, 22, 23]
+    assert distance.mean == interval_of_trainings([21, 22, 23])
+    assert distance.difference == interval_of_trainings([1, 2, 3])
+    assert points["rule", 1.0, "align[j]"].difference == interval_of_trainings([0, 0, 0.1 - 0.2])
+    assert points["plain", 2.0, "fd[j]"].difference is None
+    text = as_markdown(sides, across_trainings(sides), list(points.values()))
+    assert "| plain | 10 [10, 10] | 20 [20, 20] | 40 [40, 40] |" in text
+    assert "| rule | 12 [9.52, 14.5] |" in text
+    assert "| minus plain | +2 [-0.48, +4.5] |" in text
+
+
+def test_a_point_that_one_training_lacks_is_left_out_and_the_judge_that_taught_is_named():
+    sides = [training("s0", 1.0, taught_by=["j"]), training("s1", 2.0)]
+    del sides[1].results["cells"][4]["metrics"]["fd[j]"]  # of the rule, at 2
+    found = {(one.curve, one.weight) for one in points_of(sides) if one.metric == "fd[j]"}
+    assert found == {("plain", 1), ("plain", 2), ("plain", 4), ("rule", 1), ("rule", 4)}
+    text = as_markdown(sides, across_trainings(sides), points_of(sides))
+    assert "**j is the CLIP that stages were trained with: it is no judge of them.**" in text
 
 
 @pytest.mark.parametrize("fact", [*MUST_AGREE, "curves"])

@@ -1,5 +1,6 @@
 """Alignment against fidelity for a trained cascade."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -18,6 +19,8 @@ from imagen.sampling.curves import make_curves, make_plan
 from imagen.sampling.evaluation import make_evaluation
 from imagen.sampling.processes import helping_processes
 from imagen.sampling.strips import strip_weights, write_strips
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(config: DictConfig) -> None:
@@ -44,6 +47,8 @@ def evaluate(config: DictConfig) -> None:
     refuse_other_worlds(evaluation.panel.judges, stages, config.across_worlds)
     refuse_prompts_of_another_world(evaluation.all_prompts, stages, config.across_worlds)
     plan = make_plan(config, curves)
+    for name in plan.taught_by(evaluation.panel.judges):
+        log.warning("judge %s is the CLIP that stages were trained with: it is no judge of them", name)
     keep_identity(evaluation, plan)
     with helping_processes(config):
         write_strips(config, curves, evaluation.prompts.texts)

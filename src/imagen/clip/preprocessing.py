@@ -1,5 +1,6 @@
 """CLIP's image preprocessing on whole batches, on the model's device, equal to the Hugging Face processor's."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from imagen.checks.foreign import read_json
 from imagen.errors import UserError
+from imagen.files import fingerprint
 from imagen.tensors import Pixels
 
 BICUBIC = 3  # PIL.Image.Resampling.BICUBIC, as written in preprocessor_config.json
@@ -77,3 +79,8 @@ def _edge(size: int | dict[str, int], path: Path) -> int:
     if len(edges) != 1:
         raise UserError(f"{path}: only square sizes are supported, found {size}")
     return edges.pop()
+
+
+def clip_sha256(hashes: Mapping[str, str], preprocessing: ClipPreprocessing) -> str:
+    """Of a CLIP with all that its vectors depend on: the sha256 of its files by name, and its preprocessing."""
+    return fingerprint({"files": dict(hashes), "preprocessing": preprocessing.as_dict()})

@@ -66,6 +66,8 @@ class Evaluation:
     ) -> None:
         if block_size < 1:
             raise UserError(f"block_size is {block_size}; it must be at least 1")
+        if budget and prompts.repeats > 1:
+            raise UserError(f"a budget adds prompts, so it cannot be with pictures_per_prompt={prompts.repeats}")
         self.panel = Panel(_distinct(judges), checker)
         self.all_prompts = prompts
         self.count = budget.first_count(len(prompts), block_size) if budget else len(prompts)
@@ -213,6 +215,7 @@ class Evaluation:
             "truncated_captions": {
                 name: judge.truncated_share(self.prompts.texts) for name, judge in self.panel.aligners.items()
             },
+            "taught_by": plan.taught_by(self.panel.judges),
             "categories": [checker_key(name) for name in self.panel.checker.categories],
             **({"budget": spending.facts(self.budget)} if spending and self.budget else {}),
             **depends,

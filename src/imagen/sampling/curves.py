@@ -96,7 +96,7 @@ def make_plan(config: DictConfig, curves: "Mapping[str, CascadeCurve] | None" = 
     cells = [curve.stages(weight) for curve in curves.values() for weight in curve.weights]
     shared = SharedStages(user_path(config.out) / "stages", cells)
     planned = {
-        label: Curve(partial(curve.sample, shared), curve.identity, curve.weights, curve.passes)
+        label: Curve(partial(curve.sample, shared), curve.identity, curve.weights, curve.passes, curve.clips)
         for label, curve in curves.items()
     }
     plan = Plan(planned, weights, WEIGHT_OF[config.guidance.weight_of])
@@ -174,6 +174,11 @@ class CascadeCurve:
         weights = [guidance_weight if moves else weight for moves, weight in zip(moved, fixed, strict=True)]
         stopped = self.config.cascade.stop_at is not None
         return configured_settings(self.config, self.model.roles, weights, stopped, embedding=embedding)
+
+    @property
+    def clips(self) -> frozenset[str]:
+        """sha256 of every CLIP whose vectors the stages were trained on."""
+        return frozenset(stage.clip for stage in self.model.stages if stage.clip is not None)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def make_evaluation(config: DictConfig) -> Evaluation:
     return Evaluation(
         judges=instantiate(config.metrics.judges),
         checker=instantiate(config.metrics.checker),
-        prompts=instantiate(config.prompts),
+        prompts=instantiate(config.prompts).repeated(config.pictures_per_prompt),
         reference=instantiate(config.metrics.reference),
         out=user_path(config.out),
         block_size=config.block_size,

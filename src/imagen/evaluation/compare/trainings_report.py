@@ -1,4 +1,5 @@
-"""trainings.md, trainings.json and trainings.png: curves at equal alignment, over several trainings."""
+"""trainings.md, trainings.json and trainings.png: curves at equal alignment, and point by point, over several
+trainings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -8,11 +9,17 @@ from typing import Any
 
 from imagen.evaluation.compare.sides import Side
 from imagen.evaluation.compare.trainings import AcrossTrainings, across_trainings
+from imagen.evaluation.compare.trainings_points import Point, point_table, points_of
 from imagen.evaluation.report.metric_plots import CATEGORY_COLOURS
 from imagen.evaluation.report.plot_style import CONTROL, STYLE, pyplot, save
 from imagen.evaluation.report.report import markdown_table
 from imagen.evaluation.report.tables import Rows, change_text
 from imagen.files import write_json, write_text
+
+POINTS_ARE = (
+    "The mean of each number over the trainings, with Student's 95 % interval over them. Below it the difference from "
+    "the first curve at the same weight, training by training, in bold where its interval excludes zero."
+)
 
 FILES = ["trainings.md", "trainings.json", "trainings.png"]
 
@@ -22,15 +29,18 @@ def write_trainings(sides: Sequence[Side], out: Path) -> None:
 
     Raises UserError if the trainings cannot be compared.
     """
-    compared = across_trainings(sides)
+    compared, points = across_trainings(sides), points_of(sides)
     out.mkdir(parents=True, exist_ok=True)
-    write_json({"trainings": [side.name for side in sides], "compared": list(map(asdict, compared))}, out / FILES[1])
+    names = [side.name for side in sides]
+    content = {"trainings": names, "compared": list(map(asdict, compared)), "points": list(map(asdict, points))}
+    write_json(content, out / FILES[1])
     _plot(compared, out / FILES[2])
-    write_text(as_markdown(sides, compared), out / FILES[0])
+    write_text(as_markdown(sides, compared, points), out / FILES[0])
 
 
-def as_markdown(sides: Sequence[Side], compared: Sequence[AcrossTrainings]) -> str:
-    """For each pair of numbers a table: curves down, weights of the base curve across."""
+def as_markdown(sides: Sequence[Side], compared: Sequence[AcrossTrainings], points: Sequence[Point]) -> str:
+    """For each pair of numbers a table: curves down, weights of the base curve across. Then one for each number at
+    equal weights."""
     base = compared[0].base
     names = ", ".join(side.name for side in sides)
     lines = [
@@ -47,6 +57,11 @@ def as_markdown(sides: Sequence[Side], compared: Sequence[AcrossTrainings]) -> s
     for pair in dict.fromkeys((one.alignment, one.metric) for one in compared):
         lines += [f"## {pair[1]} at equal {pair[0]}", ""]
         lines += [*markdown_table(difference_table(_of(compared, pair))), ""]
+    lines += ["# The points, over several trainings", "", POINTS_ARE, ""]
+    for judge in sides[0].results.get("taught_by", []):
+        lines += [f"**{judge} is the CLIP that stages were trained with: it is no judge of them.**", ""]
+    for metric in dict.fromkeys(one.metric for one in points):
+        lines += [f"## {metric}", "", *markdown_table(point_table([one for one in points if one.metric == metric])), ""]
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ from imagen.checks.worlds import EVERY, World
 from imagen.evaluation.judges.metric import (
     ALIGNMENT,
     CMMD,
+    DIVERSITY,
     FRECHET,
     FRECHET_INF,
     KID,
@@ -27,7 +28,7 @@ class Extractor(ABC):
     `name` labels the extractor in file names and plots, `fidelity_key` names its Fréchet distance in the results.
     `identity` is everything its numbers depend on: hashes of all files loaded, preprocessing, layer, precision.
     `suffix` ends the keys of its other numbers (`kid_clean`); None stands for `[name]`. `world` is what it was trained
-    on, None if that is not known.
+    on, None if that is not known. `clip_sha256`: of the CLIP that it is, None if it is none.
     """
 
     name: str
@@ -35,12 +36,14 @@ class Extractor(ABC):
     identity: dict[str, Any]
     suffix: str | None = None
     world: World | None = EVERY
+    clip_sha256: str | None = None
 
     @property
     def metrics(self) -> dict[str, Metric]:
         """All metrics that its features allow, by axis."""
         suffix = f"[{self.name}]" if self.suffix is None else self.suffix
-        keys = {FRECHET: self.fidelity_key} | {axis: axis + suffix for axis in (FRECHET_INF, KID, PRECISION, RECALL)}
+        others = (FRECHET_INF, KID, PRECISION, RECALL, DIVERSITY)
+        keys = {FRECHET: self.fidelity_key} | {axis: axis + suffix for axis in others}
         return {axis: Metric.of_judge(key, self.name, axis) for axis, key in keys.items()}
 
     @abstractmethod

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from imagen.checks.arguments import Count, described, fits
 from imagen.checks.captions import checked_prompt
 from imagen.checks.worlds import World
 from imagen.data.shapes_source import SHAPES
 from imagen.data.source import Picture
 from imagen.errors import UserError
+from imagen.evaluation.statistics.jackknife import GROUPS
 from imagen.files import open_regular, user_path
 from imagen.shapes import Description, Scene, draw, parse, sample_scene
 
@@ -51,12 +53,14 @@ class PromptSet:
     `identity` names the source of the prompts. It does not depend on their number, so a longer set can reuse the
     pictures of a shorter one.
 
-    `world`: of whose pictures the prompts are captions; None if they may be about anything.
+    `world`: of whose pictures the prompts are captions; None if they may be about anything. `repeats`: how often each
+    prompt is there (`repeated`).
     """
 
     prompts: tuple[Prompt, ...]
     identity: dict[str, Any]
     world: World | None = None
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -78,6 +82,25 @@ class PromptSet:
     def first(self, count: int) -> "PromptSet":
         """The set of its first `count` prompts."""
         return replace(self, prompts=self.prompts[:count])
+
+    def repeated(self, times: int) -> "PromptSet":
+        """Every prompt `times` times: all of them, and then all of them again. Every group of a jackknife holds all
+        pictures of its prompts, so intervals allow for pictures of one prompt being alike.
+
+        Raises:
+            UserError: for a number that is no count, and for prompts that do not fill the groups evenly.
+        """
+        if not fits(times, Count):
+            raise UserError(f"pictures_per_prompt={times} must be {described(Count)}")
+        if times == 1:
+            return self
+        if len(self) % GROUPS:
+            raise UserError(
+                f"pictures_per_prompt={times} needs a multiple of {GROUPS} prompts, and there are {len(self)}: set "
+                f"prompts.count={max(len(self) // GROUPS, 1) * GROUPS}"
+            )
+        identity = self.identity | {"count": len(self), "pictures_per_prompt": times}
+        return replace(self, prompts=self.prompts * times, identity=identity, repeats=times)
 
     @property
     def have_truths(self) -> bool:

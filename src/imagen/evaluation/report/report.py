@@ -188,6 +188,8 @@ def headline(results: Results) -> list[str]:
                 f"an interval needs {needed} pictures"
             )
     lines.append(f"- intervals: {INTERVALS_ARE}.")
+    for judge in facts["taught_by"]:
+        lines.append(f"- **{judge} is the CLIP that stages were trained with: it is no judge of them**")
     for judge, share in facts["truncated_captions"].items():
         if share:
             lines.append(f"- {share:.1%} of the captions are longer than {judge} reads and were cut")

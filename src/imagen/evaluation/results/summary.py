@@ -14,6 +14,7 @@ from imagen.evaluation.judges.extractor import Extractor, cosines
 from imagen.evaluation.prompts.prompt_set import PromptSet
 from imagen.evaluation.results.categories import CategoryResult, measure_categories
 from imagen.evaluation.statistics.audit import Audit, audit_alignment, audit_frechet, audit_kernel
+from imagen.evaluation.statistics.diversity import variance_within
 from imagen.evaluation.statistics.extrapolation import frechet_at_infinity
 from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
 from imagen.evaluation.statistics.jackknife import (
@@ -95,7 +96,8 @@ class Summary:
         intervals = {name: jackknife.interval for name, jackknife in jackknives.items()}
         for name, answers in {**self._retrieval(block), **tallies(block.verdicts)}.items():
             values[name] = sum(answers) / len(answers)
-            intervals[name] = wilson(sum(answers), len(answers))
+            # Cautious where prompts repeat: as if the pictures of a prompt were one.
+            intervals[name] = wilson(sum(answers) / self.prompts.repeats, len(answers) / self.prompts.repeats)
             if len(answers) > 1:
                 jackknives[name] = jackknife_mean(torch.tensor(answers, dtype=torch.float64))
         categories = [prompt.category for prompt in self.all_prompts.prompts[: len(block)]]
@@ -136,10 +138,24 @@ class Summary:
             values[key] = distance.value
             if len(distance.without):
                 jackknives[key] = distance
+        if self.prompts.repeats > 1:
+            self._diversity(judge, features, values, jackknives)
         if min(len(features), len(self.reference[judge.name])) > NEIGHBOURS:
             both = precision_recall(features, self.reference[judge.name], NEIGHBOURS)
             for axis, value in zip((metric.PRECISION, metric.RECALL), both, strict=True):
                 values[judge.metrics[axis].key] = value
+
+    def _diversity(
+        self, judge: Extractor, features: Features, values: dict[str, float], jackknives: dict[str, Jackknife]
+    ) -> None:
+        """The variance among pictures of one prompt as a share of that of the reference. Of true pictures there is
+        none: each prompt has one."""
+        within = variance_within(features, self.prompts.repeats)
+        real = self.gaussians[judge.name].covariance.trace()
+        if within.any() and real > 0:
+            key = judge.metrics[metric.DIVERSITY].key
+            jackknives[key] = jackknife_mean(within / real)
+            values[key] = jackknives[key].value
 
     def shuffled_alignment(self, block: Block) -> dict[str, float]:
         """Mean alignment of pictures with the next picture's caption: a judge's value for unrelated captions."""

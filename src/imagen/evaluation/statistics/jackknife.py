@@ -136,8 +136,9 @@ def jackknife_mean(values: Float64[Tensor, "batch"]) -> Jackknife:
     return _jackknife(float(values.mean()), lambda index: float(values[group != index].mean()), len(values))
 
 
-def wilson(right: int, count: int) -> Interval:
-    """Wilson's score interval (1927) of a rate: inside [0, 1], and valid also if all or none are right."""
+def wilson(right: float | int, count: float | int) -> Interval:
+    """Wilson's score interval (1927) of a rate: inside [0, 1], and valid also if all or none are right. Of answers that
+    are not independent, `right` and `count` are of as many as they are worth."""
     from scipy.stats import norm
 
     z = float(norm.ppf((1 + LEVEL) / 2))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from imagen.diffusion.guidance import LARGEST_WEIGHT
 from imagen.errors import UserError
+from imagen.evaluation.judges.extractor import Extractor
 from imagen.evaluation.sweep.timing import Timed
 
 LABEL = re.compile(r"[\w(][\w .,:+=()-]*")
@@ -36,12 +37,14 @@ Passes = Callable[[float], Mapping[str, int | None]]
 class Curve:
     """A way to sample, without one guidance weight. `identity`: plain values, everything that its pictures depend on
     besides captions, picture ids, the seed of the evaluation and that weight. `weights`: of this curve alone; None
-    takes those of the plan. `passes`: what it costs; None if nobody knows."""
+    takes those of the plan. `passes`: what it costs; None if nobody knows. `clips`: sha256 of every CLIP whose vectors
+    its stages were trained on."""
 
     sample: SamplerFunction
     identity: Mapping[str, Any]
     weights: Sequence[float | int] | None = None
     passes: Passes | None = None
+    clips: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,12 @@ class Plan:
     def identities(self) -> dict[str, dict[str, Any]]:
         """The identity of each curve, by label."""
         return {label: dict(curve.identity) for label, curve in self.curves.items()}
+
+    def taught_by(self, judges: Sequence[Extractor]) -> list[str]:
+        """Names of the judges that are the CLIP whose vectors stages were trained on: to them their pictures look
+        better than they are."""
+        clips = frozenset[str]().union(*(curve.clips for curve in self.curves.values()))
+        return [judge.name for judge in judges if judge.clip_sha256 in clips]
 
 
 def neighbours(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from imagen.checks.arguments import Count
-from imagen.clip.preprocessing import ClipPreprocessing
+from imagen.clip.preprocessing import ClipPreprocessing, clip_sha256
 from imagen.clip.towers import PICKLED, caption_features, files_of, load_towers, picture_features
 from imagen.data.pixels import as_pixels, to_uint8
 from imagen.diffusion.unclip.vectors import VectorSignal
 from imagen.errors import UserError
 from imagen.fetching.lock import models_folder
-from imagen.files import fingerprint, user_path
+from imagen.files import user_path
 from imagen.places import ROOT
 from imagen.tensors import Images, Vectors
 from imagen.text.model_files import hashes_by_name
@@ -55,7 +55,7 @@ class FrozenClip:
                 f"CLIP {self._folder} has its weights in {PICKLED}, and only safetensors are read: convert them once "
                 f"with `imagen convert {self._folder}`"
             )
-        found = fingerprint({"files": hashes, "preprocessing": self._preprocessing.as_dict()})
+        found = clip_sha256(hashes, self._preprocessing)
         if self._expected is not None and found != self._expected:
             raise UserError(
                 f"CLIP {self._folder}: its files have the fingerprint {found:.12}…, and the stage was trained with "
