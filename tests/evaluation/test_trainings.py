@@ -122,5 +122,5 @@ def test_the_files_of_three_trainings(tmp_path):
     found = json.loads((tmp_path / "trainings.json").read_text())
     assert found["trainings"] == ["s1", "s2", "s3"]
     assert [one["mean"]["estimate"] for one in found["compared"]] == pytest.approx([2.0, 2.0])
-    assert Image.open(tmp_path / "trainings.png").width > 300
+    assert all(Image.open(tmp_path / name).width > 300 for name in ("trainings.png", "points.png"))
     assert "## fd[j] at equal align[j]" in (tmp_path / "trainings.md").read_text()

@@ -73,7 +73,7 @@ def _combine_trainings(config: DictConfig) -> None:
     with _own(config, "trainings", sides, "_") as mine:
         mine.begin(FILES)
         write_trainings(sides, mine.folder)
-    print(f"trainings.md and trainings.png in {config.out}")
+    print(f"trainings.md and plots in {config.out}")
 
 
 def _finished(config: DictConfig, key: str) -> list[Side]:

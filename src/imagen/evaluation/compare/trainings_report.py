@@ -1,17 +1,13 @@
-"""trainings.md, trainings.json and trainings.png: curves at equal alignment, and point by point, over several
-trainings."""
+"""trainings.md, trainings.json and two plots: curves at equal alignment, and point by point, over several trainings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 from imagen.evaluation.compare.sides import Side
 from imagen.evaluation.compare.trainings import AcrossTrainings, across_trainings
+from imagen.evaluation.compare.trainings_plots import plot_differences, plot_points
 from imagen.evaluation.compare.trainings_points import Point, point_table, points_of
-from imagen.evaluation.report.metric_plots import CATEGORY_COLOURS
-from imagen.evaluation.report.plot_style import CONTROL, STYLE, pyplot, save
 from imagen.evaluation.report.report import markdown_table
 from imagen.evaluation.report.tables import Rows, change_text
 from imagen.files import write_json, write_text
@@ -21,11 +17,11 @@ POINTS_ARE = (
     "the first curve at the same weight, training by training, in bold where its interval excludes zero."
 )
 
-FILES = ["trainings.md", "trainings.json", "trainings.png"]
+FILES = ["trainings.md", "trainings.json", "trainings.png", "points.png"]
 
 
 def write_trainings(sides: Sequence[Side], out: Path) -> None:
-    """Write the three files to the folder `out`.
+    """Write the files to the folder `out`.
 
     Raises UserError if the trainings cannot be compared.
     """
@@ -34,7 +30,8 @@ def write_trainings(sides: Sequence[Side], out: Path) -> None:
     names = [side.name for side in sides]
     content = {"trainings": names, "compared": list(map(asdict, compared)), "points": list(map(asdict, points))}
     write_json(content, out / FILES[1])
-    _plot(compared, out / FILES[2])
+    plot_differences(compared, out / FILES[2])
+    plot_points(points, out / FILES[3])
     write_text(as_markdown(sides, compared, points), out / FILES[0])
 
 
@@ -57,7 +54,7 @@ def as_markdown(sides: Sequence[Side], compared: Sequence[AcrossTrainings], poin
     for pair in dict.fromkeys((one.alignment, one.metric) for one in compared):
         lines += [f"## {pair[1]} at equal {pair[0]}", ""]
         lines += [*markdown_table(difference_table(_of(compared, pair))), ""]
-    lines += ["# The points, over several trainings", "", POINTS_ARE, ""]
+    lines += ["# The points, over several trainings", "", POINTS_ARE, "", f"![points]({FILES[3]})", ""]
     for judge in sides[0].results.get("taught_by", []):
         lines += [f"**{judge} is the CLIP that stages were trained with: it is no judge of them.**", ""]
     for metric in dict.fromkeys(one.metric for one in points):
@@ -90,38 +87,3 @@ def _each(one: AcrossTrainings) -> str:
 
 def _of(compared: Sequence[AcrossTrainings], pair: tuple[str, str]) -> list[AcrossTrainings]:
     return [one for one in compared if (one.alignment, one.metric) == pair]
-
-
-def _plot(compared: Sequence[AcrossTrainings], path: Path) -> None:
-    """A panel for each pair of numbers: curves down, the mean and its interval across, a colour for each weight of the
-    base curve, a dot for each training."""
-    pairs = list(dict.fromkeys((one.alignment, one.metric) for one in compared))
-    curves = list(dict.fromkeys(one.curve for one in compared))
-    weights = sorted({one.base_weight for one in compared})
-    colours = dict(zip(weights, cycle(CATEGORY_COLOURS), strict=False))
-    plt = pyplot()
-    with plt.rc_context(STYLE):
-        size = (4.6 * len(pairs), 1.4 + 0.62 * len(curves))
-        figure, axes = plt.subplots(1, len(pairs), figsize=size, squeeze=False, sharey=True, layout="constrained")
-        for axis, pair in zip(axes[0], pairs, strict=True):
-            _draw(axis, _of(compared, pair), curves, colours)
-            axis.set_title(f"{pair[1]}\nat equal {pair[0]}")
-        axes[0][0].set_yticks(range(len(curves)), curves)
-        axes[0][0].invert_yaxis()
-        for weight, colour in colours.items():
-            axes[0][0].plot([], [], "o", color=colour, markersize=5, label=f"{weight:g}")
-        figure.legend(title=f"w of {compared[0].base}", loc="outside right center")
-        save(figure, path)
-
-
-def _draw(axis: Any, compared: Sequence[AcrossTrainings], curves: Sequence[str], colours: Mapping[float, str]) -> None:
-    axis.axvline(0, color=CONTROL, linewidth=1)
-    for number, (weight, colour) in enumerate(colours.items()):
-        shift = (number - (len(colours) - 1) / 2) * 0.7 / len(colours)
-        for one in (one for one in compared if one.base_weight == weight):
-            height = curves.index(one.curve) + shift
-            dots = [each.difference.estimate for each in one.each if each.difference is not None]
-            axis.plot(dots, [height] * len(dots), ".", color=colour, markersize=4, alpha=0.6)
-            if one.mean is not None:
-                axis.hlines(height, one.mean.low, one.mean.high, color=colour, linewidth=1.6)
-                axis.plot(one.mean.estimate, height, "o", color=colour, markersize=5)
