@@ -83,7 +83,7 @@ class PromptSet:
         """The set of its first `count` prompts."""
         return replace(self, prompts=self.prompts[:count])
 
-    def repeated(self, times: int) -> "PromptSet":
+    def repeated(self, times: Any) -> "PromptSet":
         """Every prompt `times` times: all of them, and then all of them again. Every group of a jackknife holds all
         pictures of its prompts, so intervals allow for pictures of one prompt being alike.
 
