@@ -40,6 +40,7 @@ NUMBERS = {
     "block_size": Count,
     "budget": MaybeCount,
     "first_pass": Count,
+    "pictures_per_prompt": Count,
     "processes": Count,
     "grid_prompts": Natural,
     "strips.prompts": Natural,
