@@ -131,7 +131,7 @@ REFUSED = {
         evaluating("pictures_per_prompt=1.5"), r"pictures_per_prompt=1\.5 must be a whole number of at least 1",
     ),
     "evaluate: too few prompts to repeat": (
-        evaluating("pictures_per_prompt=2"), r"=2 needs a multiple of 20 prompts, and there are 2: set",
+        evaluating("pictures_per_prompt=2"), r"=2 needs a multiple of 20 prompts, and there are 2: give",
     ),
     "evaluate: no such split": (
         evaluating("prompts=openmoji", "prompts.split=test"), r"split=test of OpenMoji is not one of train",

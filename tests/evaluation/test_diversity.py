@@ -43,7 +43,7 @@ def test_prompts_come_round_and_a_group_has_all_pictures_of_its_prompts(prompts)
 
 
 def test_what_cannot_be_repeated_is_refused(prompts, tmp_path, judge):
-    with pytest.raises(UserError, match=r"multiple of 20 prompts, and there are 12: set prompts\.count=20"):
+    with pytest.raises(UserError, match=r"multiple of 20 prompts, and there are 12: give at least 20"):
         shapes_prompts(count=12, seed=5).repeated(2)
     with pytest.raises(UserError, match=r"multiple of 20 prompts, and there are 50: set .*=40"):
         shapes_prompts(count=50, seed=5).repeated(2)

@@ -13,6 +13,7 @@ from imagen.evaluation.begun import keep_identity
 from imagen.evaluation.compare.report import comparison_files, write_comparison
 from imagen.evaluation.compare.sides import Side, load_side
 from imagen.evaluation.compare.trainings_report import FILES, write_trainings
+from imagen.evaluation.sweep.plan import TAUGHT
 from imagen.evaluation.worlds import refuse_other_worlds, refuse_prompts_of_another_world
 from imagen.files import user_path
 from imagen.sampling.curves import make_curves, make_plan
@@ -48,7 +49,7 @@ def evaluate(config: DictConfig) -> None:
     refuse_prompts_of_another_world(evaluation.all_prompts, stages, config.across_worlds)
     plan = make_plan(config, curves)
     for name in plan.taught_by(evaluation.panel.judges):
-        log.warning("judge %s is the CLIP that stages were trained with: it is no judge of them", name)
+        log.warning("judge %s", TAUGHT.format(name))
     keep_identity(evaluation, plan)
     with helping_processes(config):
         write_strips(config, curves, evaluation.prompts.texts)

@@ -81,6 +81,6 @@ def _edge(size: int | dict[str, int], path: Path) -> int:
     return edges.pop()
 
 
-def clip_sha256(hashes: Mapping[str, str], preprocessing: ClipPreprocessing) -> str:
+def clip_fingerprint(hashes: Mapping[str, str], preprocessing: ClipPreprocessing) -> str:
     """Of a CLIP with all that its vectors depend on: the sha256 of its files by name, and its preprocessing."""
     return fingerprint({"files": dict(hashes), "preprocessing": preprocessing.as_dict()})

@@ -25,17 +25,19 @@ def plot_differences(compared: Sequence[AcrossTrainings], path: Path) -> None:
         size = (4.6 * len(pairs), 1.4 + 0.62 * len(curves))
         figure, axes = plt.subplots(1, len(pairs), figsize=size, squeeze=False, sharey=True, layout="constrained")
         for axis, pair in zip(axes[0], pairs, strict=True):
-            _draw(axis, [one for one in compared if (one.alignment, one.metric) == pair], curves, colours)
+            _draw_differences(axis, [one for one in compared if (one.alignment, one.metric) == pair], curves, colours)
             axis.set_title(f"{pair[1]}\nat equal {pair[0]}")
         axes[0][0].set_yticks(range(len(curves)), curves)
-        axes[0][0].invert_yaxis()
+        axes[0][0].set_ylim(len(curves) - 0.5, -0.5)  # also curves without a known difference
         for weight, colour in colours.items():
             axes[0][0].plot([], [], "o", color=colour, markersize=5, label=f"{weight:g}")
         figure.legend(title=f"w of {compared[0].base}", loc="outside right center")
         save(figure, path)
 
 
-def _draw(axis: Any, compared: Sequence[AcrossTrainings], curves: Sequence[str], colours: Mapping[float, str]) -> None:
+def _draw_differences(
+    axis: Any, compared: Sequence[AcrossTrainings], curves: Sequence[str], colours: Mapping[float, str]
+) -> None:
     axis.axvline(0, color=CONTROL, linewidth=1)
     for number, (weight, colour) in enumerate(colours.items()):
         shift = (number - (len(colours) - 1) / 2) * 0.7 / len(colours)

@@ -10,6 +10,7 @@ from imagen.evaluation.compare.trainings_plots import plot_differences, plot_poi
 from imagen.evaluation.compare.trainings_points import Point, point_table, points_of
 from imagen.evaluation.report.report import markdown_table
 from imagen.evaluation.report.tables import Rows, change_text
+from imagen.evaluation.sweep.plan import TAUGHT
 from imagen.files import write_json, write_text
 
 POINTS_ARE = (
@@ -56,7 +57,7 @@ def as_markdown(sides: Sequence[Side], compared: Sequence[AcrossTrainings], poin
         lines += [*markdown_table(difference_table(_of(compared, pair))), ""]
     lines += ["# The points, over several trainings", "", POINTS_ARE, "", f"![points]({FILES[3]})", ""]
     for judge in sides[0].results.get("taught_by", []):
-        lines += [f"**{judge} is the CLIP that stages were trained with: it is no judge of them.**", ""]
+        lines += [f"**{TAUGHT.format(judge)}.**", ""]
     for metric in dict.fromkeys(one.metric for one in points):
         lines += [f"## {metric}", "", *markdown_table(point_table([one for one in points if one.metric == metric])), ""]
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from imagen.checks.arguments import Count
 from imagen.checks.worlds import EVERY
-from imagen.clip.preprocessing import ClipPreprocessing, clip_sha256
+from imagen.clip.preprocessing import ClipPreprocessing, clip_fingerprint
 from imagen.clip.towers import caption_features, files_of, load_towers, picture_features
 from imagen.evaluation.judges.extractor import AlignmentJudge, pick_device
 from imagen.evaluation.judges.names import CLIP_SCORE, clip_names
@@ -51,7 +51,7 @@ class ClipJudge(AlignmentJudge):
             "layer": "image_embeds, projected, not normalised",
             "dtype": "float32",
         }
-        self.clip_sha256 = clip_sha256(hashes, self.preprocessing)
+        self.clip_sha256 = clip_fingerprint(hashes, self.preprocessing)
         published = self.alignment_key == CLIP_SCORE
         self.world = EVERY if published else world_of_judge(self.folder, hashes.get("model.safetensors", ""))
         self._texts: dict[str, Tensor] = {}

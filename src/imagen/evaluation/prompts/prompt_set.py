@@ -95,9 +95,11 @@ class PromptSet:
         if times == 1:
             return self
         if len(self) % GROUPS:
+            fewer = len(self) // GROUPS * GROUPS
+            way_out = f"set prompts.count={fewer}" if fewer else f"give at least {GROUPS}"
             raise UserError(
-                f"pictures_per_prompt={times} needs a multiple of {GROUPS} prompts, and there are {len(self)}: set "
-                f"prompts.count={max(len(self) // GROUPS, 1) * GROUPS}"
+                f"pictures_per_prompt={times} needs a multiple of {GROUPS} prompts, and there are {len(self)}: "
+                f"{way_out}"
             )
         identity = self.identity | {"count": len(self), "pictures_per_prompt": times}
         return replace(self, prompts=self.prompts * times, identity=identity, repeats=times)

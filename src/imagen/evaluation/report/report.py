@@ -30,7 +30,7 @@ from imagen.evaluation.report.tensorboard import write_tensorboard
 from imagen.evaluation.results.archive import write_archive
 from imagen.evaluation.results.results import FORMAT, GROUND_TRUTH, Results
 from imagen.evaluation.statistics.jackknife import Interval
-from imagen.evaluation.sweep.plan import file_label
+from imagen.evaluation.sweep.plan import TAUGHT, file_label
 from imagen.files import write_json, write_text
 from imagen.pictures import labelled_grid, save_png
 
@@ -189,7 +189,7 @@ def headline(results: Results) -> list[str]:
             )
     lines.append(f"- intervals: {INTERVALS_ARE}.")
     for judge in facts["taught_by"]:
-        lines.append(f"- **{judge} is the CLIP that stages were trained with: it is no judge of them**")
+        lines.append(f"- **{TAUGHT.format(judge)}**")
     for judge, share in facts["truncated_captions"].items():
         if share:
             lines.append(f"- {share:.1%} of the captions are longer than {judge} reads and were cut")

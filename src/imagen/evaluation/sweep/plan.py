@@ -24,6 +24,9 @@ LONGEST_LABEL = 100
 """Bytes. Labels become parts of file names, which have at most 255 bytes."""
 
 
+TAUGHT = "{} is the CLIP that stages were trained with: it is no judge of them"
+"""What is said of a judge that `Plan.taught_by` names."""
+
 SamplerFunction = Callable[..., Tensor | np.ndarray | Timed]
 """(captions, picture_ids, guidance_weight=) -> pictures, uint8 (n, height, width, 3): a cascade, as the sweep calls it.
 `picture_ids[i]` and the seed of the cascade determine all noise of picture i, independent of the rest of the batch.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from imagen.checks.arguments import Count
-from imagen.clip.preprocessing import ClipPreprocessing, clip_sha256
+from imagen.clip.preprocessing import ClipPreprocessing, clip_fingerprint
 from imagen.clip.towers import PICKLED, caption_features, files_of, load_towers, picture_features
 from imagen.data.pixels import as_pixels, to_uint8
 from imagen.diffusion.unclip.vectors import VectorSignal
@@ -55,7 +55,7 @@ class FrozenClip:
                 f"CLIP {self._folder} has its weights in {PICKLED}, and only safetensors are read: convert them once "
                 f"with `imagen convert {self._folder}`"
             )
-        found = clip_sha256(hashes, self._preprocessing)
+        found = clip_fingerprint(hashes, self._preprocessing)
         if self._expected is not None and found != self._expected:
             raise UserError(
                 f"CLIP {self._folder}: its files have the fingerprint {found:.12}…, and the stage was trained with "
