@@ -56,7 +56,7 @@ def export_random_stage(
     with torch.no_grad():
         for parameter in denoiser.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    export_stage(folder, description, denoiser)
+    export_stage(folder, description, denoiser.state_dict())
 
 
 def export_readers_of_shapes_t5(folder: Path) -> list[str]:

@@ -114,6 +114,6 @@ def flipped_exports(folder: Path, trials: int) -> int:
         name="base", resolution=8, low_resolution=None, denoiser=OmegaConf.to_container(denoiser, resolve=True),
         schedule=schedule, augmentation=None, text={"model": "none"}, step=1, images_seen=1,
     )  # fmt: skip
-    export_stage(folder / "export", description, instantiate_stage_part(description.denoiser))
+    export_stage(folder / "export", description, instantiate_stage_part(description.denoiser).state_dict())
     weights = folder / "export" / "model.safetensors"
     return noticed_flips([weights], trials, lambda: load_stage(folder / "export"), UserError)

@@ -75,7 +75,9 @@ def test_it_trains_samples_and_comes_back_from_an_export(tmp_path) -> None:
         images = torch.tensor([0.8, -0.8, -0.8])[None, :, None, None].expand(4, -1, 8, 8)
         caption = TextSignal(torch.randn(4, 3, TEXT_FEATURES), torch.ones(4, 3, dtype=torch.bool))
         Trainer(max_steps=100, barebones=True).fit(stage, TensorBatches(images, caption, batch_size=8))
-        export_stage(tmp_path, describe("base", 8, None, denoiser=CONFIG, schedule=COSINE), stage.ema.module)
+        export_stage(
+            tmp_path, describe("base", 8, None, denoiser=CONFIG, schedule=COSINE), stage.ema.module.state_dict()
+        )
         loaded = load_stage(tmp_path).model
     settings = SamplingSettings(DDIMSampler(8), ClassifierFreeGuidance(1.0), StaticThresholding())
     given = Conditioning(text=caption)

@@ -29,7 +29,7 @@ def export(run: Path, out: Path | None = None) -> Path:
     description, denoiser = read_checkpoint(folder.last_checkpoint, averaged=True)
     out = out or folder.export
     command = sampling_command(description, out, run.absolute().parent.parent)
-    export_stage(out, description, denoiser, default_card(description, command))
+    export_stage(out, description, denoiser.state_dict(), default_card(description, command))
     print(f"step {description.step} of {run} -> {out}", flush=True)
     return out
 

@@ -32,6 +32,7 @@ from imagen.runs.worlds import warn_of_foreign_words
 from imagen.sampling.command import sampling_command
 from imagen.stages.diffusion_stage import DiffusionStage
 from imagen.stages.export import default_card, export_stage
+from imagen.stages.sharding.shard import gathered
 
 
 def train(config: DictConfig) -> None:
@@ -198,8 +199,9 @@ def _finish(
 ) -> None:
     """Save the last checkpoint and export the averaged weights."""
     trainer.save_checkpoint(run.last_checkpoint)
+    weights = gathered(stage.ema.module.state_dict(), keep=trainer.is_global_zero)
     if trainer.is_global_zero:
         text, seen = data.text.fingerprint, data.pictures_seen
         description = describe(config, trainer.global_step, seen, text, stage.init_from, data.world, stage.taught_by)
         command = sampling_command(description, run.export, user_path(config.paths.runs))
-        export_stage(run.export, description, stage.ema.module, default_card(description, command))
+        export_stage(run.export, description, weights, default_card(description, command))

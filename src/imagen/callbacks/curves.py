@@ -33,7 +33,8 @@ class Curves(Callback):
         if step % trainer.log_every_n_steps or step == self._written_at:  # pyright: ignore[reportAttributeAccessIssue]
             return
         self._written_at = step
-        bands = {f"train/loss_log_snr/{name}": mean.item() for name, mean in stage.bands.pop().items()}
+        means = stage.bands.pop(lambda tensor: trainer.strategy.reduce(tensor.clone(), reduce_op="sum"))
+        bands = {f"train/loss_log_snr/{name}": mean.item() for name, mean in means.items()}
         _write(trainer, _metrics(trainer, "train/") | bands | {"train/learning_rate": self._learning_rate})
 
     def on_validation_end(self, trainer: Trainer, stage: DiffusionStage) -> None:

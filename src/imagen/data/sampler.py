@@ -86,7 +86,8 @@ class PositionKeyedBatchSampler(Sampler[BatchPlan]):
 class FixedOrderBatchSampler(Sampler[BatchPlan]):
     """Every row once, in order, for validation: rank r takes rows r, r + world size, …; the last batch may be short.
 
-    There is no padding with duplicates, so the number of batches may differ by one between ranks.
+    No row is shown twice. All ranks have as many batches, which sharded weights need (every pass is one of all
+    processes): a last batch that not all of them have is left out, of fewer rows than there are ranks.
 
     Raises:
         UserError: if `batch_size` is below 1.
@@ -95,14 +96,24 @@ class FixedOrderBatchSampler(Sampler[BatchPlan]):
     def __init__(self, size: int, batch_size: int, seed: int, share: Share) -> None:
         self.rows = range(share.rank, size, share.world_size)
         self.batch_size, self.seed = check_batch_size(batch_size), seed
+        last = Share(share.world_size - 1, share.world_size)  # no rank has fewer rows
+        self._batches = number_of_batches(size, batch_size, last)
+
+    def plan(self, position: int) -> BatchPlan:
+        """Batch `position` of this rank."""
+        rows = self.rows[position * self.batch_size : (position + 1) * self.batch_size]
+        return BatchPlan(position, tuple(Draw(row, derive_seed(self.seed, "validation", row)) for row in rows))
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return self._batches
 
     def __iter__(self) -> Iterator[BatchPlan]:
-        for position in range(len(self)):
-            rows = self.rows[position * self.batch_size : (position + 1) * self.batch_size]
-            yield BatchPlan(position, tuple(Draw(row, derive_seed(self.seed, "validation", row)) for row in rows))
+        return map(self.plan, range(len(self)))
+
+
+def number_of_batches(size: int, batch_size: int, share: Share) -> int:
+    """In which a rank shows its share of `size` rows once."""
+    return -(-len(range(share.rank, size, share.world_size)) // batch_size)
 
 
 def check_batch_size(batch_size: int) -> int:

@@ -1,5 +1,6 @@
 """Which configuration a run may resume under: one of the same numbers, except for the keys in `may_change`."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,12 @@ FREE_WITHIN_KEPT = (
     "trainer.detect_anomaly",
     "trainer.profiler",
     "trainer.plugins",  # only how processes find each other: conf/trainer/slurm.yaml
+    "trainer.strategy",  # only where the weights lie, and in which order gradients are added up
 )
 """Keys of these sections that may change all the same: they affect no step, or the change is intended."""
+
+SHARED_OUT = ("trainer.devices", "trainer.num_nodes", "trainer.accumulate_grad_batches")
+"""Keys that may change together: if their product is the same, the same batches make an optimizer step."""
 
 FIXED = ("stage.optimizer._target_", "stage.optimizer.min_side")
 """Keys that `may_change` cannot free: the saved state does not fit another optimizer."""
@@ -49,7 +54,10 @@ IGNORED = {"_convert_"}
 ABSENT: Mapping[str, Any] = {"trainer.num_nodes": 1, "data.geometry.bucket_steps": 8}
 """Values of keys that older configurations lack; any other key that is missing counts as null."""
 
-MOVED = {"imagen.app.trainer.make_trainer": "imagen.runs.trainer.make_trainer"}
+MOVED = {
+    "imagen.app.trainer.make_trainer": "imagen.runs.trainer.make_trainer",
+    "imagen.stages.muon.Muon": "imagen.stages.optimizers.muon.Muon",
+}
 """Names of classes and functions in runs of earlier versions, and what they are called now."""
 
 
@@ -61,13 +69,21 @@ def refuse_changes(folder: Path, saved: Mapping[str, Any], wanted: Mapping[str, 
     """
     for key in FIXED:
         before, now = _value(saved, key), _value(wanted, key)
-        if before != now:
+        if MOVED.get(before, before) != now:
             raise UserError(
                 f"{folder} was started with {key}={before}, whose state does not fit {key}={now}; start another run "
                 f"from its weights with name=... init_from={folder / 'export'}"
             )
+    same = batches_per_step(saved) is not None and batches_per_step(saved) == batches_per_step(wanted)
+    free = (*FREE_WITHIN_KEPT, *may_change, *(SHARED_OUT if same else ()))
     for section in KEPT:
-        _refuse_difference(section, saved.get(section), wanted.get(section), folder, (*FREE_WITHIN_KEPT, *may_change))
+        _refuse_difference(section, saved.get(section), wanted.get(section), folder, free)
+
+
+def batches_per_step(config: Mapping[str, Any]) -> int | None:
+    """How many batches make an optimizer step: processes × those that each accumulates. None if it is not known."""
+    numbers = [ABSENT.get(key, 1) if (value := _value(config, key)) is None else value for key in SHARED_OUT]
+    return math.prod(numbers) if all(isinstance(number, int) and number > 0 for number in numbers) else None
 
 
 def checked_may_change(wanted: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
@@ -98,6 +114,8 @@ def _refuse_difference(key: str, saved: object, wanted: object, folder: Path, fr
         return
     # An object of another class would take over the state of the saved one.
     way_out = "" if key.endswith("_target_") else f", or say may_change=[{key}]"
+    if key in SHARED_OUT:
+        way_out = f", keep processes × trainer.accumulate_grad_batches as it was{way_out}"
     raise UserError(
         f"{folder} was started with {key}={saved} and cannot resume with {key}={wanted}; give the new run another "
         f"name{way_out}"

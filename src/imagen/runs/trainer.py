@@ -15,6 +15,10 @@ from imagen.checks.arguments import Count, check_arguments, described, fits
 from imagen.devices import has_fast_bfloat16
 from imagen.errors import UserError
 from imagen.stages.checkpoint_io import AtomicCheckpointIO
+from imagen.stages.sharding.strategy import ShardedStrategy
+
+FSDP = "fsdp"
+"""Ours, and not the strategy that Lightning calls so: that one is FSDP's first version, which cannot clip by norm."""
 
 
 def resolved_auto(trainer: Trainer) -> dict[str, Any]:
@@ -54,6 +58,8 @@ def make_trainer(accelerator: str, precision: str | int, plugins: Sequence[Any] 
         # Validation saves checkpoints, which cannot hold a half-accumulated gradient.
         batches = options["accumulate_grad_batches"]
         options["val_check_interval"] = -(-options["val_check_interval"] // batches) * batches
+    if options.get("strategy") == FSDP:
+        options["strategy"] = ShardedStrategy()
     checked: Any = precision  # by Lightning, which lists the words it knows
     return Trainer(
         accelerator=accelerator,

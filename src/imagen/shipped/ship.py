@@ -81,7 +81,7 @@ def ship(run: Path, origin: Origin, assets: Path) -> None:
     named = {"stage": name, "legs": OPENMOJI_LEGS.get(name)}
     card += "".join(f"- {line.format(**named)}\n" for line in origin.lines)
     # float16 halves the size. Rounding weights to 11 bits changes a picture less than rounding the picture to 8 bits.
-    export_stage(folder, stage.description, stage.model.denoiser, card, torch.float16)
+    export_stage(folder, stage.description, stage.model.denoiser.state_dict(), card, torch.float16)
     print(f"{run} -> {folder}")
 
 

@@ -26,6 +26,7 @@ from imagen.stages.finite_guard import FiniteGuard
 from imagen.stages.lr import constant
 from imagen.stages.model import StageModel
 from imagen.stages.noise_bands import BandedMean
+from imagen.stages.sharding.shard import shard_denoiser, whole
 from imagen.tensors import Images, PerImage
 
 LOGGED = ("val/loss", "train/loss", "train/gradient_norm")
@@ -36,9 +37,9 @@ class DiffusionStage(LightningModule):
     """Trains a denoiser; base and super-resolution stages differ only in their `conditioner` and their configuration.
 
     Any Lightning Trainer fits it on any DataLoader of `Batch`. Every random number of a batch is a function of (seed,
-    `batch.position`, rank). So a resumed run repeats an uninterrupted one if its loader goes on with the batch after
-    the last one: `ImagenDataModule` does, and `TensorBatches` with its `start`. A DataLoader that begins again repeats
-    its first batches. `imagen.callbacks.curves.Curves` writes the curves.
+    number of the batch among those of all processes). So a resumed run repeats an uninterrupted one if its loader goes
+    on with the batch after the last one: `ImagenDataModule` does, and `TensorBatches` with its `start`. A DataLoader
+    that begins again repeats its first batches. `imagen.callbacks.curves.Curves` writes the curves.
 
     Args:
         name: role in the cascade: base, sr1, sr2.
@@ -88,20 +89,36 @@ class DiffusionStage(LightningModule):
     def reads(self, text: Mapping[str, Any] | None) -> None:
         """Raises UserError if the stage cannot be trained on the text source with the fingerprint `text`."""
 
+    def configure_model(self) -> None:
+        """Leave each process its piece of weights and average, if the strategy asks for it.
+
+        Raises:
+            UserError: as `shard_denoiser`.
+        """
+        if self.device_mesh is not None:
+            dtype = torch.bfloat16 if "bf16" in str(self.trainer.precision) else None
+            for denoiser in (self.denoiser, self.ema.module):
+                shard_denoiser(denoiser, self.device_mesh["data_parallel"], dtype)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        generator = make_generator(self.seed, "train", batch.position, self.global_rank)
+        generator = self._generator("train", batch)
         losses, log_snr = self._losses(self.denoiser, batch, generator, training=True)
         self.bands.update(losses, log_snr)
         self.guard.add(batch, log_snr, losses)
-        loss = losses.mean()
-        self.log("train/loss", loss, prog_bar=True, logger=False)
-        return loss
+        return losses.mean()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         # The same noise and the same levels every time, so that two validations differ by the weights alone.
-        generator = make_generator(self.seed, "validate", batch.position, self.global_rank)
+        generator = self._generator("validate", batch)
         losses, _ = self._losses(self.ema.module, batch, generator, training=False)
         self.log("val/loss", losses.mean(), batch_size=len(losses), sync_dist=True, prog_bar=True, logger=False)
+
+    def _generator(self, purpose: str, batch: Batch) -> torch.Generator:
+        """Of the noise of a batch. Its key is the number of the batch among those of all processes, so that two
+        processes draw what one draws that accumulates the gradients of two batches."""
+        processes = self.trainer.world_size if self._trainer is not None else 1
+        # The last number was the rank: with it runs of one process draw what they drew before.
+        return make_generator(self.seed, purpose, batch.position * processes + self.global_rank, 0)
 
     def _losses(
         self, denoiser: Denoiser, batch: Batch, generator: torch.Generator, training: bool
@@ -145,10 +162,11 @@ class DiffusionStage(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        norm = torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), gradient_clip_val or float("inf"))
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), gradient_clip_val or float("inf")))
         # All processes skip, or none: a loss can be infinite on one of them alone.
         if self.trainer.strategy.reduce_boolean_decision(self.guard.finite(norm), all=True):
             self.log("train/gradient_norm", norm, logger=False)
+            self.log("train/loss", self.trainer.strategy.reduce(self.guard.mean_loss()), prog_bar=True, logger=False)
             return
         folder = Path(self.trainer.default_root_dir) / "not_finite"
         self.guard.skip(self.trainer.global_step + 1, self.global_rank, norm.item(), folder)

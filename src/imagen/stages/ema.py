@@ -7,7 +7,9 @@ import copy
 from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from imagen.stages.sharding.shard import own_piece
 
 Averaged = TypeVar("Averaged", bound=nn.Module)
 
@@ -38,8 +40,9 @@ class WeightAverage(nn.Module, Generic[Averaged]):
     def update(self, module: nn.Module, step: int) -> None:
         """Move towards the weights of `module` after optimizer step number `step`, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages: list[Tensor] = list(self.module.parameters())
-        weights = [weight.detach().float() for weight in module.parameters()]
+        # Where weights are sharded, the averages are too, and in the same way: each process moves its own piece.
+        averages = [own_piece(average) for average in self.module.parameters()]
+        weights = [own_piece(weight.detach()).float() for weight in module.parameters()]
         torch._foreach_lerp_(averages, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]: no public name
         for average, buffer in zip(self.module.buffers(), module.buffers(), strict=True):
             average.copy_(buffer)

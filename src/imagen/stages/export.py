@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from imagen.checks.arguments import Count, fits
 from imagen.checks.foreign import checked_record, read_json
@@ -118,16 +119,17 @@ class TrainedStage:
 def export_stage(
     folder: Path,
     description: StageDescription,
-    denoiser: Denoiser,
+    weights: Mapping[str, Tensor],
     card: str = "",
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write a stage into `folder`. The configuration is deleted first and written last: a folder that has one is whole.
+    """Write a stage with the `weights` of its denoiser into `folder`. The configuration is deleted first and written
+    last: a folder that has one is whole.
 
     Weights are stored as `dtype`, and always used in float32.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in denoiser.state_dict().items()}
+    state = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in weights.items()}
     partial = folder / f".{WEIGHTS}.part"
     partial.unlink(missing_ok=True)  # it may be a link to another file
     save_file(state, partial)

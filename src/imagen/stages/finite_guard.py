@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from imagen.data.batch import Batch
@@ -56,6 +57,10 @@ class FiniteGuard:
     def finite(self, norm: Tensor) -> bool:
         """Whether the gradient, of this norm, and all losses of the step are finite, in this process."""
         return bool(norm.isfinite()) and all(micro.finite for micro in self._micro_batches)
+
+    def mean_loss(self) -> Tensor:
+        """Of the step under way, in this process."""
+        return torch.stack([micro.losses.mean() for micro in self._micro_batches]).mean()
 
     def skip(self, step: int, rank: int, norm: float, folder: Path) -> None:
         """Count optimizer step number `step` as skipped, with a report in `folder` and a warning.

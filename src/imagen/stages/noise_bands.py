@@ -1,5 +1,7 @@
 """Training loss by noise level: it shows at which levels a stage still learns."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -31,11 +33,11 @@ class BandedMean(nn.Module):
         self.total.index_add_(0, band, values.detach().float())
         self.count.index_add_(0, band, torch.ones_like(values, dtype=torch.float32))
 
-    def pop(self) -> dict[str, Tensor]:
-        """The mean of each band that has had an image since the last call."""
-        means = {
-            name: total / count for name, total, count in zip(NAMES, self.total, self.count, strict=True) if count > 0
-        }
+    def pop(self, add_up: Callable[[Tensor], Tensor] = torch.clone) -> dict[str, Tensor]:
+        """The mean of each band that has had an image since the last call. `add_up` gives the sum of a tensor over all
+        processes."""
+        totals, counts = add_up(self.total), add_up(self.count)
+        means = {name: total / count for name, total, count in zip(NAMES, totals, counts, strict=True) if count > 0}
         self.total.zero_()
         self.count.zero_()
         return means

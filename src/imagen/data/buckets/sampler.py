@@ -3,11 +3,19 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import accumulate, repeat
 
 import torch
 from torch.utils.data import Sampler
 
-from imagen.data.sampler import BatchPlan, FixedOrderBatchSampler, PositionKeyedBatchSampler, Share, check_batch_size
+from imagen.data.sampler import (
+    BatchPlan,
+    FixedOrderBatchSampler,
+    PositionKeyedBatchSampler,
+    Share,
+    check_batch_size,
+    number_of_batches,
+)
 from imagen.randomness import derive_seed, make_generator
 
 
@@ -88,7 +96,8 @@ class FixedOrderBucketSampler(Sampler[BatchPlan]):
     """Every picture once, in a fixed order, for validation: the first batch of every bucket, the largest bucket first,
     then their second batches, and so on. The last batch of a bucket may be short.
 
-    Of all pictures, bucket after bucket, rank r takes number r, r + world size, …
+    Of all pictures, bucket after bucket, rank r takes number r, r + world size, … All ranks have as many batches: what
+    some of them have more is left out, at most one batch for each bucket, and the last ones.
 
     Args:
         counts: number of pictures in each bucket.
@@ -98,17 +107,20 @@ class FixedOrderBucketSampler(Sampler[BatchPlan]):
     """
 
     def __init__(self, counts: Sequence[int], batch_size: int, seed: int, share: Share) -> None:
-        parts, before = [], 0
-        for bucket, count in enumerate(counts):
-            part = Share((share.rank - before) % share.world_size, share.world_size)
-            parts.append(FixedOrderBatchSampler(count, batch_size, derive_seed(seed, "bucket", bucket), part))
-            before += count
-        plans = [
-            (turn, -counts[bucket], bucket, plan) for bucket, part in enumerate(parts) for turn, plan in enumerate(part)
-        ]
+        check_batch_size(batch_size)
+        fewest = min(
+            sum(map(number_of_batches, counts, repeat(batch_size), _shares(counts, Share(rank, share.world_size))))
+            for rank in range(share.world_size)
+        )
+        plans = []
+        for bucket, (count, part) in enumerate(zip(counts, _shares(counts, share), strict=True)):
+            sampler = FixedOrderBatchSampler(count, batch_size, derive_seed(seed, "bucket", bucket), part)
+            for turn in range(number_of_batches(count, batch_size, part)):
+                plans.append((turn, -count, bucket, sampler.plan(turn)))
         plans.sort(key=lambda entry: entry[:3])
         self._plans = [
-            replace(plan, position=position, bucket=bucket) for position, (*_, bucket, plan) in enumerate(plans)
+            replace(plan, position=position, bucket=bucket)
+            for position, (*_, bucket, plan) in enumerate(plans[:fewest])
         ]
 
     def __len__(self) -> int:
@@ -116,3 +128,12 @@ class FixedOrderBucketSampler(Sampler[BatchPlan]):
 
     def __iter__(self) -> Iterator[BatchPlan]:
         return iter(self._plans)
+
+
+def _shares(counts: Sequence[int], share: Share) -> list[Share]:
+    """The share of each bucket: its first picture is that of the rank whose turn it is."""
+    before = accumulate(counts, initial=0)
+    return [
+        Share((share.rank - first) % share.world_size, share.world_size)
+        for first, _ in zip(before, counts, strict=False)
+    ]

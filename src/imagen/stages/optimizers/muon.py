@@ -8,6 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
+from imagen.stages.optimizers.matrices import as_matrix, from_matrix
+from imagen.stages.sharding.shard import piece_like, whole
+
 Matrix = Float[Tensor, "rows columns"]
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -87,10 +90,13 @@ def _muon_update(parameter: Tensor, gradient: Tensor, group: dict[str, Any], sta
         state["mean"] = torch.zeros_like(parameter)
     mean = state["mean"].lerp_(gradient, 1 - group["momentum"])
     direction = as_matrix(gradient.lerp(mean, group["momentum"]))
-    step = orthogonal_factor(direction, group["iterations"])
+    # Of sharded weights too the factor is that of the whole matrix; every process computes it, and keeps its piece.
+    step = orthogonal_factor(whole(direction), group["iterations"])
     parameter.mul_(1 - group["lr"] * group["weight_decay"])
-    shaped = step.reshape(parameter.movedim(1, -1).shape).movedim(-1, 1)
-    parameter.add_(shaped, alpha=-group["lr"] * MATCHED_RMS * max(direction.shape) ** 0.5)
+    parameter.add_(
+        piece_like(from_matrix(step, parameter), parameter),
+        alpha=-group["lr"] * MATCHED_RMS * max(direction.shape) ** 0.5,
+    )
 
 
 def _adam_update(parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
@@ -102,11 +108,6 @@ def _adam_update(parameter: Tensor, gradient: Tensor, group: dict[str, Any], sta
     square = state["square"].lerp_(gradient.square(), 1 - beta2)
     scale = (square / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
     parameter.addcdiv_(mean, scale, value=-group["lr"] / (1 - beta1 ** state["step"]))
-
-
-def as_matrix(parameter: Tensor) -> Tensor:
-    """(outputs, taps × inputs): the order in which a channels_last convolution lies in memory."""
-    return parameter.movedim(1, -1).flatten(1)
 
 
 def orthogonal_factor(matrix: Matrix, iterations: int) -> Matrix:

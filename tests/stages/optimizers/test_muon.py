@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from imagen.stages.muon import MATCHED_RMS, QUINTIC, Muon, orthogonal_factor
+from imagen.stages.optimizers.muon import MATCHED_RMS, QUINTIC, Muon, orthogonal_factor
 
 SETTINGS = {
     "lr": 0.01, "momentum": 0.9, "iterations": 5, "min_side": 8, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0,

@@ -1,0 +1,74 @@
+"""One process, two under DDP, two that share the weights out: the same training."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_configurations import SMALL
+from together import train_together
+
+from imagen.app.train import train
+
+KINDS = {
+    "one": ["trainer=cpu"],
+    "ddp": ["trainer=ddp_sim"],
+    "fsdp": ["trainer=fsdp_sim"],
+}
+
+
+@pytest.fixture
+def trained(compose_config, tmp_path):
+    def run(kind: str, *overrides: str, accumulated: int = 1, **more: str) -> Path:
+        turns = accumulated * (2 if kind == "one" else 1)
+        config = compose_config(
+            "train", *KINDS[kind], *SMALL, f"trainer.accumulate_grad_batches={turns}", "callbacks=minimal",
+            "logger=csv", "trainer.max_steps=4", "trainer.limit_val_batches=0", "stage.lr_schedule.warmup_steps=0",
+            f"paths.runs={tmp_path}", *overrides, *(f"{key}={value}" for key, value in more.items()),
+        )  # fmt: skip
+        if kind == "one":
+            train(config)
+        else:
+            train_together(lambda: train(config))
+        return Path(config.run_dir)
+
+    return run
+
+
+def checkpoint(run: Path) -> dict:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def curves(run: Path) -> list[list[float]]:
+    """Loss and gradient norm of each step."""
+    lines = [line.split(",") for line in (run / "csv" / "metrics.csv").read_text().splitlines()]
+    columns = [lines[0].index(name) for name in ("train/loss", "train/gradient_norm")]
+    return [[float(line[column]) for column in columns] for line in lines[1:] if line[columns[0]]]
+
+
+def assert_same(run: Path, other: Path, tolerance: float = 1e-5) -> None:
+    """Losses, gradients, weights, average, state of the optimizer and export."""
+    assert len(curves(run)) == len(curves(other)) == 4
+    torch.testing.assert_close(curves(run), curves(other), rtol=tolerance, atol=0)
+    one, two = checkpoint(run), checkpoint(other)
+    for part in ("state_dict", "optimizer_states"):
+        torch.testing.assert_close(one[part], two[part], rtol=0, atol=tolerance)
+    weights, others = (load_file(folder / "export" / "model.safetensors") for folder in (run, other))
+    torch.testing.assert_close(weights, others, rtol=0, atol=tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("optimizer", "accumulated", "more"),
+    [
+        ("adamw", 1, []),
+        ("adam", 2, ["stage=sr1"]),
+        ("adafactor", 1, ["stage.denoiser.network.checkpointing=true"]),
+        ("muon", 1, []),
+    ],
+)
+def test_losses_and_weights_are_those_of_one_process(optimizer, accumulated, more, trained):
+    same = [f"stage/optimizer={optimizer}", *more]
+    one, ddp, fsdp = (trained(kind, *same, f"name={kind}", accumulated=accumulated) for kind in KINDS)
+    assert_same(one, ddp)
+    assert_same(one, fsdp)
