@@ -73,6 +73,25 @@ def test_what_changes_the_numbers_is_refused_unless_named(before, now, compose_c
     run.keep_configuration(compose_config("train", *SMALL, now, f"may_change=[{key}]"))
 
 
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (["trainer=ddp_sim"], ["trainer=cpu", ACCUMULATE + "=2"]),
+        (["trainer=cpu", ACCUMULATE + "=8"], ["trainer=slurm", "trainer.devices=2", "trainer.num_nodes=4"]),
+        (["trainer=ddp", "trainer.devices=2", ACCUMULATE + "=2"], ["trainer=fsdp", "trainer.devices=4"]),
+    ],
+)
+def test_the_batches_of_a_step_may_be_shared_out_among_processes_otherwise(before, now, compose_config, tmp_path):
+    same = ["trainer.accelerator=cpu", "~trainer.plugins"]
+    run = begun(compose_config, tmp_path, *before, "trainer.accelerator=cpu")
+    now = [*now, *(same if "trainer=slurm" in now else same[:1])]
+    run.keep_configuration(compose_config("train", *SMALL, *now))
+    with pytest.raises(
+        UserError, match=r"batches=\d and cannot resume .* keep processes × trainer\.acc"
+    ):
+        run.keep_configuration(compose_config("train", *SMALL, *now, ACCUMULATE + "=3"))
+
+
 def begun(compose_config, folder: Path, *overrides: str) -> RunFolder:
     """A run that was started with `overrides` and has a checkpoint."""
     run = RunFolder(folder / "begun")
@@ -88,7 +107,7 @@ def test_what_decides_no_number_may_change(compose_config, tmp_path):
         "trainer.max_steps=9", "trainer.val_check_interval=3", "trainer.limit_val_batches=2", "logger=csv",
         "trainer.log_every_n_steps=2", "callbacks=minimal", "+trainer.max_time=00:01:00:00", "data.num_workers=1",
         "data.bad_pictures.check_first=true", "+trainer.detect_anomaly=true", "+trainer.profiler=simple", "name=moved",
-        "+data.geometry.new_and_off=false",
+        "+data.geometry.new_and_off=false", "trainer.strategy=fsdp",
     ]  # fmt: skip
     run.keep_configuration(compose_config("train", *SMALL, *changes))
 
@@ -111,8 +130,13 @@ def test_every_key_of_the_trainer_is_decided_on(compose_config):
     assert "trainer" in KEPT
     decided = {key.removeprefix("trainer.") for key in FREE_WITHIN_KEPT if key.startswith("trainer.")}
     numbers = {
-        "_target_", "accelerator", "devices", "strategy", "precision", "accumulate_grad_batches", "gradient_clip_val",
-    }  # fmt: skip
+        "_target_",
+        "accelerator",
+        "devices",
+        "precision",
+        "accumulate_grad_batches",
+        "gradient_clip_val",
+    }
     assert set(config.trainer) - decided == numbers
 
 

@@ -16,6 +16,7 @@ from imagen.diffusion.schedules import CosineSchedule
 from imagen.errors import UserError
 from imagen.instantiation import instantiate_stage_part
 from imagen.stages.conditioners import Conditioner, LowResConditioner, TextConditioner
+from imagen.stages.continuation import lay_out_as_weights
 from imagen.stages.diffusion_stage import DiffusionStage
 from imagen.stages.lr import warmup_then_cosine
 
@@ -192,3 +193,21 @@ def test_captions_and_images_in_memory_must_be_as_many():
         TensorBatches(IMAGES[:0])
     with pytest.raises(UserError, match="start=-1 must be a whole number of at least 0"):
         TensorBatches(IMAGES, TEXT, start=-1)
+
+
+def test_a_state_that_lies_otherwise_in_memory_is_laid_out_as_its_weight():
+    """A fused optimizer would pair its elements with other weights, without a word."""
+    torch.manual_seed(0)
+    stepped = []
+    for layout in (torch.channels_last, torch.contiguous_format):
+        values = torch.linspace(0, 1, 4 * 3 * 9).reshape(4, 3, 3, 3)
+        weight = torch.nn.Parameter(values.to(memory_format=torch.channels_last))
+        optimizer = torch.optim.AdamW([weight], lr=0.1, fused=True)
+        for gradient in torch.randn(2, 4, 3, 3, 3, generator=torch.Generator().manual_seed(0)):
+            for name, value in optimizer.state[weight].items():
+                optimizer.state[weight][name] = value.contiguous(memory_format=layout) if value.ndim == 4 else value
+            lay_out_as_weights(optimizer)
+            weight.grad = gradient.to(memory_format=torch.channels_last)
+            optimizer.step()
+        stepped.append(weight.detach())
+    assert torch.equal(*stepped)

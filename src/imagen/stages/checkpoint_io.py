@@ -74,7 +74,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 )
         try:
             _refuse_compressed(source)
-            return torch.load(source, map_location="cpu", weights_only=True)
+            # Mapped and not read: of what nobody uses, or several processes of a machine read, there is one copy. The
+            # file is never written to again; a newer one takes its name.
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=True)
         except UserError:
             raise
         except pickle.UnpicklingError as error:

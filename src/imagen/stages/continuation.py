@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from lightning import Trainer
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -35,6 +36,18 @@ def apply_settings(asked: Sequence[Mapping[str, Any]], optimizer: Optimizer, sch
                 f"the run has the learning rate {scheduler.base_lrs[i]} and cannot resume with "
                 f"{settings['initial_lr']} under {type(scheduler).__name__}: only a LambdaLR can change it"
             )
+
+
+def lay_out_as_weights(optimizer: Optimizer) -> None:
+    """Give every state of the shape of its weight the weight's layout in memory.
+
+    Fused optimizers go through both from end to end and would pair other elements. Weights are channels_last in one
+    process and contiguous where they are sharded.
+    """
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == weight.shape:
+                state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def round_up_batches(trainer: Trainer) -> None:

@@ -19,7 +19,7 @@ from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
 from imagen.randomness import make_generator
 from imagen.stages.conditioners import Conditioner
-from imagen.stages.continuation import apply_settings, round_up_batches, settings_of
+from imagen.stages.continuation import apply_settings, lay_out_as_weights, round_up_batches, settings_of
 from imagen.stages.ema import WeightAverage
 from imagen.stages.export import describe_misfit
 from imagen.stages.finite_guard import FiniteGuard
@@ -195,6 +195,7 @@ class DiffusionStage(LightningModule):
         assert isinstance(optimizer, Optimizer)
         assert isinstance(scheduler, LRScheduler)
         apply_settings(self._asked, optimizer, scheduler)
+        lay_out_as_weights(optimizer)
 
     def averaged(self) -> StageModel:
         """The averaged weights, ready to sample."""

@@ -1,9 +1,12 @@
 """One process, two under DDP, two that share the weights out: the same training."""
 
+import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from small_configurations import SMALL
 from together import train_together
@@ -72,3 +75,32 @@ def test_losses_and_weights_are_those_of_one_process(optimizer, accumulated, mor
     one, ddp, fsdp = (trained(kind, *same, f"name={kind}", accumulated=accumulated) for kind in KINDS)
     assert_same(one, ddp)
     assert_same(one, fsdp)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_under_another_kind_and_number_of_processes(trained):
+    whole = trained("one", "name=whole")
+    for kind, steps in (("fsdp", 1), ("one", 2), ("ddp", 3), ("fsdp", 4)):
+        moved = trained(kind, "name=moved", f"trainer.max_steps={steps}", "stage.lr_schedule.total_steps=4")
+    assert_same(whole, moved)
+
+
+@pytest.mark.slow
+def test_in_bfloat16_losses_and_weights_are_near_those_of_ddp(trained):
+    same = ["trainer.precision=bf16-mixed", "stage.optimizer.lr=1e-4"]
+    ddp, fsdp = (trained(kind, *same, f"name={kind}") for kind in ("ddp", "fsdp"))
+    assert_same(ddp, fsdp, 0.02)
+
+
+@pytest.mark.slow
+def test_grids_are_drawn_and_validation_is_measured_by_all_processes(trained):
+    validated = ["data.validation.size=9", "trainer.limit_val_batches=2", "trainer.val_check_interval=2"]
+    losses, grids = [], []
+    for kind in ("ddp", "fsdp"):
+        run = trained(kind, *validated, "callbacks=default", f"name={kind}")
+        table = list(csv.DictReader((run / "csv" / "metrics.csv").open()))
+        losses.append([float(row["val/loss"]) for row in table if row["val/loss"]])
+        grids.append([np.asarray(Image.open(path), int) for path in sorted((run / "samples").glob("*.png"))])
+    assert len(losses[0]) == len(grids[0]) == 2
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=0)
+    assert all(abs(one - two).max() <= 1 for one, two in zip(*grids, strict=True))
