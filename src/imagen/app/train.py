@@ -27,7 +27,7 @@ from imagen.runs.description import describe
 from imagen.runs.fine_tuning import begin_with
 from imagen.runs.folder import RunFolder
 from imagen.runs.rehearsal import rehearse_data, rehearse_resumption, rehearse_stage
-from imagen.runs.trainer import quieten_libraries, resolved_auto
+from imagen.runs.trainer import fit, quieten_libraries, resolved_auto
 from imagen.runs.worlds import warn_of_foreign_words
 from imagen.sampling.command import sampling_command
 from imagen.stages.diffusion_stage import DiffusionStage
@@ -98,7 +98,7 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
         if checkpoint is None:
             _log_configuration(trainer, config)
     started = time.monotonic()
-    trainer.fit(stage, data, ckpt_path=checkpoint, weights_only=True)
+    fit(trainer, stage, data, checkpoint)
     if (number := stopper.received) is not None:
         # The first process answers for all: Lightning's kills the others, and itself, when one ends with another code.
         raise SystemExit(128 + number if trainer.is_global_zero else 0)

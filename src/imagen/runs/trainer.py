@@ -5,11 +5,13 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from torch.distributed import DistError
 
 from imagen.checks.arguments import Count, check_arguments, described, fits
 from imagen.devices import has_fast_bfloat16
@@ -74,10 +76,36 @@ def make_trainer(accelerator: str, precision: str | int, plugins: Sequence[Any] 
     )
 
 
+def fit(trainer: Trainer, stage: LightningModule, data: LightningDataModule, checkpoint: Path | None) -> None:
+    """Train, from `checkpoint` on if there is one.
+
+    Raises:
+        UserError: if another of the processes that train together has ended.
+    """
+    try:
+        trainer.fit(stage, data, ckpt_path=checkpoint, weights_only=True)
+    except RuntimeError as error:
+        if trainer.world_size == 1 or not _tells_of_a_lost_process(error):
+            raise
+        raise UserError(
+            f"process {trainer.global_rank} of {trainer.world_size} stops at step {trainer.global_step}: another one "
+            "has ended (killed, out of memory, or with an error of its own above); the same command goes on from the "
+            "last checkpoint",
+            environment=True,
+        ) from error
+
+
+def _tells_of_a_lost_process(error: RuntimeError) -> bool:
+    """NCCL's errors have a class of their own, gloo's only a text."""
+    return isinstance(error, DistError) or any(word in str(error) for word in ("gloo/transport", "Gloo connect"))
+
+
 def quieten_libraries() -> None:
     """Silence Lightning's advertisements and its remarks about deliberate choices of ours; other warnings stay."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Says which process ended before it ends the others.
+    logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
     for remark in (
         ".*does not have many workers.*",
         ".*Checkpoint directory.*exists and is not empty.*",
