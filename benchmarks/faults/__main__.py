@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.faults import disks, stores, strangers, training
+from benchmarks.faults import disks, processes, stores, strangers, training
 from benchmarks.faults.forks import Row, may_mount
 from imagen.commandline.command import prepare_environment
 
@@ -24,10 +24,16 @@ def rows(can_mount: bool) -> list[Row]:
         Row("(1) kill -9 in training, 0 workers: bit-identical", 20, training.kills(0)),
         Row("(1) kill -9 in training, 2 workers: bit-identical", 20, training.kills(2)),
         Row("(1) workers changed on resume: bit-identical", 2, training.changed_workers),
+        Row("(1) kill -9 of one of two processes, DDP: bit-identical", 6, processes.kills("ddp_sim")),
+        Row("(1) the same with sharded weights, FSDP2", 6, processes.kills("fsdp_sim")),
         Row("(2) kill -9 inside a save: checkpoint whole", 10, disks.kills_in_a_save),
+        Row("(2) the same of two processes, DDP", 4, processes.kills("ddp_sim", in_a_save=True)),
+        Row("(2) the same of two processes, FSDP2", 4, processes.kills("fsdp_sim", in_a_save=True)),
         Row("(3) disk full in a save: old checkpoint intact", 3, disks.full, simulated),
         Row("(4) cannot write: refused in 5 s", 2 if can_mount else 0, disks.unwritable, simulated and "left out"),
         Row("(5) SIGTERM 143, SIGINT 130, bit-identical", 4, training.signals),
+        Row("(5) SIGTERM to one of two, DDP: bit-identical", 2, processes.signals("ddp_sim")),
+        Row("(5) SIGTERM to one of two, FSDP2: bit-identical", 2, processes.signals("fsdp_sim")),
         Row("(6) NaN loss: stopped, checkpoint finite", 4, training.not_a_number),
         Row("(7) average of bfloat16 weights moves", 1, training.average_of_bfloat16),
         Row("(8) one flipped bit of a checkpoint: noticed", 200, disks.flipped_checkpoints),
@@ -54,7 +60,7 @@ def main() -> None:
     prepare_environment()
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(1)
-    print(f"{'failure':<52} {'trials':>6} {'survived':>8} {'target':>6} {'seconds':>7}", flush=True)
+    print(f"{'failure':<56} {'trials':>6} {'survived':>8} {'target':>6} {'seconds':>7}", flush=True)
     lost = 0
     with tempfile.TemporaryDirectory() as folder:
         for number, row in enumerate(rows(may_mount(Path(folder) / "probe"))):
@@ -62,7 +68,7 @@ def main() -> None:
             place.mkdir()
             survived, target = row.run(place, row.trials), row.trials
             seconds = time.monotonic() - begun
-            print(f"{row.failure:<52} {target:>6} {survived:>8} {target:>6} {seconds:>7.0f} {row.note}", flush=True)
+            print(f"{row.failure:<56} {target:>6} {survived:>8} {target:>6} {seconds:>7.0f} {row.note}", flush=True)
             lost += target - survived
     raise SystemExit(bool(lost))
 

@@ -39,6 +39,10 @@ def nothing_long(monkeypatch):
         (["stage/network=sr_micro"], r"needs a low-resolution image but was given none: is it the right stage"),
         (["stage=sr1", "stage/network=base_micro"], r"this network takes no low-resolution image but was given one"),
         (["stage.denoiser.network.text_features=7"], r"does not take pictures of 8 x 8 with text of 256 features"),
+        (
+            ["stage=base_self_conditioned", "trainer=fsdp_sim", "trainer.devices=1", "data.batch_size=1"],
+            r"data\.batch_size=1 under trainer=fsdp: of 0\.5 of the pictures .* set data\.batch_size=2",
+        ),
         (["callbacks.best.monitor=val/los"], r"a checkpoint monitors val/los: nothing logs it; choose val/loss"),
         (["callbacks=default", "callbacks.samples.weights=[]"], r"a grid of 2 prompts and the weights \[\] is empty"),
         (["callbacks=default", "callbacks.samples.num_prompts=0"], r"a grid of 0 prompts"),

@@ -86,9 +86,7 @@ def test_the_batches_of_a_step_may_be_shared_out_among_processes_otherwise(befor
     run = begun(compose_config, tmp_path, *before, "trainer.accelerator=cpu")
     now = [*now, *(same if "trainer=slurm" in now else same[:1])]
     run.keep_configuration(compose_config("train", *SMALL, *now))
-    with pytest.raises(
-        UserError, match=r"batches=\d and cannot resume .* keep processes × trainer\.acc"
-    ):
+    with pytest.raises(UserError, match=r"batches=\d and cannot resume .* keep processes × trainer\.acc"):
         run.keep_configuration(compose_config("train", *SMALL, *now, ACCUMULATE + "=3"))
 
 

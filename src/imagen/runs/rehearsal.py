@@ -1,5 +1,6 @@
 """Try at once what would otherwise fail late in a training: before pictures are checked and captions are encoded."""
 
+import math
 from typing import Any
 
 import torch
@@ -15,7 +16,10 @@ from imagen.errors import UserError
 from imagen.instantiation import instantiate, instantiate_stage_part
 from imagen.runs.description import describe
 from imagen.stages.diffusion_stage import LOGGED, DiffusionStage
+from imagen.stages.distillation.guidance_conditioner import inside
 from imagen.stages.export import described_conditioner
+from imagen.stages.self_conditioner import SelfConditioner
+from imagen.stages.sharding.strategy import ShardedStrategy
 from imagen.tensors import Size
 
 
@@ -27,7 +31,7 @@ def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) 
     Raises:
         UserError: for an optimizer or schedule that cannot be built, a `text_dropout` without text, an export that
             could not be read back, a network that does not fit the size of the pictures or of the stage, a checkpoint
-            that monitors what nobody logs.
+            that monitors what nobody logs, passes of sharded weights that only some of the processes would make.
     """
     stage.configure_optimizers()
     described = describe(config, step=0, images_seen=0, text=None, init_from=None)
@@ -39,6 +43,8 @@ def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) 
         monitor = callback.monitor if isinstance(callback, ModelCheckpoint) else None
         if monitor not in (None, *LOGGED):
             raise UserError(f"callbacks: a checkpoint monitors {monitor}: nothing logs it; choose {', '.join(LOGGED)}")
+    if isinstance(trainer.strategy, ShardedStrategy):
+        _refuse_passes_by_chance(stage, config.data.batch_size)
     side, factor = config.data.crop_size, stage.conditioner.factor
     if side is not None and side % factor:
         raise UserError(f"data.crop_size={side} of a stage that enlarges {factor} times must be a multiple of it")
@@ -48,6 +54,17 @@ def rehearse_stage(config: DictConfig, stage: DiffusionStage, trainer: Trainer) 
         _denoise_one(denoiser, stage, (side, side), config.text.features)
     else:
         _rehearse_buckets(denoiser, stage, geometry, config.text.features)
+
+
+def _refuse_passes_by_chance(stage: DiffusionStage, batch_size: int) -> None:
+    """Raise UserError if a process may make a first estimate where another makes none: where weights are sharded, each
+    pass is one of all processes, which would wait for ever."""
+    for conditioner in inside(stage.conditioner):
+        if isinstance(conditioner, SelfConditioner) and 0 < conditioner.share * batch_size < 1:
+            raise UserError(
+                f"data.batch_size={batch_size} under trainer=fsdp: of {conditioner.share} of the pictures a first "
+                f"estimate is made, which must be one at least; set data.batch_size={math.ceil(1 / conditioner.share)}"
+            )
 
 
 def _rehearse_buckets(denoiser: Denoiser, stage: DiffusionStage, geometry: Geometry, features: int) -> None:

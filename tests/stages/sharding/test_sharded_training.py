@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from small_configurations import SMALL
-from together import train_together
 
+from benchmarks.together import train_together
 from imagen.app.train import train
 
 KINDS = {

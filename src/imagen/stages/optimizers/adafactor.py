@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from imagen.stages.optimizers.matrices import as_matrix, from_matrix
+from imagen.stages.sharding.shard import piece_like
 
 
 class Adafactor(Optimizer):
@@ -73,7 +74,7 @@ def _update(parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: d
     moments = _moments(gradient, share, smallest, state)
     update = gradient * moments.clamp(min=smallest**2).rsqrt()
     clipped = (_root_mean_square(update) / group["d"]).clamp(min=1)
-    parameter.sub_(update * (size / clipped))
+    parameter.sub_(piece_like(update * (size / clipped), parameter))
 
 
 def _moments(gradient: Tensor, share: float, smallest: float, state: dict[str, Any]) -> Tensor:

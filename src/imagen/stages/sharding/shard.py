@@ -65,11 +65,14 @@ def own_piece(tensor: Tensor) -> Tensor:
 def piece_like(tensor: Tensor, weight: Tensor) -> Tensor:
     """This process's piece of `tensor`, which is the same in all processes: a weight, its gradient, or its state.
 
-    It is cut as `weight` is if its first dimension is as long, and kept whole by every process if not. Without any
-    communication. If `weight` is not sharded, and for a single number, it is `tensor` itself.
+    It is cut as `weight` is if its first dimension is as long, and kept whole by every process if not; without any
+    communication, unless it is cut already, in another way. If `weight` is not sharded, and for a single number, it is
+    `tensor` itself.
     """
     if not isinstance(weight, DTensor) or tensor.ndim == 0:
         return tensor
+    if isinstance(tensor, DTensor):
+        return tensor.redistribute(placements=weight.placements)
     places = weight.placements if len(tensor) == len(weight) else [Replicate()]
     return distribute_tensor(tensor.to(weight.device), weight.device_mesh, places, src_data_rank=None)
 
@@ -80,7 +83,7 @@ def gathered(node: Any, keep: bool) -> Any:
     All processes must call this, with the same names. Where `keep` is False, nothing is kept of the tensors.
     """
     if isinstance(node, DTensor):
-        tensor = node.detach().full_tensor()
+        tensor = whole(node.detach())
         return tensor.cpu() if keep else None
     if isinstance(node, dict):
         return {name: gathered(child, keep) for name, child in node.items()}

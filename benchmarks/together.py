@@ -1,0 +1,67 @@
+"""Several processes that train together, as forks of this one: nothing is imported again."""
+
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+
+import torch
+
+from imagen.commandline.command import run_reporting_errors
+
+
+def train_together(work: Callable[[], object], processes: int = 2) -> None:
+    """`work` in each of `processes`, which find each other as under torchrun; fails if it does in one of them."""
+    codes = exit_codes(start_together(work, processes))
+    assert codes == [0] * processes, codes
+
+
+def start_together(work: Callable[[], object], processes: int = 2, quiet: bool = False) -> list[ForkProcess]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = get_context("fork")
+    started = [context.Process(target=_one, args=(work, rank, processes, port, quiet)) for rank in range(processes)]
+    for process in started:
+        process.start()
+    return started
+
+
+def exit_codes(started: Sequence[ForkProcess], seconds: float = 240) -> list[int | None]:
+    """Minus the number of a signal for those that it killed, None for those that still ran after `seconds`."""
+    end = time.monotonic() + seconds
+    for process in started:
+        process.join(max(0, end - time.monotonic()))
+    codes = [process.exitcode for process in started]
+    for process in started:
+        process.kill()
+        process.join()
+    return codes
+
+
+def rank() -> int:
+    """Of the process that asks."""
+    return int(os.environ["RANK"])
+
+
+def _one(work: Callable[[], object], rank: int, processes: int, port: int, quiet: bool) -> None:
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes),
+        "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "forks",
+    }  # fmt: skip
+    torch.set_num_threads(1)  # the threads of the parent did not survive the fork
+    if quiet:
+        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    try:
+        code = run_reporting_errors(work)
+    except SystemExit as stopped:
+        code = stopped.code if isinstance(stopped.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    os._exit(code)  # without what the parent would do at its end
