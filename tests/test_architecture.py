@@ -40,6 +40,7 @@ ORDER = (
     "evaluation",
     "callbacks",
     "runs",
+    "planning",
     "sampling",
     "judging",
     "shipped",

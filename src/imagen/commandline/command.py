@@ -21,11 +21,13 @@ from imagen.places import ROOT
 
 
 def command(
-    config_name: str, interrupted: str = "", help_text: str | None = None
+    config_name: str, interrupted: str = "", help_text: str | None = None, reads_files: bool = True
 ) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Turn `run(config)` into a command-line program that composes conf/<config_name>.yaml.
 
     `interrupted`: as for `run_reporting_errors`. `help_text`: shown by --help instead of the text in the configuration.
+    `reads_files`: a command that reads no data and no weights takes a configuration without `data.path`, and one whose
+    text encoder is not on this machine.
 
     Exit codes: 0 done, 1 a defect of ours (with its traceback), 2 the user's mistake, 3 the environment's (disk full),
     130 interrupted, 141 nobody reads the output any more, 143 terminated.
@@ -36,7 +38,7 @@ def command(
             offline_by_default = "HF_HUB_OFFLINE" not in os.environ
             prepare_environment()
             sys.argv[1:] = as_hydra_reads_them(sys.argv[1:], config_name)
-            started = partial(_run_hydra, config_name, run, offline_by_default)
+            started = partial(_run_hydra, config_name, run, offline_by_default, reads_files)
             if help_text and {"--help", "-h"} & set(sys.argv[1:]):
                 started = partial(print, help_text.strip())
             sys.exit(run_reporting_errors(started, config_name, interrupted))
@@ -146,7 +148,9 @@ def is_multirun() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def _run_hydra(config_name: str, run: Callable[[DictConfig], None], offline_by_default: bool) -> None:
+def _run_hydra(
+    config_name: str, run: Callable[[DictConfig], None], offline_by_default: bool, reads_files: bool
+) -> None:
     import hydra
     from omegaconf.errors import OmegaConfBaseException
 
@@ -162,10 +166,13 @@ def _run_hydra(config_name: str, run: Callable[[DictConfig], None], offline_by_d
         if caught and isinstance(caught[0], OSError):  # of an earlier job of a sweep: a full disk, nobody reading
             return
         try:
+            if not reads_files and OmegaConf.is_missing(config.data, "path"):
+                config.data.path = "not read"
             check_configuration(config)
             if offline_by_default and allows_downloads(config):
                 os.environ["HF_HUB_OFFLINE"] = "0"  # the hub's client reads it when it is imported, later
-            check_weights(config)
+            if reads_files:
+                check_weights(config)
             with using_plugins(_plugins_of_the_command_line(config)):
                 run(config)
         except (UserError, OmegaConfBaseException, OSError) as error:  # past Hydra, which would announce it itself

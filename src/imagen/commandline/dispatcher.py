@@ -26,6 +26,7 @@ COMMANDS = {
     "train": Command("train one stage of the cascade", "train.py"),
     "sample": Command("turn text into pictures", "sample.py"),
     "evaluate": Command("measure alignment against fidelity", "evaluate.py"),
+    "plan": Command("memory, arithmetic and time of a training, before it is started", "imagen.planning.command"),
     "cache": Command("encode captions ahead of training", "imagen.app.cache"),
     "export": Command("export a run that is not finished", "imagen.app.export"),
     "fetch": Command("download published weights", "imagen.app.fetch"),
