@@ -1,6 +1,7 @@
 """The device that a model runs on, and the precision that is fast there."""
 
 import torch
+from torch import Tensor
 
 from imagen.errors import UserError
 
@@ -18,6 +19,16 @@ def choose_device(name: str, key: str = "device") -> torch.device:
     if name not in ("cpu", "cuda"):
         raise UserError(f"{key}={name}: choose auto, cpu or cuda")
     return torch.device(name)
+
+
+def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """`tensor` on `device`. Neither side waits: a copy to a GPU goes through pinned memory, behind what the GPU has to
+    do before. (A plain copy makes this process wait until the GPU has done all of that.) torch keeps the pinned memory
+    until the copy is made.
+    """
+    if torch.device(device).type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def has_fast_bfloat16(device_type: str) -> bool:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from imagen.devices import moved
+
 
 def derive_seed(*key: int | str) -> int:
     """A 63-bit seed that depends on every part of `key` and on their order. NumPy uses all bits, torch the low 32
@@ -41,4 +43,4 @@ def randn_per_image(
 
     So it does not depend on the other images of its batch.
     """
-    return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(device)
+    return moved(torch.stack([torch.randn(shape, generator=generator) for generator in generators]), device)

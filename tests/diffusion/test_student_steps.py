@@ -156,9 +156,9 @@ def test_each_image_is_guided_by_its_own_weight_and_thresholded():
 def test_a_teacher_is_asked_as_often_as_needed():
     """Twice with and without the caption, once where no image is guided, once if it is a student itself."""
     z = noisy()
-    for weights, is_told, images in (([1.0, 2.0] * 2, False, 2 * BATCH), ([1.0] * 4, False, BATCH)):
+    for weights, guided, images in (([1.0, 2.0] * 2, True, 2 * BATCH), ([1.0] * 4, False, BATCH)):
         denoiser = exact()
-        GuidedTeacher(denoiser, NoThresholding(), is_told)(z, constant_level(0.0, z), told(weights))
+        GuidedTeacher(denoiser, NoThresholding(), told=False, guided=guided)(z, constant_level(0.0, z), told(weights))
         assert denoiser.network.images == images
     seen = []
 

@@ -33,7 +33,7 @@ def passes(model: StageModel, settings: SamplingSettings) -> int | None:
 
     def denoise(z: Images, level: NoiseLevel) -> Images:
         nonlocal counted
-        counted += rule.passes(float(level.log_snr[0]))
+        counted += rule.passes(level.first())
         return torch.zeros_like(z)
 
     if path:
@@ -69,7 +69,7 @@ def sample_images(
             x0 = correct(corrections, x0, z, level)
         conditioning = model.conditioner.with_estimate(conditioning, x0)
         if watch is not None:
-            watch(model.name, Estimate(float(level.log_snr[0]), x0))
+            watch(model.name, Estimate(level.first(), x0))
         return x0
 
     z = randn_per_image(generators, (model.conditioner.channels, *size), device)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from imagen.devices import moved
 from imagen.diffusion.conditioning import OtherSizeImages
 from imagen.tensors import Ids, Images, Text, TextMask
 
@@ -29,10 +30,10 @@ class Batch:
     large: OtherSizeImages | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """The same batch on another device. Lightning calls this."""
-        moved = {
-            name: tensor.to(device, non_blocking=non_blocking)
+        """The same batch on another device. Lightning calls this. Neither side waits, whatever `non_blocking`."""
+        there = {
+            name: moved(tensor, device)
             for name in ("images", "text", "text_mask", "ids", "condition", "large")
             if (tensor := getattr(self, name)) is not None
         }
-        return replace(self, **moved)
+        return replace(self, **there)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from imagen.devices import moved
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.errors import UserError
 from imagen.tensors import Images, Size, Text, TextMask
@@ -92,7 +93,7 @@ class Conditioning(dict[str, Any]):
 
     def to(self, device: torch.device | str) -> "Conditioning":
         """The same signals on another device."""
-        return Conditioning({name: map_tensors(lambda t: t.to(device), signal) for name, signal in self.items()})
+        return Conditioning({name: map_tensors(lambda t: moved(t, device), signal) for name, signal in self.items()})
 
 
 @dataclass(frozen=True)

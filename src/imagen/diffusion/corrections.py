@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from imagen.devices import moved
 from imagen.diffusion.conditioning import resize
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.errors import UserError
@@ -62,8 +63,8 @@ class KnownPixels:
                 f"the known picture is {given_height} × {given_width} and the sampled one {height} × {width}: give one "
                 "of the same ratio of height to width"
             )
-        picture = resize(self.picture[None].to(x0), (height, width))
-        unknown = resize((~self.known)[None, None].to(x0), (height, width))
+        picture = resize(moved(self.picture[None].to(x0.dtype), x0.device), (height, width))
+        unknown = resize(moved((~self.known)[None, None].to(x0.dtype), x0.device), (height, width))
         return torch.where(unknown > 0, x0, picture)
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from imagen.diffusion.conditioning import Conditioning
-from imagen.diffusion.noise_level import NoiseLevel
+from imagen.diffusion.noise_level import CommonLevel, NoiseLevel
 from imagen.errors import UserError
 from imagen.tensors import BroadcastPerImage, Images, PerImage
 
@@ -136,13 +136,14 @@ class IntervalGuidance:
     def __call__(
         self, denoiser: ConditionalDenoise, z: Images, level: NoiseLevel, conditioning: Conditioning
     ) -> Images:
-        guided = self._guided(level.log_snr)
-        if self.weight == 1 or not guided.any():
+        # Asking the device for levels that are not common to the batch makes this process wait for it.
+        known = torch.full((1,), level.common, dtype=z.dtype) if isinstance(level, CommonLevel) else level.log_snr
+        if self.weight == 1 or not self._guided(known).any():
             return denoiser(z, level, conditioning)
         told = [conditioning, conditioning.without(*self.without)]
         x0_cond, x0_uncond = estimates(denoiser, z, level, told, self.batched)
         x0 = combine(x0_cond, x0_uncond, self.weight, self.rescale)
-        return torch.where(guided[:, None, None, None], x0, x0_cond)
+        return torch.where(self._guided(level.log_snr)[:, None, None, None], x0, x0_cond)
 
     def _guided(self, log_snr: PerImage) -> Bool[Tensor, "batch"]:
         return (log_snr >= self.log_snr_min) & (log_snr <= self.log_snr_max)

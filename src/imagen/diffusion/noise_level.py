@@ -34,6 +34,21 @@ class NoiseLevel:
         """Scale of the noise; alpha² + sigma² = 1 (variance preserving)."""
         return torch.sigmoid(-self.log_snr).sqrt()[:, None, None, None]
 
+    def first(self) -> float:
+        """The log-SNR of the first image. Waits for the device."""
+        return float(self.log_snr[0])
+
     def add_noise(self, x0: Images, eps: Images) -> Images:
         """The noisy image z ~ q(z | x0)."""
         return self.alpha * x0 + self.sigma * eps
+
+
+@dataclass(frozen=True)
+class CommonLevel(NoiseLevel):
+    """One level for all images of a batch, as in sampling: `common` is its log-SNR, known without asking the device."""
+
+    common: float
+
+    def first(self) -> float:
+        """The log-SNR of every image."""
+        return self.common

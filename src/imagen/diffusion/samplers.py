@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 
 from imagen.checks.arguments import Count, described, fits
-from imagen.diffusion.noise_level import NoiseLevel
+from imagen.diffusion.noise_level import CommonLevel, NoiseLevel
 from imagen.diffusion.schedules import NoiseSchedule
 from imagen.diffusion.spacing import Spacing, UniformTime
 from imagen.errors import UserError
@@ -243,4 +243,4 @@ def sigma(log_snr: float) -> float:
 
 def level_of(z: Images, log_snr: float) -> NoiseLevel:
     """The level `log_snr` for each image of `z`."""
-    return NoiseLevel(z.new_full((len(z),), log_snr))
+    return CommonLevel(z.new_full((len(z),), log_snr), log_snr)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from imagen.devices import moved
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.errors import UserError
 from imagen.tensors import PerImage
@@ -52,7 +53,7 @@ class NoiseSchedule(ABC):
         """
         offset = torch.rand((), generator=generator, dtype=torch.float64)
         strata = torch.randperm(batch_size, generator=generator)
-        return NoiseLevel(self((strata + offset) / batch_size).log_snr.float().to(device))
+        return NoiseLevel(moved(self((strata + offset) / batch_size).log_snr.float(), device))
 
 
 @dataclass(frozen=True)

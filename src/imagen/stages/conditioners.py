@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from imagen.data.batch import Batch
+from imagen.devices import moved
 from imagen.diffusion.conditioning import (
     Conditioning,
     ImageSignal,
@@ -141,7 +142,7 @@ class LowResConditioner(Conditioner):
     def at(self, level: NoiseLevel, batch: Batch, generator: torch.Generator) -> Conditioning:
         """The signals of a training batch with the smaller images noised to `level`."""
         images = batch.images
-        eps = torch.randn(images.shape, generator=generator).to(images.device)
+        eps = moved(torch.randn(images.shape, generator=generator), images.device)
         low_res = LowResImage.augment(self._reduced(images), level, eps)
         return Conditioning(self.text.for_training(batch, generator), low_res=low_res)
 
@@ -233,7 +234,7 @@ class PictureConditioner(AddedSignal):
     def for_training(self, batch: Batch, generator: torch.Generator) -> Conditioning:
         others = self.others.for_training(batch, generator)
         drop = torch.rand(len(batch.images), generator=generator) < self.dropout
-        condition = self.given(batch)["condition"].drop(drop.to(batch.images.device))
+        condition = self.given(batch)["condition"].drop(moved(drop, batch.images.device))
         return Conditioning(others, condition=condition)
 
     def for_validation(self, batch: Batch, generator: torch.Generator) -> Conditioning:

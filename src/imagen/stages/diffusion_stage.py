@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from imagen.data.batch import Batch
+from imagen.devices import moved
 from imagen.diffusion.conditioning import Conditioning
 from imagen.diffusion.denoiser import Denoiser
 from imagen.diffusion.noise_level import NoiseLevel
@@ -126,8 +127,8 @@ class DiffusionStage(LightningModule):
         """Loss and log-SNR of each image, for noise drawn from `generator`. Signals are dropped in training alone."""
         x0 = self.conditioner.target(batch)  # pictures of the stage's resolution, or crops of them
         level = self.schedule.sample(len(x0), generator, x0.device)
-        eps = torch.randn(x0.shape, generator=generator).to(x0.device)
-        drop = (torch.rand(len(x0), generator=generator) < self.text_dropout).to(x0.device)
+        eps = moved(torch.randn(x0.shape, generator=generator), x0.device)
+        drop = moved(torch.rand(len(x0), generator=generator) < self.text_dropout, x0.device)
         if not training:
             conditioning = self.conditioner.for_validation(batch, generator)
         elif self.text_dropout > 0:

@@ -25,10 +25,6 @@ class MicroBatch:
     log_snr: PerImage
     losses: PerImage
 
-    @property
-    def finite(self) -> bool:
-        return bool(self.losses.isfinite().all())
-
 
 class FiniteGuard:
     """Judges each optimizer step before it is taken: losses and gradient finite, or the step is skipped.
@@ -55,8 +51,13 @@ class FiniteGuard:
         self._micro_batches.append(MicroBatch(batch.position, batch.ids, batch.captions, log_snr, losses.detach()))
 
     def finite(self, norm: Tensor) -> bool:
-        """Whether the gradient, of this norm, and all losses of the step are finite, in this process."""
-        return bool(norm.isfinite()) and all(micro.finite for micro in self._micro_batches)
+        """Whether the gradient, of this norm, and all losses of the step are finite, in this process.
+
+        The one moment of a step at which this process waits for the device: what is not finite must not reach weights
+        and average, and the report of it must name the step.
+        """
+        losses = [micro.losses.isfinite().all() for micro in self._micro_batches]
+        return bool(torch.stack([norm.isfinite(), *losses]).all())
 
     def mean_loss(self) -> Tensor:
         """Of the step under way, in this process."""

@@ -18,6 +18,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from imagen.checks.arguments import Count, described, fits
+from imagen.devices import moved
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.samplers import DDIMSampler
 from imagen.diffusion.schedules import NoiseSchedule
@@ -42,10 +43,10 @@ def student_target(teach: Teach, z: Images, paths: Paths) -> Images:
     """
     travelled = ((paths[:-1] - paths[-1]) / 2).exp()  # u in units of its last value; 0 on the way to a clean image
     shares = torch.cat([travelled, torch.ones_like(travelled[:1])]).diff(dim=0) / (1 - travelled[0])
-    target = torch.zeros_like(z)
-    for step, (here, there) in enumerate(pairwise(paths.to(z))):
+    target, parts = torch.zeros_like(z), moved(shares.to(z.dtype), z.device)
+    for step, (here, there) in enumerate(pairwise(moved(paths.to(z.dtype), z.device))):
         x0 = teach(z, NoiseLevel(here))
-        target = target + shares[step].to(z)[:, None, None, None] * x0
+        target = target + parts[step][:, None, None, None] * x0
         if step + 1 < len(shares):
             z = ddim_step(z, x0, NoiseLevel(here), NoiseLevel(there))
     return target

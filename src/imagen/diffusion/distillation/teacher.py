@@ -18,12 +18,14 @@ class GuidedTeacher:
         denoiser: the teacher.
         thresholding: of the guided estimate; without it a student learns what high weights saturate.
         told: whether the denoiser is a student itself and told the weight. Another one is asked twice, with the caption
-            and without, unless all weights are 1.
+            and without.
+        guided: False if all weights are 1: it is asked once.
     """
 
     denoiser: ConditionalDenoise
     thresholding: Thresholding
     told: bool
+    guided: bool = True
 
     def __call__(self, z: Images, level: NoiseLevel, conditioning: Conditioning) -> Images:
         return self.thresholding(self._guided(z, level, conditioning))
@@ -33,7 +35,7 @@ class GuidedTeacher:
             return self.denoiser(z, level, conditioning)
         signal: GuidanceWeight = conditioning[GUIDANCE]
         others = Conditioning({name: value for name, value in conditioning.items() if name != GUIDANCE})
-        if (signal.weight == 1).all():
+        if not self.guided:
             return self.denoiser(z, level, others)
         x0_cond, x0_uncond = estimates(self.denoiser, z, level, [others, others.without("text")], batched=True)
         return combine(x0_cond, x0_uncond, signal.weight.to(z)[:, None, None, None], rescale=0)

@@ -56,7 +56,7 @@ class _OnPath:
         self, denoiser: ConditionalDenoise, z: Images, level: NoiseLevel, conditioning: Conditioning
     ) -> Images:
         x0_cond, x0_uncond = self._rule.both(denoiser, z, level, conditioning)
-        here = float(level.log_snr[0])  # float32: the nearest of the path's
+        here = level.first()  # perhaps in float32: the nearest of the path's
         nearest = min(self._weights, key=lambda log_snr: abs(log_snr - here))
         return torch.lerp(x0_uncond, x0_cond, self._weights[nearest])
 

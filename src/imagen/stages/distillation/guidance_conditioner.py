@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from imagen.data.batch import Batch
+from imagen.devices import moved
 from imagen.diffusion.conditioning import Conditioning
 from imagen.diffusion.distillation.told import GUIDANCE, GuidanceWeight, ToldGuidance
 from imagen.diffusion.guidance import ClassifierFreeGuidance, Guidance
@@ -44,7 +45,7 @@ class GuidanceConditioner(AddedSignal):
 
     def _drawn(self, batch: Batch, generator: torch.Generator) -> GuidanceWeight:
         weight = 1 + (self.up_to - 1) * torch.rand(len(batch.images), generator=generator)
-        return GuidanceWeight(weight.to(batch.images.device))
+        return GuidanceWeight(moved(weight, batch.images.device))
 
     def for_sampling(
         self, given: Conditioning, size: Size, aug_level: float, generators: Sequence[torch.Generator]

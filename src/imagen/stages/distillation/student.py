@@ -8,6 +8,7 @@ import torch
 
 from imagen.checks.arguments import Count, check_arguments
 from imagen.data.batch import Batch
+from imagen.devices import moved
 from imagen.diffusion.denoiser import Denoiser
 from imagen.diffusion.distillation.steps import Lesson, OneEstimate, StepsInOne, student_target
 from imagen.diffusion.distillation.teacher import GuidedTeacher
@@ -70,7 +71,8 @@ class StudentStage(DiffusionStage):
         if steps is not None:
             self.lesson = StepsInOne(self.schedule, steps, spacing, steps_in_one)
         told = told_up_to(self.teacher.model.conditioner) is not None
-        self.teach = GuidedTeacher(self.teacher.model.denoiser, thresholding, told)
+        guided = told_up_to(self.conditioner) != 1
+        self.teach = GuidedTeacher(self.teacher.model.denoiser, thresholding, told, guided)
         refuse_misfit(self, self.teacher)
 
     def _losses(
@@ -78,8 +80,9 @@ class StudentStage(DiffusionStage):
     ) -> tuple[PerImage, PerImage]:
         """Loss and log-SNR of each image, for noise drawn from `generator`."""
         paths = self.lesson.draw(len(batch.images), generator)
-        level = NoiseLevel(paths[0].to(batch.images))
-        z = level.add_noise(batch.images, torch.randn(batch.images.shape, generator=generator).to(batch.images))
+        level = NoiseLevel(moved(paths[0].to(batch.images.dtype), batch.images.device))
+        eps = moved(torch.randn(batch.images.shape, generator=generator), batch.images.device)
+        z = level.add_noise(batch.images, eps)
         tell = self.conditioner.for_training if training else self.conditioner.for_validation
         conditioning = tell(batch, generator)
         with torch.no_grad():

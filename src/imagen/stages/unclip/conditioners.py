@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from imagen.data.batch import Batch
+from imagen.devices import moved
 from imagen.diffusion.conditioning import Conditioning
 from imagen.diffusion.guidance import Guidance
 from imagen.diffusion.unclip.vectors import CAPTION_EMBEDDING, PICTURE_EMBEDDING, VectorSignal
@@ -43,7 +44,7 @@ class PictureEmbeddingConditioner(AddedSignal):
 
     def for_training(self, batch: Batch, generator: torch.Generator) -> Conditioning:
         others = self.others.for_training(batch, generator)
-        drop = (torch.rand(len(batch.images), generator=generator) < self.dropout).to(batch.images.device)
+        drop = moved(torch.rand(len(batch.images), generator=generator) < self.dropout, batch.images.device)
         return Conditioning(others, **{PICTURE_EMBEDDING: self.clip.pictures(large_of(batch)).drop(drop)})
 
     def for_validation(self, batch: Batch, generator: torch.Generator) -> Conditioning:
