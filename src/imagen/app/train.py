@@ -97,6 +97,8 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
             logger.resume_at(step if checkpoint else BEGINNING)
         if checkpoint is None:
             _log_configuration(trainer, config)
+    if config.compile:
+        stage.denoiser.network.compile()  # in place: names and values of the weights stay
     started = time.monotonic()
     fit(trainer, stage, data, checkpoint)
     if (number := stopper.received) is not None:

@@ -13,6 +13,7 @@ MaybeCount: TypeAlias = Count | None
 NUMBERS = {
     "seed": int,
     "count": MaybeCount,
+    "compile": bool,
     "resolutions": Sequence[Count],
     "text_features": Count,
     "overwrite": bool,

@@ -8,7 +8,7 @@ from typing import Any
 from imagen.commandline.config_errors import keys_of, nearest_key
 from imagen.errors import UserError
 
-KEPT = ("stage", "text", "resolutions", "data", "seed", "init_from", "trainer")
+KEPT = ("stage", "text", "resolutions", "data", "seed", "init_from", "trainer", "compile")
 """The sections that affect the numbers of a training; the others (paths, callbacks, logger, name) do not."""
 
 FREE_WITHIN_KEPT = (
@@ -51,7 +51,11 @@ FIXED = ("stage.optimizer._target_", "stage.optimizer.min_side")
 IGNORED = {"_convert_"}
 """Keys that older configurations have at any depth and that decide nothing: how Hydra was to hand over lists."""
 
-ABSENT: Mapping[str, Any] = {"trainer.num_nodes": 1, "data.geometry.bucket_steps": 8}
+ABSENT: Mapping[str, Any] = {
+    "trainer.num_nodes": 1,
+    "trainer.matmul_precision": "high",
+    "data.geometry.bucket_steps": 8,
+}
 """Values of keys that older configurations lack; any other key that is missing counts as null."""
 
 MOVED = {

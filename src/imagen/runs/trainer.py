@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer
@@ -34,7 +34,13 @@ def resolved_auto(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def make_trainer(accelerator: str, precision: str | int, plugins: Sequence[Any] = (), **options: Any) -> Trainer:
+def make_trainer(
+    accelerator: str,
+    precision: str | int,
+    plugins: Sequence[Any] = (),
+    matmul_precision: Literal["highest", "high", "medium"] = "high",
+    **options: Any,
+) -> Trainer:
     """A Trainer that keeps our sampler, writes checkpoints whole, and runs in bfloat16 where the hardware has it.
 
     Raises:
@@ -63,7 +69,7 @@ def make_trainer(accelerator: str, precision: str | int, plugins: Sequence[Any] 
     if options.get("strategy") == FSDP:
         options["strategy"] = ShardedStrategy()
     checked: Any = precision  # by Lightning, which lists the words it knows
-    return Trainer(
+    trainer = Trainer(
         accelerator=accelerator,
         precision=checked,
         max_epochs=-1,
@@ -74,6 +80,9 @@ def make_trainer(accelerator: str, precision: str | int, plugins: Sequence[Any] 
         enable_progress_bar=sys.stdout.isatty(),  # elsewhere our callback prints lines
         **options,
     )
+    if trainer.strategy.root_device.type == "cuda":  # on a CPU it could change numbers
+        torch.set_float32_matmul_precision(matmul_precision)
+    return trainer
 
 
 def fit(trainer: Trainer, stage: LightningModule, data: LightningDataModule, checkpoint: Path | None) -> None:
