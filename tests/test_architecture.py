@@ -72,7 +72,8 @@ FRAMEWORKS = {"lightning", "pytorch_lightning", "hydra", "omegaconf", "transform
 FILES = {"io", "json", "os", "pathlib", "pickle", "safetensors", "shutil", "tempfile", "yaml"}
 FORBIDDEN = {"diffusion": FRAMEWORKS | FILES, "networks": FRAMEWORKS | FILES}
 
-CONNECTIONS = {"aiohttp", "ftplib", "http", "httpx", "httpx2", "requests", "ssl", "urllib", "urllib3"}
+CLIENTS = {"boto3", "botocore", "fsspec", "gcsfs", "s3fs"}
+CONNECTIONS = CLIENTS | {"aiohttp", "ftplib", "http", "httpx", "httpx2", "requests", "ssl", "urllib", "urllib3"}
 """Opens connections. `socket` is not among them: locks take the name of this machine from it."""
 
 SLOW = {"torch", "torchvision", "lightning", "transformers", "datasets", "torchmetrics", "torch_fidelity", "matplotlib"}
@@ -197,10 +198,11 @@ def test_the_mathematics_and_the_networks_know_no_framework_and_no_files():
     assert forbidden + opened == []
 
 
-def test_one_module_opens_connections():
-    """Besides, `local_files_only=false` and `download=true` let the clients of the model hub fetch for themselves."""
+def test_two_modules_open_connections():
+    """One fetches models, one reads archives at a URL that the user gives. Besides, `local_files_only=false` and
+    `download=true` let the clients of the model hub fetch for themselves."""
     opening = {name_of(path) for path in MODULES if CONNECTIONS & {name.split(".")[0] for name in imports(path)}}
-    assert opening == {"imagen.fetching.download"}
+    assert opening == {"imagen.fetching.download", "imagen.data.shards.remote"}
     connecting = {"socket.socket", "socket.create_connection", "torch.hub.load_state_dict_from_url"}
     assert [where(path, call) for path, call in all_calls() if ast.unparse(call.func) in connecting] == []
 

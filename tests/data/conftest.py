@@ -1,11 +1,13 @@
 import io
 import json
-from collections.abc import Iterable, Sequence
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from object_storage import Storage, s3_server
 from PIL import Image
 
 from imagen.data.openmoji.names import all_emoji
@@ -62,6 +64,33 @@ class NumberedSource(Source):
 
     def captions_by_row(self) -> list[tuple[str, ...]]:
         return [(f"number {index}",) for index in range(self.size)]
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory) -> Iterator[Storage]:
+    """An S3 server on this machine, for who has the packages of the extra `remote`."""
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto")
+    with s3_server(tmp_path_factory.mktemp("storage") / "log") as server:
+        yield server
+
+
+@pytest.fixture
+def tar_of(encoded):
+    """tar_of(rows): an archive of captioned pictures, 12 × 10 pixels, whose colours tell their number."""
+
+    def make(rows: Iterable[int]) -> bytes:
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as tar:
+            for row in rows:
+                picture = encoded(Image.new("RGB", (12, 10), (10 * row % 256, row % 256, 0)))
+                for extension, content in (("png", picture), ("txt", f"picture {row}".encode())):
+                    info = tarfile.TarInfo(f"{row:06d}.{extension}")
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+        return stream.getvalue()
+
+    return make
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from imagen.data.batch import Batch
 from imagen.data.image_folder import ImageFolderSource
 from imagen.data.module import ImagenDataModule
 from imagen.data.transforms import Geometry
+from imagen.data.web_dataset import WebDatasetSource
 
 ACCUMULATE = 2
 STEPS = 6
@@ -81,7 +82,22 @@ def buckets(text, tmp_path: Path):
     return made
 
 
-@pytest.fixture(params=["squares", "buckets"])
+@pytest.fixture
+def remote(text, tmp_path: Path, storage, tar_of, request):
+    """remote(batch size, workers): pictures in archives in object storage, one of them kept on this disk."""
+    for number in (0, 1):
+        storage.put(f"{request.node.name}/{number}.tar", tar_of(range(12 * number, 12 * number + 12)))
+
+    def made(batch_size: int, workers: int) -> ImagenDataModule:
+        options = {"cache": tmp_path / "kept", "cache_bytes": 50_000}
+        source = WebDatasetSource(f"s3://pictures/{request.node.name}", tmp_path / "index", **options)
+        geometry = Geometry(random_crop=True, horizontal_flip=True)
+        return ImagenDataModule(source, source, text, 4, 8, 3, batch_size, workers, seed=0, geometry=geometry)
+
+    return made
+
+
+@pytest.fixture(params=["squares", "buckets", "remote"])
 def fit(request, tmp_path: Path):
     make = request.getfixturevalue(request.param)
 

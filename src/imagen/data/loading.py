@@ -70,6 +70,7 @@ class Refusal:
     """An error found in a worker. Passed as a value, because an exception would arrive wrapped in a traceback."""
 
     message: str
+    environment: bool
 
 
 class Assembler(Dataset):
@@ -97,7 +98,7 @@ class Assembler(Dataset):
         try:
             read = [self._read(bucket, draw, skipped) for draw in plan.draws]
         except UserError as error:
-            return Refusal(str(error))
+            return Refusal(str(error), error.environment)
         pictures = list(zip(*(cuts for _, cuts in read), strict=True))
         images, *conditions = (self._images(cuts, bucket.sizes, plan) for cuts in pictures)
         condition = conditions[0] if conditions else None
@@ -179,7 +180,7 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         for outcome in self.loader:
             if isinstance(outcome, Refusal):
-                raise UserError(outcome.message)
+                raise UserError(outcome.message, environment=outcome.environment)
             self._note(outcome.skipped)
             yield self._embedded(outcome)
 

@@ -18,10 +18,18 @@ FREE_WITHIN_KEPT = (
     "data.bad_pictures.check_first",
     "data.bad_pictures.max_share",  # affects only whether the run stops, not its numbers
     "data.train.index",
+    "data.train.cache",
+    "data.train.cache_bytes",
     "data.train.source.index",
+    "data.train.source.cache",
+    "data.train.source.cache_bytes",
     "data.train.source.download",
     "data.validation.index",
+    "data.validation.cache",
+    "data.validation.cache_bytes",
     "data.validation.source.index",
+    "data.validation.source.cache",
+    "data.validation.source.cache_bytes",
     "data.validation.source.download",
     "text.encoder.path",  # the fingerprints of the cache and of the export tell which encoder must be there
     "text.encoder.local_files_only",

@@ -1,26 +1,25 @@
-"""The offsets of the members of a tar archive, so that members are read without unpacking.
+"""The members of a tar archive, so that each is read without unpacking.
 
 Nothing is extracted, so `../`, absolute paths and links in member names do no harm.
 """
 
-import hashlib
 import os
 import posixpath
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import BinaryIO
 
-import numpy as np
-
+from imagen.data.reading.tar_headers import Content, IrregularError, Place, plain_members
 from imagen.errors import UserError
-from imagen.files import open_regular, write_atomically
+from imagen.files import open_regular
 
 MAX_BYTES = 1 << 28
 """Larger members are not read: they would fill the memory of a loader worker."""
+
+WINDOW = 1 << 13
+"""Bytes of an archive on this disk that are read at once for its headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +30,6 @@ class Member:
     offset: int
     size: int
 
-    @property
-    def key(self) -> str:
-        """The key that all members of a sample share: the path up to the first dot of the file name."""
-        folder, name = posixpath.split(self.name)
-        return posixpath.join(folder, name.partition(".")[0])
-
-    @property
-    def extension(self) -> str:
-        """The part of the file name after its first dot, in lower case."""
-        return posixpath.basename(self.name).partition(".")[2].lower()
-
 
 def members_of(archive: Path) -> Iterator[Member]:
     """The regular files of an uncompressed tar, in order. Links, folders and devices are skipped.
@@ -49,9 +37,23 @@ def members_of(archive: Path) -> Iterator[Member]:
     Raises:
         UserError: if it is not a tar, is compressed, damaged or truncated; names the last whole member.
     """
+    try:
+        with open_regular(archive) as file:
+            content = Content(lambda offset, count: os.pread(file.fileno(), count, offset), _size(file), WINDOW)
+            try:
+                places = list(plain_members(content))
+            except IrregularError:
+                places = tar_members(content, str(archive))
+            yield from (Member(*place) for place in places)
+    except OSError as error:
+        raise UserError(f"{archive} cannot be read: {error.strerror or error}", environment=True) from error
+
+
+def tar_members(content: Content, name: str) -> Iterator[Place]:
+    """`members_of` by `tarfile`, which knows every kind of member, from the content of an archive called `name`."""
     last = "its beginning"
     try:
-        with open_regular(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with tarfile.open(fileobj=BufferedReader(_Stream(content)), mode="r:") as tar:
             end = -1
             while (info := tar.next()) is not None:
                 if info.offset <= end or info.size < 0:
@@ -60,50 +62,26 @@ def members_of(archive: Path) -> Iterator[Member]:
                 tar.members = []  # pyright: ignore[reportAttributeAccessIssue]: otherwise tarfile keeps them all
                 if info.isreg() and not info.issparse():
                     last = f"member {shown(info.name)}"
-                    yield Member(info.name, info.offset_data, info.size)
-            _check_end(file, tar.offset)
+                    yield info.name, info.offset_data, info.size
+            # tarfile takes a damaged header, or a cut between members, for the end.
+            if content.at(tar.offset, tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("a damaged header, or cut: there is no end-of-archive mark")
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(
-            f"{archive}: {_reason_of(archive, error)}, after {last}; download the shard again, or remove it"
+            f"{name}: {_reason_of(content, error)}, after {last}; download the shard again, or remove it"
         ) from error
-    except OSError as error:
-        raise UserError(f"{archive} cannot be read: {error.strerror or error}", environment=True) from error
 
 
-def indexed_members(archive: Path, folder: Path) -> list[Member]:
-    """`members_of`, from the index in `folder` if the archive was read before.
-
-    An index belongs to a path, a size, a modification time and a change time, which users cannot set back. A damaged
-    index is rebuilt.
-
-    Raises:
-        UserError: as `members_of`, and if the index cannot be written.
-    """
-    stat = archive.stat()
-    identity = f"{archive.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{stat.st_ctime_ns}"
-    path = folder / f"{hashlib.sha256(identity.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as index:
-            names = index["names"].tobytes().decode("utf-8", "surrogateescape").split("\0")
-            return [Member(*row) for row in zip(names, index["offsets"].tolist(), index["sizes"].tolist(), strict=True)]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        members = list(members_of(archive))
-    _write_index(members, path)
-    return members
-
-
-def _write_index(members: list[Member], path: Path) -> None:
-    # A name in a tar ends at its first NUL, so NUL can separate names.
-    names = "\0".join(member.name for member in members).encode("utf-8", "surrogateescape")
-    content = BytesIO()
-    np.savez(
-        content,
-        names=np.frombuffer(names, np.uint8),
-        offsets=np.array([member.offset for member in members], np.int64),
-        sizes=np.array([member.size for member in members], np.int64),
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content.getvalue())
+def sample_of(name: str) -> tuple[str, str]:
+    """The key that all members of a sample share, the path up to the first dot of the file name; and the part after
+    that dot, in lower case."""
+    folder, file = posixpath.split(name) if "//" in name else ("", name)
+    start = file.rfind("/") + 1
+    dot = file.find(".", start)
+    key, extension = (file, "") if dot < 0 else (file[:dot], file[dot + 1 :].lower())
+    return posixpath.join(folder, key) if folder else key, extension
 
 
 def read_member(archive: Path, offset: int, size: int) -> bytes:
@@ -120,16 +98,38 @@ def shown(name: str) -> str:
     return name if name.isprintable() else repr(name)
 
 
-def _check_end(file: BinaryIO, offset: int) -> None:
-    """Check the end-of-archive mark: tarfile takes a damaged header, or a cut between members, for the end."""
-    file.seek(offset)
-    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError("a damaged header, or cut: there is no end-of-archive mark")
+class _Stream(RawIOBase):
+    """The content of an archive as `tarfile` wants it."""
+
+    def __init__(self, content: Content) -> None:
+        self._content, self._place = content, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        place = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._content.size}[whence] + offset
+        if place < 0:
+            raise ValueError(f"an offset of {place}")
+        self._place = place
+        return self._place
+
+    def readinto(self, buffer: memoryview) -> int:
+        found = self._content.at(self._place, len(buffer))
+        buffer[: len(found)] = found
+        self._place += len(found)
+        return len(found)
 
 
-def _reason_of(archive: Path, error: Exception) -> str:
-    with open_regular(archive) as file:
-        head = file.read(4)
+def _size(file: BufferedReader) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _reason_of(content: Content, error: Exception) -> str:
+    head = content.at(0, 4)
     if head[:2] == b"\x1f\x8b" or head[:3] == b"BZh" or head == b"\xfd7zX":
         return "compressed, so that no member can be read by itself: unpack it to a plain tar"
     if not head:
