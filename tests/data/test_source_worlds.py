@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imagen.data.buckets.survey import without
 from imagen.data.hugging_face import HuggingFaceSource
 from imagen.data.image_folder import ImageFolderSource
 from imagen.data.openmoji.source import OpenMojiSource
 from imagen.data.shapes_source import SHAPES, ShapesSource
-from imagen.data.source import AllButEveryNth, EveryNth, First, Source, without
+from imagen.data.source import AllButEveryNth, EveryNth, First, Source
 from imagen.data.web_dataset import WebDatasetSource
 
 

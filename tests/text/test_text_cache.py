@@ -291,3 +291,25 @@ def test_loader_workers_read_what_the_main_process_opened(built):
     loader = DataLoader(CAPTIONS, batch_size=10, num_workers=2, collate_fn=source.embed, multiprocessing_context="fork")
     found = [batch.values for batch in loader]
     assert torch.equal(torch.cat(found), expected(CAPTIONS).values)
+
+
+def test_captions_are_gone_through_and_not_held(tmp_path):
+    class Asked:
+        """Captions that are made when they are asked for."""
+
+        def __init__(self, count: int) -> None:
+            self.count, self.times = count, 0
+
+        def __iter__(self):
+            self.times += 1
+            return (f"caption {number % 700}" for number in range(self.count))
+
+    captions = Asked(1500)
+    source = CachedText(FakeEncoder(), tmp_path / "streamed")
+    source.prepare(captions)
+    assert captions.times == 2
+    source.prepare(captions)
+    assert captions.times == 3
+    CachedText(FakeEncoder(), tmp_path / "listed").prepare([f"caption {number}" for number in range(700)])
+    files = [sorted((tmp_path / name).glob("*.*")) for name in ("streamed", "listed")]
+    assert [file.read_bytes() for file in files[0]] == [file.read_bytes() for file in files[1]]

@@ -57,7 +57,7 @@ class ImageFolderSource(Source):
     def world(self) -> World:
         """Known by its metadata files, with all names and captions, wherever the folder lies and whichever columns are
         read."""
-        files = sorted({row.metadata for row in self.rows})
+        files = sorted(set(self.rows.metadata))
         known = {name: sha256_of_file(self.path / name) for name in files}
         return World(f"the pictures in {self.path.absolute().name}", type(self).__name__, fingerprint(known))
 
@@ -80,7 +80,7 @@ class ImageFolderSource(Source):
         return [(self.path / name, f"{self.path / name} ({row.metadata} line {row.line})") for name in names]
 
     def captions_by_row(self) -> Iterator[tuple[str, ...]]:
-        return (row.captions.texts for row in self.rows)
+        return map(self.rows.texts, range(len(self.rows)))
 
     def files(self) -> Iterator[Path]:
         return (self.path / row.file_name for row in self.rows)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, Sampler
 
 from imagen.data.batch import Batch
 from imagen.data.buckets.sampler import training_batches, validation_batches
-from imagen.data.buckets.survey import Survey, refuse_small_buckets
+from imagen.data.buckets.survey import Survey, refuse_small_buckets, without
 from imagen.data.loading import Assembler, BatchLoader, Bucket, Sizes
 from imagen.data.reading.problems import MAX_SHARE, Fault, refusal, summary, write_list
 from imagen.data.sampler import BatchPlan, Share, check_batch_size
-from imagen.data.source import Rows, Source, without
+from imagen.data.source import EveryCaption, Rows, Source
 from imagen.data.transforms import Geometry
 from imagen.errors import UserError
 from imagen.files import user_path
@@ -140,7 +140,7 @@ class ImagenDataModule(LightningDataModule):
         self.setup()
         if len(self.sizes) > 1:
             print(self._survey.report(self.train), flush=True)
-        self.text.prepare(chain(self.train.captions(), self.validation.captions()))
+        self.text.prepare(EveryCaption(self.train, self.validation))
 
     def setup(self, stage: str = "fit") -> None:
         """With `skip_small`, leave out the small pictures. With buckets, sort the pictures by their headers, and leave
@@ -231,7 +231,7 @@ class ImagenDataModule(LightningDataModule):
         if part not in self._buckets:
             source = self.train if part == "training" else self.validation
             rows = self._survey.sorted(source)
-            sources = [source] if len(rows) == 1 else [Rows(source, some.tolist()) for some in rows]
+            sources = [source] if len(rows) == 1 else [Rows(source, some) for some in rows]
             if part == "training" and len(rows) > 1:
                 refuse_small_buckets(self._survey, source, [len(some) for some in rows], self._global_batch_size())
             self._buckets[part] = [Bucket(*both) for both in zip(sources, self.sizes, strict=True)]

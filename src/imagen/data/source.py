@@ -2,10 +2,10 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -262,7 +262,7 @@ class First(_Selection):
 class Rows(_Selection):
     """The rows with the indices `rows`, in ascending order."""
 
-    def __init__(self, source: Source, rows: Sequence[int]) -> None:
+    def __init__(self, source: Source, rows: Sequence[int] | np.ndarray) -> None:
         super().__init__(source)
         self._rows = np.asarray(rows, np.int64)
 
@@ -278,15 +278,19 @@ class Rows(_Selection):
         return int(self._rows[index])
 
     def select(self, rows: Iterable[Item]) -> Iterator[Item]:
-        chosen = set(self._rows.tolist())
-        return (row for index, row in enumerate(rows) if index in chosen)
+        chosen = np.zeros(len(self.source), bool)
+        chosen[self._rows] = True
+        return compress(rows, chosen)
 
 
-def without(source: Source, rows: Collection[int]) -> Source:
-    """The source without the rows whose index in the origin is in `rows`; the source itself if it has none of them."""
-    if not rows:
-        return source
-    return Rows(source, [index for index in range(len(source)) if source.origin_row(index) not in rows])
+class EveryCaption:
+    """The captions of some sources, as often as they are asked for: they are read again, not held."""
+
+    def __init__(self, *sources: Source) -> None:
+        self.sources = sources
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(source.captions() for source in self.sources)
 
 
 def _checked_n(n: int) -> int:

@@ -1,9 +1,11 @@
 """The embedding cache: which captions it holds, which encoder made it, and how missing captions are added."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from imagen.errors import UserError
@@ -12,7 +14,7 @@ from imagen.progress import track
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.encoders import TextEncoder
 from imagen.text.model_files import MissingModelError
-from imagen.text.store import MANIFEST, Manifest, Reader, sweep, write_shard
+from imagen.text.store import MANIFEST, Manifest, Reader, digests, first_of_each, sweep, write_shard
 
 log = logging.getLogger(__name__)
 
@@ -46,42 +48,46 @@ class EmbeddingCache:
         """A reader of the verified cache; it holds no caption if there is no cache yet."""
         return Reader(self.folder, self.manifest() or Manifest({}, features=0))
 
-    def add(self, captions: Sequence[str]) -> Reader:
-        """Encode those of the distinct `captions` that are not stored, and return a reader of them all.
+    def add(self, captions: Iterable[str]) -> Reader:
+        """Encode those of the `captions` that are not stored, and return a reader of them all.
 
-        Each shard is on disk before the next one is started. A build that was killed continues there, and ends with
-        the same files.
+        Captions may repeat. They are gone through once, and again if some are missing; 16 bytes are held of each. Each
+        shard is on disk before the next one is started. A build that was killed continues there, and ends with the
+        same files.
 
         Raises:
             UserError: if another process is building the cache, the disk is full, or the encoder's files are missing.
         """
+        keys = digests(captions)
         reader = self.open()
-        if (reader.find(captions) >= 0).all():
+        if (reader.find_keys(keys) >= 0).all():
             return reader
         with only_builder(self.folder):
             manifest = self.manifest()  # another builder may have finished in between
-            reader = self.open()
-            missing = [caption for caption, row in zip(captions, reader.find(captions), strict=True) if row < 0]
+            absent = np.flatnonzero(self.open().find_keys(keys) < 0)
+            missing = absent[first_of_each(keys[absent])]
             sweep(self.folder, manifest)
-            if missing:
-                self._build(manifest or Manifest(self.encoder.fingerprint, self.encoder.features), missing)
+            if len(missing):
+                begun = manifest or Manifest(self.encoder.fingerprint, self.encoder.features)
+                self._build(begun, _at(missing, captions), len(missing))
         return self.open()
 
-    def _build(self, manifest: Manifest, missing: list[str]) -> None:
+    def _build(self, manifest: Manifest, missing: Iterator[str], count: int) -> None:
         parts: list[TextEmbeddings] = []
-        begun = 0
-        starts = range(0, len(missing), CAPTIONS_PER_CHUNK)
-        for start in track(starts, f"encoding {len(missing)} captions, {CAPTIONS_PER_CHUNK} at a time", len(starts)):
-            chunk = missing[start : start + CAPTIONS_PER_CHUNK]
+        begun: list[str] = []
+        chunks = iter(lambda: list(islice(missing, CAPTIONS_PER_CHUNK)), [])
+        number, description = (
+            -(-count // CAPTIONS_PER_CHUNK),
+            f"encoding {count} captions, {CAPTIONS_PER_CHUNK} at a time",
+        )
+        for done, chunk in enumerate(track(chunks, description, number), start=1):
             parts.append(stored(self.encoder(chunk)))
-            done = start + len(chunk)
-            if len(parts) == CHUNKS_PER_SHARD or done == len(missing):
-                written = TextEmbeddings.concatenate(parts)
-                manifest = manifest.with_shard(
-                    write_shard(self.folder, len(manifest.shards), missing[begun:done], written)
-                )
+            begun += chunk
+            if len(parts) == CHUNKS_PER_SHARD or done == number:
+                written = write_shard(self.folder, len(manifest.shards), begun, TextEmbeddings.concatenate(parts))
+                manifest = manifest.with_shard(written)
                 manifest.write(self.folder)
-                parts, begun = [], done
+                parts, begun = [], []
         for warning in self.encoder.take_warnings():
             log.warning(warning)
 
@@ -105,6 +111,16 @@ class EmbeddingCache:
                 f"{self.folder / MANIFEST}: made by another text encoder ({differences}): set text.folder to another "
                 f"folder, or delete this one and run `imagen cache`"
             )
+
+
+def _at(places: np.ndarray, captions: Iterable[str]) -> Iterator[str]:
+    """The captions at ascending places."""
+    wanted = iter(places.tolist())
+    place = next(wanted, None)
+    for number, caption in enumerate(captions):
+        if number == place:
+            yield caption
+            place = next(wanted, None)
 
 
 def stored(embeddings: TextEmbeddings) -> TextEmbeddings:

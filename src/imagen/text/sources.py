@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,32 @@ class TextSource(ABC):
 
     @abstractmethod
     def prepare(self, captions: Iterable[str]) -> None:
-        """Make `captions` ready to be embedded, with a progress bar. Call it in one process per machine."""
+        """Make `captions` ready to be embedded, with a progress bar. Call it in one process per machine.
+
+        They may be gone through more than once, and need not be held in memory for that.
+        """
 
     @abstractmethod
     def embed(self, captions: Sequence[str]) -> TextEmbeddings:
         """The embeddings of each caption, in order: float32, on the CPU, rounded to bfloat16."""
+
+
+class _Texts:
+    """The captions that are not empty, checked, as often as they are asked for."""
+
+    def __init__(self, captions: Iterable[str]) -> None:
+        self._captions = captions
+        self.total = self.empty = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.total = self.empty = 0
+        for caption in self._captions:
+            check_unicode((caption,), self.total)
+            self.total += 1
+            if is_empty(caption):
+                self.empty += 1
+            else:
+                yield caption
 
 
 class CachedText(TextSource):
@@ -73,13 +94,10 @@ class CachedText(TextSource):
             UserError: for captions that are not Unicode text; a cache that was made by another encoder, is damaged, or
                 is being built by another process; an encoder whose files are missing; a full disk.
         """
-        given = list(captions)
-        check_unicode(given)
-        distinct = list(dict.fromkeys(caption for caption in given if not is_empty(caption)))
-        empty = sum(map(is_empty, given))
-        if empty:
-            log.warning("%d of %d captions are empty: they are embedded as no text at all", empty, len(given))
-        self._reader = self._cache.add(distinct)
+        texts = _Texts(list(captions) if isinstance(captions, Iterator) else captions)
+        self._reader = self._cache.add(texts)
+        if texts.empty:
+            log.warning("%d of %d captions are empty: they are embedded as no text at all", texts.empty, texts.total)
 
     def embed(self, captions: Sequence[str]) -> TextEmbeddings:
         """As `TextSource.embed`.

@@ -11,7 +11,7 @@ does not exist. It holds no time and no path, so a store that is made again, or 
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -85,10 +85,22 @@ class Manifest:
         write_atomically(folder / MANIFEST, content.encode())
 
 
-def digests(captions: Sequence[str]) -> np.ndarray:
+def digests(captions: Iterable[str]) -> np.ndarray:
     """The key of each caption, uint8 (captions, 16). Two captions share one with probability 2^-128."""
-    joined = b"".join(hashlib.sha256(caption.encode()).digest()[:DIGEST_BYTES] for caption in captions)
-    return np.frombuffer(bytearray(joined), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+    joined = bytearray()
+    for caption in captions:
+        joined += hashlib.sha256(caption.encode()).digest()[:DIGEST_BYTES]
+    return np.frombuffer(joined, dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+
+
+def first_of_each(keys: np.ndarray) -> np.ndarray:
+    """The places of `keys`, ascending, at which one stands that none before it equals."""
+    words = _as_keys(keys)
+    order = np.lexsort((words[:, 1], words[:, 0]))  # stable: of equal keys the first comes first
+    ordered = words[order]
+    new = np.ones(len(order), bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    return np.sort(order[new])
 
 
 def write_shard(folder: Path, number: int, captions: Sequence[str], embeddings: TextEmbeddings) -> ShardRecord:
@@ -193,7 +205,11 @@ class Reader:
 
     def find(self, captions: Sequence[str]) -> np.ndarray:
         """The row of each caption, int64 (captions,); -1 for one that is not stored."""
-        wanted = _as_keys(digests(captions))
+        return self.find_keys(digests(captions))
+
+    def find_keys(self, keys: np.ndarray) -> np.ndarray:
+        """`find` for captions whose `digests` are known."""
+        wanted = _as_keys(keys)
         rows = np.full(len(wanted), -1, dtype=np.int64)
         places = np.searchsorted(self._keys[:, 0], wanted[:, 0])
         open_ = np.arange(len(wanted))

@@ -15,9 +15,10 @@ def is_empty(caption: str) -> bool:
     return not caption.strip()
 
 
-def check_unicode(captions: Sequence[str]) -> None:
-    """Raises UserError, naming the caption, for one that is no text or cannot be encoded as UTF-8."""
-    for index, caption in enumerate(captions):
+def check_unicode(captions: Sequence[str], first: int = 0) -> None:
+    """Raises UserError, naming the caption, for one that is no text or cannot be encoded as UTF-8. `first`: the number
+    of the first caption."""
+    for index, caption in enumerate(captions, first):
         try:
             caption.encode()
         except (AttributeError, UnicodeEncodeError):

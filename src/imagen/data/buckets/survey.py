@@ -1,6 +1,6 @@
 """What the headers say of every picture: which cannot be used, and which bucket each belongs to."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -10,7 +10,7 @@ from jaxtyping import Int64
 
 from imagen.data.buckets.shapes import SQUARE, Sizes
 from imagen.data.reading.problems import Fault, Problem, too_small
-from imagen.data.source import Source
+from imagen.data.source import Rows, Source
 from imagen.data.transforms import Geometry
 from imagen.errors import UserError
 from imagen.tensors import Size
@@ -65,7 +65,7 @@ class Survey:
                 f"{source.name}: data.geometry.buckets needs the sizes of all pictures, which "
                 f"{type(source.origin).__name__} does not tell; give it a method `sizes`"
             )
-        return sizes[[source.origin_row(row) for row in range(len(source))]]
+        return sizes[origin_rows(source)]
 
     def sorted(self, source: Source) -> list[RowNumbers]:
         """The rows in each bucket, in the order of the shapes. With a single shape no size has to be known.
@@ -95,6 +95,18 @@ class Survey:
             sides = chain.from_iterable(_sizes(origin, unreadable))
             self._seen[origin.name] = Seen(np.fromiter(sides, np.int32).reshape(-1, 2), unreadable)
         return self._seen[origin.name]
+
+
+def origin_rows(source: Source) -> RowNumbers:
+    """The row of the origin that each row stands for."""
+    return np.fromiter(map(source.origin_row, range(len(source))), np.int64, len(source))
+
+
+def without(source: Source, rows: Collection[int]) -> Source:
+    """The source without the rows whose index in the origin is in `rows`; the source itself if it has none of them."""
+    if not rows:
+        return source
+    return Rows(source, np.flatnonzero(~np.isin(origin_rows(source), np.fromiter(rows, np.int64, len(rows)))))
 
 
 def named(size: Size) -> str:

@@ -9,10 +9,11 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from imagen.checks.foreign import parse_json
-from imagen.data.reading.captions import CaptionColumns, Captions, OneColumn
+from imagen.data.reading.captions import CaptionColumns, OneColumn
+from imagen.data.reading.row_table import Row, RowTable
 from imagen.errors import UserError
 from imagen.files import open_regular
 
@@ -20,18 +21,6 @@ NAMES = ("metadata.jsonl", "metadata.csv")
 
 MAX_LINE = 1 << 20
 """Bytes. A longer line is not a row of metadata."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A picture (path relative to the folder), its captions, and the metadata file and line that list it; and the
-    picture to condition on, if one is asked for."""
-
-    file_name: str
-    captions: Captions
-    metadata: str
-    line: int
-    condition: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,34 +48,37 @@ class Columns:
         return json.dumps({self.image: "0001.png", self.first: "a red circle"})
 
 
-def read_metadata(folder: Path, columns: Columns) -> list[Row]:
+def read_metadata(folder: Path, columns: Columns) -> RowTable:
     """The checked rows of all metadata files of `folder`; a folder's rows come before those of its sub-folders.
 
     Raises:
         UserError: naming file and line, if a line is not UTF-8, is not a row, lacks a column, repeats a picture, leads
             out of the folder, or has a caption that is not text.
     """
-    rows: dict[str, Row] = {}
+    rows = RowTable(with_conditions=columns.condition is not None)
     unseen = set(columns.captions.names)
     files = _metadata_files(folder)
     for file in files:
         read = _csv_records if file.suffix == ".csv" else _json_records
         metadata = PurePosixPath(file.relative_to(folder).as_posix())
         for line, record in read(file, columns):
-            row = _row(record, file, metadata, line, columns)
+            rows.append(_row(record, file, metadata, line, columns))
             unseen -= record.keys()
-            if first := rows.get(row.file_name):
-                already = f"line {first.line}" + ("" if file == folder / first.metadata else f" of {first.metadata}")
-                raise UserError(
-                    f"{file} line {line}: {row.file_name!r} is already listed in {already}; keep one row for each "
-                    f'picture, with all its captions as a list in metadata.jsonl: "{columns.first}": ["one", "other"]'
-                )
-            rows[row.file_name] = row
     if not rows:
         raise UserError(f"{files[0]} lists no pictures; write lines such as {columns.example}")
     if unseen:
         raise UserError(f"{files[0]}: no row has a column {min(unseen)!r}; correct data.train.source.caption_columns")
-    return list(rows.values())
+    if repeated := rows.first_repeated():
+        _refuse_repeated(*repeated, folder, columns)
+    return rows
+
+
+def _refuse_repeated(first: Row, again: Row, folder: Path, columns: Columns) -> NoReturn:
+    already = f"line {first.line}" + (f" of {first.metadata}" if first.metadata != again.metadata else "")
+    raise UserError(
+        f"{folder / again.metadata} line {again.line}: {again.file_name!r} is already listed in {already}; keep one "
+        f'row for each picture, with all its captions as a list in metadata.jsonl: "{columns.first}": ["one", "other"]'
+    )
 
 
 def _metadata_files(folder: Path) -> list[Path]:

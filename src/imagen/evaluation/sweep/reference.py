@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from imagen.data.buckets.survey import without
 from imagen.data.openmoji.names import all_emoji, openmoji_version
 from imagen.data.openmoji.rendering import draw as draw_emoji
 from imagen.data.openmoji.splits import as_split, split_of
 from imagen.data.pixels import as_pixels
 from imagen.data.reading.problems import Fault
-from imagen.data.source import Picture, Source, without
+from imagen.data.source import Picture, Source
 from imagen.data.transforms import Geometry, TooSmallError
 from imagen.errors import UserError
 from imagen.evaluation.judges.extractor import Extractor
