@@ -1,4 +1,4 @@
-"""Several processes that train together, as forks of this one: nothing is imported again."""
+"""Several processes that train together."""
 
 import os
 import socket
@@ -7,32 +7,44 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
-from multiprocessing.context import ForkProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from imagen.commandline.command import run_reporting_errors
+from imagen.commandline.command import prepare_environment, run_reporting_errors
 
 
 def train_together(work: Callable[[], object], processes: int = 2) -> None:
-    """`work` in each of `processes`, which find each other as under torchrun; fails if it does in one of them."""
-    codes = exit_codes(start_together(work, processes))
+    """`work`, which can be pickled, in each of `processes`, which find each other as under torchrun; fails if it does
+    in one of them.
+
+    They are forks of a process that has only imported the package, whatever this one has done: autograd refuses to work
+    in a fork of a process in which it has started threads.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["imagen.app.train"])
+    codes = exit_codes(_started(context, work, processes, quiet=False))
     assert codes == [0] * processes, codes
 
 
-def start_together(work: Callable[[], object], processes: int = 2, quiet: bool = False) -> list[ForkProcess]:
+def start_together(work: Callable[[], object], processes: int = 2, quiet: bool = False) -> list[BaseProcess]:
+    """The same as forks of this process, in which nothing was trained; `work` may be any function."""
+    return _started(get_context("fork"), work, processes, quiet)
+
+
+def _started(context: Any, work: Callable[[], object], processes: int, quiet: bool) -> list[BaseProcess]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = get_context("fork")
     started = [context.Process(target=_one, args=(work, rank, processes, port, quiet)) for rank in range(processes)]
     for process in started:
         process.start()
     return started
 
 
-def exit_codes(started: Sequence[ForkProcess], seconds: float = 240) -> list[int | None]:
+def exit_codes(started: Sequence[BaseProcess], seconds: float = 240) -> list[int | None]:
     """Minus the number of a signal for those that it killed, None for those that still ran after `seconds`."""
     end = time.monotonic() + seconds
     for process in started:
@@ -54,6 +66,7 @@ def _one(work: Callable[[], object], rank: int, processes: int, port: int, quiet
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes),
         "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "forks",
     }  # fmt: skip
+    prepare_environment()
     torch.set_num_threads(1)  # the threads of the parent did not survive the fork
     if quiet:
         sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115

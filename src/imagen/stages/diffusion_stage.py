@@ -164,10 +164,12 @@ class DiffusionStage(LightningModule):
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         norm = whole(torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), gradient_clip_val or float("inf")))
-        # All processes skip, or none: a loss can be infinite on one of them alone.
-        if self.trainer.strategy.reduce_boolean_decision(self.guard.finite(norm), all=True):
+        # All processes skip, or none: a loss can be infinite on one of them alone. This is the one moment of a step at
+        # which the process waits for the device: what is not finite must not reach weights and average.
+        finite, loss = self.trainer.strategy.reduce(self.guard.judged(norm), reduce_op="mean")
+        if finite == 1:
             self.log("train/gradient_norm", norm, logger=False)
-            self.log("train/loss", self.trainer.strategy.reduce(self.guard.mean_loss()), prog_bar=True, logger=False)
+            self.log("train/loss", loss, prog_bar=True, logger=False)
             return
         folder = Path(self.trainer.default_root_dir) / "not_finite"
         self.guard.skip(self.trainer.global_step + 1, self.global_rank, norm.item(), folder)

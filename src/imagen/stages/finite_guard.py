@@ -50,18 +50,12 @@ class FiniteGuard:
         """Note the losses of one backward pass of the step under way."""
         self._micro_batches.append(MicroBatch(batch.position, batch.ids, batch.captions, log_snr, losses.detach()))
 
-    def finite(self, norm: Tensor) -> bool:
-        """Whether the gradient, of this norm, and all losses of the step are finite, in this process.
-
-        The one moment of a step at which this process waits for the device: what is not finite must not reach weights
-        and average, and the report of it must name the step.
-        """
-        losses = [micro.losses.isfinite().all() for micro in self._micro_batches]
-        return bool(torch.stack([norm.isfinite(), *losses]).all())
-
-    def mean_loss(self) -> Tensor:
-        """Of the step under way, in this process."""
-        return torch.stack([micro.losses.mean() for micro in self._micro_batches]).mean()
+    def judged(self, norm: Tensor) -> Tensor:
+        """Of the step under way, in this process: 1 if the gradient, of this norm, and all losses are finite, else 0;
+        and the mean loss. Shape (2,), on the device."""
+        losses = torch.stack([micro.losses.mean() for micro in self._micro_batches])
+        finite = norm.isfinite() & torch.stack([micro.losses.isfinite().all() for micro in self._micro_batches]).all()
+        return torch.stack([finite.to(losses.dtype), losses.mean()])
 
     def skip(self, step: int, rank: int, norm: float, folder: Path) -> None:
         """Count optimizer step number `step` as skipped, with a report in `folder` and a warning.

@@ -48,45 +48,47 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, number: int) -> Non
     optimizer.step()
 
 
+def step_together() -> None:
+    mesh = all_processes()
+    for name, make in OPTIMIZERS.items():
+        one = network()
+        pieces = fully_shard(copy.deepcopy(one), mesh=mesh)
+        averages = WeightAverage(one, 0.5), WeightAverage(network(), 0.5)
+        fully_shard(averages[1].module, mesh=mesh)
+        optimizers = make(one.parameters()), make(pieces.parameters())
+        for number in range(3):
+            for model, optimizer, average in zip((one, pieces), optimizers, averages, strict=True):
+                step(model, optimizer, number)
+                average.update(model, number + 1)
+        for model, other in ((one, pieces), (averages[0].module, averages[1].module)):
+            torch.testing.assert_close(gathered(other.state_dict(), keep=True), dict(model.state_dict()), msg=name)
+        states = [optimizer.state_dict() for optimizer in optimizers]
+        torch.testing.assert_close(gathered(states[1], keep=True), states[0], msg=name)
+
+
 @pytest.mark.parametrize("processes", [2, 3])
 def test_steps_and_averages_of_pieces_are_those_of_the_whole(processes):
-    def work() -> None:
-        mesh = all_processes()
-        for name, make in OPTIMIZERS.items():
-            one = network()
-            pieces = fully_shard(copy.deepcopy(one), mesh=mesh)
-            averages = WeightAverage(one, 0.5), WeightAverage(network(), 0.5)
-            fully_shard(averages[1].module, mesh=mesh)
-            optimizers = make(one.parameters()), make(pieces.parameters())
-            for number in range(3):
-                for model, optimizer, average in zip((one, pieces), optimizers, averages, strict=True):
-                    step(model, optimizer, number)
-                    average.update(model, number + 1)
-            for model, other in ((one, pieces), (averages[0].module, averages[1].module)):
-                torch.testing.assert_close(gathered(other.state_dict(), keep=True), dict(model.state_dict()), msg=name)
-            states = [optimizer.state_dict() for optimizer in optimizers]
-            torch.testing.assert_close(gathered(states[1], keep=True), states[0], msg=name)
+    train_together(step_together, processes)
 
-    train_together(work, processes)
+
+def cut_and_put_together() -> None:
+    mesh, tensor, column = all_processes(), torch.arange(15.0).reshape(5, 3), torch.arange(3.0)[None]
+    weight = fully_shard(nn.Linear(3, 5), mesh=mesh).weight
+    cut = piece_like(tensor, weight)
+    assert len(own_piece(cut)) == (3, 2)[distributed.get_rank()]
+    assert torch.equal(whole(cut), tensor)
+    assert torch.equal(own_piece(piece_like(column, weight)), column)
+    assert piece_like(torch.tensor(7.0), weight).ndim == 0
+    kept = gathered({"state": [cut], "step": 7}, keep=distributed.get_rank() == 0)
+    assert kept["step"] == 7
+    if distributed.get_rank() == 0:
+        assert torch.equal(kept["state"][0], tensor)
+    else:
+        assert kept["state"] == [None]
 
 
 def test_a_tensor_is_cut_like_a_weight_and_put_together_again():
-    def work() -> None:
-        mesh, tensor, column = all_processes(), torch.arange(15.0).reshape(5, 3), torch.arange(3.0)[None]
-        weight = fully_shard(nn.Linear(3, 5), mesh=mesh).weight
-        cut = piece_like(tensor, weight)
-        assert len(own_piece(cut)) == (3, 2)[distributed.get_rank()]
-        assert torch.equal(whole(cut), tensor)
-        assert torch.equal(own_piece(piece_like(column, weight)), column)
-        assert piece_like(torch.tensor(7.0), weight).ndim == 0
-        kept = gathered({"state": [cut], "step": 7}, keep=distributed.get_rank() == 0)
-        assert kept["step"] == 7
-        if distributed.get_rank() == 0:
-            assert torch.equal(kept["state"][0], tensor)
-        else:
-            assert kept["state"] == [None]
-
-    train_together(work)
+    train_together(cut_and_put_together)
 
 
 def test_without_sharding_tensors_stay_as_they_are():
@@ -108,11 +110,12 @@ def test_the_blocks_are_what_lists_of_modules_hold_innermost():
     assert set(innermost_blocks(network)) == {network.more[0], network.levels[0][0], network.levels[1][0]}
 
 
-def test_weights_that_nobody_would_share_are_refused():
-    def work() -> None:
-        denoiser = Denoiser(nn.Linear(2, 2), EpsPrediction(), UnweightedLoss())
-        denoiser.scale = nn.Parameter(torch.ones(1))
-        with pytest.raises(UserError, match=r"scale lie outside of stage\.denoiser\.network .* use trainer=ddp"):
-            shard_denoiser(denoiser, all_processes())
+def shard_what_cannot_be() -> None:
+    denoiser = Denoiser(nn.Linear(2, 2), EpsPrediction(), UnweightedLoss())
+    denoiser.scale = nn.Parameter(torch.ones(1))
+    with pytest.raises(UserError, match=r"scale lie outside of stage\.denoiser\.network .* use trainer=ddp"):
+        shard_denoiser(denoiser, all_processes())
 
-    train_together(work)
+
+def test_weights_that_nobody_would_share_are_refused():
+    train_together(shard_what_cannot_be)

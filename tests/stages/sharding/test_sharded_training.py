@@ -1,6 +1,7 @@
 """One process, two under DDP, two that share the weights out: the same training."""
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def trained(compose_config, tmp_path):
         if kind == "one":
             train(config)
         else:
-            train_together(lambda: train(config))
+            train_together(partial(train, config))
         return Path(config.run_dir)
 
     return run
