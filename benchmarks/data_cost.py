@@ -115,9 +115,9 @@ def source_of(kind: str, rows: int, path: str, cache: Path) -> Any:
 
 
 def proportional_megabytes(process: int) -> float:
-    """Memory of a process; what it shares with others is divided among them (Linux' PSS)."""
+    """Memory of a process without files; what it shares with others is divided among them (Linux' Pss_Anon)."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:")) / 1024
 
 
 def children() -> list[int]:
@@ -241,24 +241,23 @@ def save(results: dict[str, Any]) -> None:
 def plot(results: Sequence[dict[str, Any]]) -> None:
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 3, figsize=(11, 3.4), constrained_layout=True)
-    titles = ("seconds to the first batch", "MB that rows add, all processes", "images per second")
+    figure, axes = pyplot.subplots(1, 2, figsize=(8, 3.4), constrained_layout=True)
+    titles = ("seconds to the first batch\n(dotted: a later start)", "images per second")
     for kind in KINDS:
         of_kind = sorted((one for one in results if one["kind"] == kind), key=lambda one: one["rows"])
         first, later = ([one for one in of_kind if one["start"] == start] for start in ("first", "later"))
         if not later:
             continue
+        (line,) = axes[0].plot(
+            [one["rows"] for one in first], [one["first_batch_s"] for one in first], "o-", label=kind
+        )
         rows = [one["rows"] for one in later]
-        memory = [one["main_mb"] + one["workers_mb"] for one in later]
-        (line,) = axes[0].plot(rows, [one["first_batch_s"] for one in first], "o-", label=kind)
         axes[0].plot(rows, [one["first_batch_s"] for one in later], "o:", color=line.get_color())
-        axes[1].plot(rows[1:], [max(mb - memory[0], 1) for mb in memory[1:]], "o-", color=line.get_color())
-        axes[2].plot(rows, [one["images_per_s"] for one in later], "o-", color=line.get_color())
+        axes[1].plot(rows, [one["images_per_s"] for one in later], "o-", color=line.get_color())
     for place, title in zip(axes, titles, strict=True):
         place.set(xscale="log", yscale="log", title=title, xlabel="rows")
         place.grid(alpha=0.3)
     axes[0].legend(frameon=False, fontsize=8)
-    axes[0].set_title("seconds to the first batch\n(dotted: a later start)", fontsize=10)
     figure.savefig(PLOT, dpi=110)
 
 

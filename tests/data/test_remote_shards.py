@@ -5,9 +5,14 @@ import pickle
 from pathlib import Path
 
 import pytest
+import torch
+from lightning import Trainer
+from test_resume_data import Probe, contents
 
+from imagen.data.module import ImagenDataModule
 from imagen.data.shards import kept_blocks, remote
 from imagen.data.shards.kept_blocks import KeptBlocks
+from imagen.data.transforms import Geometry
 from imagen.data.web_dataset import WebDatasetSource
 from imagen.errors import UserError
 
@@ -231,3 +236,22 @@ def test_a_package_that_is_not_installed_is_named_with_the_command_that_brings_i
     monkeypatch.setattr(remote, "_file_system", absent)
     with pytest.raises(UserError, match=r"needs a package that is not installed .*pip install -e '\.\[remote\]'"):
         opened("s3://a/b")
+
+
+def test_training_is_bit_for_bit_that_from_this_disk(stored, opened, text):
+    def trained(source: WebDatasetSource, workers: int) -> Probe:
+        geometry = Geometry(random_crop=True, horizontal_flip=True)
+        data = ImagenDataModule(source, source, text, 4, 8, 3, 4, workers, seed=0, geometry=geometry)
+        probe = Probe()
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = Trainer(
+            accelerator="cpu", max_steps=6, limit_val_batches=0, enable_checkpointing=False, **quiet
+        )  # fmt: skip
+        trainer.fit(probe, data)
+        return probe
+
+    folder, url = stored
+    near, far = trained(opened(folder), 0), trained(opened(url, cache_bytes=700_000), 2)
+    assert len(near.seen) == 6
+    assert contents(far.seen) == contents(near.seen)
+    assert torch.equal(far.layer.weight, near.layer.weight)
