@@ -134,6 +134,7 @@ def test_every_key_of_the_trainer_is_decided_on(compose_config):
         "precision",
         "accumulate_grad_batches",
         "gradient_clip_val",
+        "matmul_precision",
     }
     assert set(config.trainer) - decided == numbers
 

@@ -97,9 +97,8 @@ class DiffusionStage(LightningModule):
             UserError: as `shard_denoiser`.
         """
         if self.device_mesh is not None:
-            dtype = torch.bfloat16 if "bf16" in str(self.trainer.precision) else None
             for denoiser in (self.denoiser, self.ema.module):
-                shard_denoiser(denoiser, self.device_mesh["data_parallel"], dtype)
+                shard_denoiser(denoiser, self.device_mesh["data_parallel"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         generator = self._generator("train", batch)

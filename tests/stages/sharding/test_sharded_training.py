@@ -82,13 +82,6 @@ def test_a_run_goes_on_under_another_kind_and_number_of_processes(trained):
 
 
 @pytest.mark.slow
-def test_in_bfloat16_losses_and_weights_are_near_those_of_ddp(trained):
-    same = ["trainer.precision=bf16-mixed", "stage.optimizer.lr=1e-4"]
-    ddp, fsdp = (trained(kind, *same, f"name={kind}") for kind in ("ddp", "fsdp"))
-    assert_same(ddp, fsdp, 0.02)
-
-
-@pytest.mark.slow
 def test_grids_are_drawn_and_validation_is_measured_by_all_processes(trained):
     validated = ["data.validation.size=9", "trainer.limit_val_batches=2", "trainer.val_check_interval=2"]
     losses, grids = [], []

@@ -6,32 +6,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
 
 from imagen.diffusion.denoiser import Denoiser
 from imagen.errors import UserError
 
 
-def shard_denoiser(denoiser: Denoiser, mesh: DeviceMesh, dtype: torch.dtype | None = None) -> None:
+def shard_denoiser(denoiser: Denoiser, mesh: DeviceMesh) -> None:
     """Leave each process of `mesh` its piece of the network's weights, in place. All processes must call this.
 
     A weight is cut along its first dimension. A block is put together for its own forward and backward pass, the rest
-    of the network for the whole of each. Gradients are averaged in float32.
+    of the network for the whole of each. Weights are passed on and gradients averaged as they are, in float32.
 
     Args:
         denoiser: equal in all processes.
         mesh: of one dimension.
-        dtype: of the weights while they are in use; None: as they are.
 
     Raises:
         UserError: if weights that are trained lie outside of the network: nobody would average their gradients.
     """
     network = denoiser.network.to(memory_format=torch.contiguous_format)  # FSDP2 takes no other weights
-    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     for module in (*innermost_blocks(network), network):
         # `reshard_after_forward` is off at the root by default: after a validation the average would stay whole.
-        fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+        fully_shard(module, mesh=mesh, reshard_after_forward=True)
     outside = [
         name for name, weight in denoiser.named_parameters() if weight.requires_grad and not isinstance(weight, DTensor)
     ]
