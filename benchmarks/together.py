@@ -2,13 +2,11 @@
 
 import os
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,7 +67,9 @@ def _one(work: Callable[[], object], rank: int, processes: int, port: int, quiet
     prepare_environment()
     torch.set_num_threads(1)  # the threads of the parent did not survive the fork
     if quiet:
-        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for said in (1, 2):
+            os.dup2(nowhere, said)
     try:
         code = run_reporting_errors(work)
     except SystemExit as stopped:

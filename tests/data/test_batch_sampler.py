@@ -77,3 +77,13 @@ def test_an_empty_training_set_and_a_batch_of_none_are_refused():
         PositionKeyedBatchSampler(0, 4, 0, Share())
     with pytest.raises(UserError, match="batch_size=0"):
         PositionKeyedBatchSampler(4, 0, 0, Share())
+
+
+@pytest.mark.parametrize(
+    ("size", "batch_size", "world_size"), [(9, 4, 2), (10, 4, 2), (16, 4, 3), (7, 1, 4), (3, 8, 3)]
+)
+def test_all_ranks_validate_as_many_batches_and_leave_out_fewer_rows_than_there_are_ranks(size, batch_size, world_size):
+    ranks = [list(FixedOrderBatchSampler(size, batch_size, 0, Share(rank, world_size))) for rank in range(world_size)]
+    assert len({len(plans) for plans in ranks}) == 1
+    shown = [draw.index for plans in ranks for plan in plans for draw in plan.draws]
+    assert len(set(shown)) == len(shown) > size - world_size

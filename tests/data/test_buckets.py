@@ -151,3 +151,11 @@ def test_the_first_validation_batches_are_from_every_bucket_the_largest_first():
     assert [plan.bucket for plan in plans] == [3, 0, 4, 2, 3, 0, 4, 2, 3, 0, 4, 3, 0, 3, 3, 3, 3, 3]
     assert [len(plan.draws) for plan in plans[:4]] == [10] * 4
     assert [len(plan.draws) for plan in plans if plan.bucket == 2] == [10, 2]
+
+
+def test_all_ranks_validate_as_many_batches_of_buckets():
+    for counts in ([5, 3, 1], [9, 0, 2], [1, 1, 1, 4]):
+        for ranks in (1, 2, 3):
+            lengths = {len(FixedOrderBucketSampler(counts, 2, 0, Share(rank, ranks))) for rank in range(ranks)}
+            assert len(lengths) == 1
+            assert 0 not in lengths

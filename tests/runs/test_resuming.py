@@ -1,6 +1,7 @@
 """The changes with which a run may resume, and how the run records them."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -187,3 +188,14 @@ def test_a_checkpoint_without_its_place_in_the_data_is_refused_in_one_line(run):
         AtomicCheckpointIO().save_checkpoint(content | {"ImagenDataModule": place}, RunFolder(folder).last_checkpoint)
         with pytest.raises(UserError, match="its place in the data is missing or damaged"):
             export(folder, folder / "again")
+
+
+def test_an_optimizer_that_was_moved_is_the_same_and_one_that_is_no_name_is_another(compose_config, tmp_path):
+    run = begun(compose_config, tmp_path, "stage/optimizer=muon")
+    path, wanted = run.path / "config.yaml", compose_config("train", *SMALL, "stage/optimizer=muon")
+    saved = OmegaConf.load(path)
+    for target, refused in (("imagen.stages.muon.Muon", False), (["imagen.stages.muon.Muon"], True)):
+        saved.stage.optimizer._target_ = target
+        OmegaConf.save(saved, path)
+        with pytest.raises(UserError, match="whose state does not fit") if refused else nullcontext():
+            run.keep_configuration(wanted.copy())

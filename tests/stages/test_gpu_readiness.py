@@ -51,10 +51,10 @@ def train_one_step(stage: DiffusionStage, watch, accumulate: int = 2) -> int:
     """A step of the optimizer; how often the host waited for the GPU."""
     place(stage)
     stage._device = CUDA
-    stage._trainer = SimpleNamespace(  # type: ignore[assignment]
+    stage._trainer = SimpleNamespace(
         global_rank=0, global_step=0, world_size=1, strategy=SimpleNamespace(reduce=lambda tensor, reduce_op: tensor)
     )
-    stage.log = lambda *_, **__: None  # type: ignore[method-assign]
+    stage.log = lambda *_, **__: None
     optimizer = stage.configure_optimizers()["optimizer"]
     for i in range(accumulate):
         batch = batch_of(stage.resolution).to(CUDA)
@@ -104,7 +104,7 @@ def test_every_loss_is_on_the_gpu_alone(parameterisation, weighting, compose_con
         setattr(stage.denoiser, name, instantiate(node))
     with absent_gpu():
         place(stage)
-        stage.log = lambda *_, **__: None  # type: ignore[method-assign]
+        stage.log = lambda *_, **__: None
         assert stage.training_step(batch_of(8).to(CUDA), 0).device == CUDA
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from imagen.networks.blocks import Block
+from imagen.stages.sharding.shard import innermost_blocks
 
 SHARDING = ("fsdp", "modelparallel", "shard")
 """Parts of the names of strategies that give every process a share of each weight."""
@@ -53,7 +53,7 @@ class Sharing:
         """
         if not self.sharded or self.devices == 1:
             return 0
-        blocks = [_bytes(block.parameters()) for block in network.modules() if isinstance(block, Block)]
+        blocks = [_bytes(block.parameters()) for block in innermost_blocks(network)]
         whole = _bytes(network.parameters())
         return whole - sum(blocks) + 3 * max(blocks) if blocks else 2 * whole
 

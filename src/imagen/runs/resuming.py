@@ -81,7 +81,7 @@ def refuse_changes(folder: Path, saved: Mapping[str, Any], wanted: Mapping[str, 
     """
     for key in FIXED:
         before, now = _value(saved, key), _value(wanted, key)
-        if MOVED.get(before, before) != now:
+        if _renamed(before) != now:
             raise UserError(
                 f"{folder} was started with {key}={before}, whose state does not fit {key}={now}; start another run "
                 f"from its weights with name=... init_from={folder / 'export'}"
@@ -116,8 +116,7 @@ def checked_may_change(wanted: Mapping[str, Any], saved: Mapping[str, Any]) -> l
 
 def _refuse_difference(key: str, saved: object, wanted: object, folder: Path, free: tuple[str, ...]) -> None:
     saved, wanted = (ABSENT.get(key) if value is None else value for value in (saved, wanted))
-    if key.endswith("_target_") and isinstance(saved, str):
-        saved = MOVED.get(saved, saved)
+    saved = _renamed(saved) if key.endswith("_target_") else saved
     if key in free or saved == wanted or _means_the_same(key, saved, wanted):
         return
     if isinstance(saved, dict) and isinstance(wanted, dict):
@@ -132,6 +131,11 @@ def _refuse_difference(key: str, saved: object, wanted: object, folder: Path, fr
         f"{folder} was started with {key}={saved} and cannot resume with {key}={wanted}; give the new run another "
         f"name{way_out}"
     )
+
+
+def _renamed(target: object) -> object:
+    """What a class or function is called now."""
+    return MOVED.get(target, target) if isinstance(target, str) else target
 
 
 def _means_the_same(key: str, saved: object, wanted: object) -> bool:

@@ -76,10 +76,8 @@ class EmbeddingCache:
         parts: list[TextEmbeddings] = []
         begun: list[str] = []
         chunks = iter(lambda: list(islice(missing, CAPTIONS_PER_CHUNK)), [])
-        number, description = (
-            -(-count // CAPTIONS_PER_CHUNK),
-            f"encoding {count} captions, {CAPTIONS_PER_CHUNK} at a time",
-        )
+        number = -(-count // CAPTIONS_PER_CHUNK)
+        description = f"encoding {count} captions, {CAPTIONS_PER_CHUNK} at a time"
         for done, chunk in enumerate(track(chunks, description, number), start=1):
             parts.append(stored(self.encoder(chunk)))
             begun += chunk

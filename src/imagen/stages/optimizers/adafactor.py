@@ -1,17 +1,17 @@
 """Adafactor: Adam's second moments as a row and a column for each matrix."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from imagen.stages.optimizers.matrices import as_matrix, from_matrix
+from imagen.stages.optimizers.one_by_one import OneByOne
 from imagen.stages.sharding.shard import piece_like
 
 
-class Adafactor(Optimizer):
+class Adafactor(OneByOne):
     """Adafactor (Shazeer & Stern 2018) without momentum: the numbers of `torch.optim.Adafactor` for vectors and
     matrices.
 
@@ -50,31 +50,18 @@ class Adafactor(Optimizer):
         settings = {"beta2_decay": beta2_decay, "eps": (smallest, scale), "d": d, "weight_decay": weight_decay}
         super().__init__(params, {"lr": lr, **settings})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step for every parameter that has a gradient. Returns what `closure` returns, if there is one."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    _update(parameter, parameter.grad, group, self.state[parameter])
-        return loss
-
-
-def _update(parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
-    smallest, scale = group["eps"]
-    smallest = torch.finfo(parameter.dtype).eps if smallest is None else smallest
-    step = state["step"] = state.get("step", 0) + 1
-    size = _root_mean_square(parameter).clamp(min=scale) * min(group["lr"], step**-0.5)
-    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-    share = step ** group["beta2_decay"]
-    moments = _moments(gradient, share, smallest, state)
-    update = gradient * moments.clamp(min=smallest**2).rsqrt()
-    clipped = (_root_mean_square(update) / group["d"]).clamp(min=1)
-    parameter.sub_(piece_like(update * (size / clipped), parameter))
+    @staticmethod
+    def update(weight: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
+        smallest, scale = group["eps"]
+        smallest = torch.finfo(weight.dtype).eps if smallest is None else smallest
+        step = state["step"] = state.get("step", 0) + 1
+        size = _root_mean_square(weight).clamp(min=scale) * min(group["lr"], step**-0.5)
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        share = step ** group["beta2_decay"]
+        moments = _moments(gradient, share, smallest, state)
+        update = gradient * moments.clamp(min=smallest**2).rsqrt()
+        clipped = (_root_mean_square(update) / group["d"]).clamp(min=1)
+        weight.sub_(piece_like(update * (size / clipped), weight))
 
 
 def _moments(gradient: Tensor, share: float, smallest: float, state: dict[str, Any]) -> Tensor:

@@ -1,14 +1,14 @@
 """Muon: steps along the orthogonal factor of the momentum."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.optim import Optimizer
 
 from imagen.stages.optimizers.matrices import as_matrix, from_matrix
+from imagen.stages.optimizers.one_by_one import OneByOne
 from imagen.stages.sharding.shard import piece_like, whole
 
 Matrix = Float[Tensor, "rows columns"]
@@ -20,7 +20,7 @@ MATCHED_RMS = 0.2
 """Root mean square of an update at a learning rate of 1: about Adam's, so that both share one rate."""
 
 
-class Muon(Optimizer):
+class Muon(OneByOne):
     """Muon for matrices, Adam for everything else, with one learning rate.
 
     Matrices, and convolutions as matrices of (outputs, inputs × taps), take steps of equal size in all directions of
@@ -70,19 +70,9 @@ class Muon(Optimizer):
         ]
         super().__init__(groups, {"lr": lr})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step for every parameter that has a gradient. Returns what `closure` returns, if there is one."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            update = _muon_update if group["matrices"] else _adam_update
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    update(parameter, parameter.grad, group, self.state[parameter])
-        return loss
+    @staticmethod
+    def update(weight: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
+        (_muon_update if group["matrices"] else _adam_update)(weight, gradient, group, state)
 
 
 def _muon_update(parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
