@@ -155,7 +155,7 @@ def test_a_negative_prompt_is_steered_away_from(ask, model):
 
 
 def test_pictures_can_be_watched_while_they_form(client):
-    job = client.submit(*form(sampler="ddpm", steps=150, prompts="a red circle"), api_name="/make")
+    job = client.submit(*form(sampler="ddpm", steps=600, prompts="a red circle"), api_name="/make")
     job.result()
     forming = [canvas for canvas, *_ in job.outputs() if "data:image/png" in canvas]
     assert len(forming) >= 2
