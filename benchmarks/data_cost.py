@@ -130,9 +130,9 @@ def measure(kind: str, rows: int, path: str, cache: Path) -> dict[str, float]:
     import torch
 
     from imagen.data.module import BadPictures, ImagenDataModule
+    from imagen.text.cached.store import digests
     from imagen.text.embeddings import TextEmbeddings
     from imagen.text.sources import TextSource
-    from imagen.text.store import digests
 
     class Digested(TextSource):
         """Does what the cache does with captions that it has: makes the key of each."""

@@ -22,6 +22,7 @@ ORDER = (
     "files",
     "locks",
     "checks",
+    "processes",
     "progress",
     "fetching",
     "plugins",

@@ -20,10 +20,11 @@ from imagen.evaluation.report import report
 from imagen.evaluation.sweep.plan import Curve, Plan
 from imagen.evaluation.sweep.reference import ShapesReference
 from imagen.locks import only_builder
-from imagen.text import cache
+from imagen.text.cached import cache
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.encoders import TextEncoder
 from imagen.text.sources import CachedText
+from imagen.text.tokens import EncodingCounts
 
 CAPTIONS = [f"picture {index} of many" for index in range(100)]
 FINGERPRINT = {
@@ -50,8 +51,8 @@ class CountingEncoder(TextEncoder):
         values = torch.tensor([[float(len(caption))] * self.features for caption in captions])
         return TextEmbeddings(values, (1,) * len(captions))
 
-    def take_warnings(self) -> list[str]:
-        return []
+    def take_counts(self) -> EncodingCounts:
+        return EncodingCounts(max_length=128)
 
 
 def build(folder: Path, **changes: object) -> CachedText:

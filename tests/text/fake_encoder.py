@@ -6,6 +6,7 @@ import torch
 
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.encoders import TextEncoder
+from imagen.text.tokens import EncodingCounts
 
 FEATURES = 8
 
@@ -26,8 +27,8 @@ class FakeEncoder(TextEncoder):
         self.calls.append(captions)
         return expected(captions)
 
-    def take_warnings(self) -> list[str]:
-        return []
+    def take_counts(self) -> EncodingCounts:
+        return EncodingCounts(max_length=128)
 
 
 def expected(captions: list[str]) -> TextEmbeddings:

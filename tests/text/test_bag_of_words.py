@@ -3,7 +3,7 @@ import torch
 
 from imagen.errors import UserError
 from imagen.text.bag_of_words import BagOfWords
-from imagen.text.cache import EmbeddingCache
+from imagen.text.cached.cache import EmbeddingCache
 from imagen.text.encoders import HuggingFaceEncoder
 
 LEFT = "a red circle to the left of a blue square"
@@ -45,11 +45,11 @@ def test_padding_is_zero_and_masked_and_an_empty_caption_is_no_text():
 def test_cut_and_empty_captions_are_counted():
     bag = encoder(max_length=4)
     assert bag([LEFT, "", "a ring"]).lengths == (4, 0, 2)
-    assert bag.take_warnings() == [
+    assert bag.take_counts().warnings() == [
         "1 of 3 captions are longer than 4 tokens and were cut",
         "1 of 3 captions are empty: they are encoded as no text at all",
     ]
-    assert bag.take_warnings() == []
+    assert bag.take_counts().warnings() == []
 
 
 def test_a_cache_of_it_is_refused_to_another_seed_and_to_a_t5(tmp_path, t5_folder):

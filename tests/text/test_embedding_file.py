@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 
 from imagen.errors import UserError
+from imagen.text.cached.store import write_shard
 from imagen.text.embedding_file import read_embeddings, write_embeddings
 from imagen.text.embeddings import TextEmbeddings
-from imagen.text.store import write_shard
 
 ROWS = TextEmbeddings(torch.arange(12.0).reshape(3, 4), (2, 0, 1))
 
@@ -24,8 +24,8 @@ def test_what_is_written_is_read_in_float32(tmp_path, dtype):
 
 
 def test_a_shard_of_the_cache_is_such_a_file(tmp_path):
-    record = write_shard(tmp_path, 0, ["a", "b", "c"], ROWS)
-    assert torch.equal(read_embeddings(tmp_path / record.name).values, ROWS.values)
+    _, file = write_shard(tmp_path, "shard-00000.safetensors", ["a", "b", "c"], ROWS)
+    assert torch.equal(read_embeddings(file).values, ROWS.values)
 
 
 @pytest.mark.parametrize(

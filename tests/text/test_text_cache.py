@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from torch.utils.data import DataLoader
 
 from imagen.errors import UserError
 from imagen.locks import only_builder
-from imagen.text import cache as cache_module
-from imagen.text import store
+from imagen.text.cached import cache as cache_module
+from imagen.text.cached import store
+from imagen.text.cached.store import Manifest
 from imagen.text.model_files import MissingModelError
 from imagen.text.sources import CachedText
 
@@ -93,7 +95,8 @@ def kill_while_writing(write: int) -> None:
 
 @pytest.mark.parametrize(
     ("kill", "when"),
-    [(kill_while_encoding, call) for call in (0, 2, 3, 11, 19)] + [(kill_while_writing, w) for w in (0, 1, 4, 5, 13)],
+    [(kill_while_encoding, call) for call in (0, 2, 3, 11, 19)]
+    + [(kill_while_writing, w) for w in (0, 1, 2, 4, 8, 13)],
 )
 def test_a_killed_builder_loses_at_most_a_shard_and_ends_with_the_same_files(kill, when, built, tmp_path):
     folder = tmp_path / "killed"
@@ -108,9 +111,81 @@ def test_a_killed_builder_loses_at_most_a_shard_and_ends_with_the_same_files(kil
     assert child.exitcode == 9
     encoder = FakeEncoder()
     CachedText(encoder, folder).prepare(CAPTIONS)
-    done = when // 2 if kill is kill_while_writing else when // 3
+    done = when // 3  # a shard is written, published and named in the manifest; or encoded in three chunks
     assert sum(map(len, encoder.calls)) == 100 - 15 * done
     assert files(folder) == files(built)
+
+
+@dataclass
+class KilledEncoder(FakeEncoder):
+    """Kills its process when it is given a chunk with one of these captions."""
+
+    fatal: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def __call__(self, captions: list[str]):
+        if self.fatal & set(captions):
+            os._exit(9)
+        time.sleep(0.02)  # so that all processes get their share
+        return super().__call__(captions)
+
+
+def test_several_processes_make_the_files_of_one(built, tmp_path):
+    CachedText(FakeEncoder(), tmp_path / "three", processes=3).prepare(CAPTIONS)
+    assert files(tmp_path / "three") == files(built)
+
+
+def test_a_killed_helper_loses_its_shard_and_the_next_build_fills_the_gap(built, tmp_path):
+    folder = tmp_path / "killed"
+    killed = KilledEncoder(fatal=frozenset(CAPTIONS[17:18]))  # in the second shard
+    with pytest.raises(UserError, match=r"was killed or failed \(exit code 9\).*fewer processes") as found:
+        CachedText(killed, folder, processes=2).prepare(CAPTIONS)
+    assert found.value.environment
+    kept = [record.name for record in Manifest.read(folder).shards]
+    assert "shard-00001.safetensors" not in kept
+    assert "shard-00000.safetensors" in kept
+    encoder = FakeEncoder()
+    CachedText(encoder, folder).prepare(CAPTIONS)
+    assert sum(map(len, encoder.calls)) == 100 - 15 * len(kept)
+    assert files(folder) == files(built)
+
+
+def test_helpers_end_with_a_killed_builder_and_publish_nothing(built, tmp_path):
+    folder = tmp_path / "killed"
+    publish = cache_module.publish
+
+    def build() -> None:
+        def published_once(partial: Path, path: Path) -> None:
+            publish(partial, path)
+            os._exit(9)
+
+        cache_module.publish = published_once
+        CachedText(KilledEncoder(), folder, processes=2).prepare(CAPTIONS)
+
+    child = FORK.Process(target=build)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 9
+    CachedText(FakeEncoder(), folder, processes=2).prepare(CAPTIONS)
+    assert files(folder) == files(built)
+
+
+class RefusingEncoder(FakeEncoder):
+    def __call__(self, captions: list[str]):
+        raise UserError(f"process {os.getpid()} has no vectors")
+
+
+def test_the_mistake_that_a_helper_finds_is_the_one_reported(tmp_path):
+    with pytest.raises(UserError, match="has no vectors") as found:
+        CachedText(RefusingEncoder(), tmp_path / "cache", processes=2).prepare(CAPTIONS)
+    assert str(os.getpid()) not in str(found.value)
+
+
+def test_no_process_cannot_encode(tmp_path):
+    with pytest.raises(UserError, match=r"text\.processes=0"):
+        CachedText(FakeEncoder(), tmp_path / "cache", processes=0)
 
 
 def test_a_second_builder_is_refused_at_once_by_the_name_of_the_first(tmp_path):

@@ -83,13 +83,13 @@ def test_cut_empty_and_unknown_captions_are_counted(t5_folder):
     encoder = HuggingFaceEncoder(t5_folder, max_length=5)
     embeddings = encoder(["a red circle left of a square", "", " \n", "a 🦊 on the square"])
     assert embeddings.lengths == (5, 0, 0, 5)
-    assert encoder.take_warnings() == [
+    assert encoder.take_counts().warnings() == [
         "2 of 4 captions are longer than 5 tokens and were cut",
         "2 of 4 captions are empty: they are encoded as no text at all",
         "1 of 4 captions hold words that the tokenizer does not know (20.0% of all tokens), "
         "for example 'a 🦊 on the square'",
     ]
-    assert encoder.take_warnings() == []
+    assert encoder.take_counts().warnings() == []
 
 
 def test_what_is_not_unicode_is_refused_by_its_number(t5_folder):

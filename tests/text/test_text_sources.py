@@ -91,7 +91,7 @@ def test_the_shipped_encoder_puts_its_own_colour_into_every_noun():
         "a Red circle to the left of a BLUE square on a white background",
     ]
     one, swapped, loud = encoder(captions).rows()
-    assert encoder.take_warnings() == []
+    assert encoder.take_counts().warnings() == []
     assert torch.equal(one, loud)
     # "circle" (2) and "square" (9) move when the colours are swapped, and more than the distant "background" (13) does.
     moved = (one - swapped).norm(dim=-1) / one.norm(dim=-1)

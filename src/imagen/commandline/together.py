@@ -9,13 +9,7 @@ from collections.abc import Mapping, Sequence
 from threading import Thread
 
 from imagen.places import ROOT
-
-
-def threads_each(count: int) -> int:
-    """Number of threads for each of `count` processes: its share of those that PyTorch would use here."""
-    import torch
-
-    return max(1, torch.get_num_threads() // count)
+from imagen.processes import threads_each
 
 
 def run_alone(arguments: Sequence[str]) -> int:

@@ -34,6 +34,7 @@ FREE_WITHIN_KEPT = (
     "text.encoder.path",  # the fingerprints of the cache and of the export tell which encoder must be there
     "text.encoder.local_files_only",
     "text.folder",
+    "text.processes",
     "stage.lr_schedule.total_steps",  # follows trainer.max_steps: a longer run is meant to have another rate
     "stage.max_skipped_steps",
     "trainer.max_steps",

@@ -2,12 +2,10 @@
 
 import logging
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from imagen.commandline.command import prepare_environment
 from imagen.instantiation import resolved
 from imagen.plugins import using_plugins
+from imagen.processes import begin_helper, threads_each
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ def helping_processes(config: DictConfig) -> Iterator[None]:
     """
     count = config.processes
     threads_before = torch.get_num_threads()
-    threads = max(1, threads_before // count)
+    threads = threads_each(count)
     torch.set_num_threads(threads)
     settings = resolved(config)
     context = get_context("spawn")
@@ -61,12 +60,8 @@ def help_evaluation(settings: dict[str, Any], number: int, threads: int) -> None
     from imagen.sampling.curves import make_plan
     from imagen.sampling.evaluation import make_evaluation
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
-    Thread(target=_end_with_parent, daemon=True).start()
+    begin_helper(number, threads)
     prepare_environment()
-    torch.set_num_threads(threads)
-    if torch.cuda.is_available():
-        torch.cuda.set_device(number % torch.cuda.device_count())
     config = OmegaConf.create(settings)
     with (
         Path(os.devnull).open("w", encoding="utf-8") as nowhere,
@@ -75,11 +70,3 @@ def help_evaluation(settings: dict[str, Any], number: int, threads: int) -> None
         using_plugins(config.plugins),
     ):
         make_evaluation(config).make(make_plan(config))
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed terminates nobody: its helpers would go on unseen."""
-    parent = parent_process()
-    assert parent is not None, "this process is a helper's"
-    parent.join()
-    os._exit(1)

@@ -1,7 +1,6 @@
 """A text encoder that reads the words of a caption but not their order."""
 
 import re
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -35,8 +34,8 @@ class BagOfWords(TextEncoder):
             if value < 1:
                 raise UserError(f"text encoder {name} {value}: must be at least 1")
         self._features, self.max_length, self.seed = features, max_length, seed
-        self.counts = EncodingCounts()
-        self._vector = cache(self._draw)
+        self.counts = EncodingCounts(max_length)
+        self._vectors: dict[str, Tensor] = {}
 
     @property
     def features(self) -> int:
@@ -69,9 +68,9 @@ class BagOfWords(TextEncoder):
         values = torch.stack(rows) if rows else torch.zeros(0, self.features)
         return TextEmbeddings(values, tuple(map(len, bags)))
 
-    def take_warnings(self) -> list[str]:
-        counts, self.counts = self.counts, EncodingCounts()
-        return counts.warnings(self.max_length)
+    def take_counts(self) -> EncodingCounts:
+        counts, self.counts = self.counts, EncodingCounts(self.max_length)
+        return counts
 
     def _bag(self, caption: str) -> list[str]:
         words = WORD.findall(caption.lower())
@@ -80,5 +79,7 @@ class BagOfWords(TextEncoder):
         self.counts.truncated += len(words) > self.max_length
         return sorted(words[: self.max_length])
 
-    def _draw(self, word: str) -> Tensor:
-        return torch.randn(self.features, generator=make_generator(self.seed, "word", word))
+    def _vector(self, word: str) -> Tensor:
+        if word not in self._vectors:
+            self._vectors[word] = torch.randn(self.features, generator=make_generator(self.seed, "word", word))
+        return self._vectors[word]

@@ -30,7 +30,7 @@ ENCODER_CLASSES = {
 
 
 class TextEncoder(ABC):
-    """Turns captions into token vectors. Cheap to construct: the weights are read with the first caption."""
+    """Turns captions into token vectors. Cheap to construct and to pickle: weights are read with the first caption."""
 
     @property
     @abstractmethod
@@ -56,8 +56,8 @@ class TextEncoder(ABC):
         """The embeddings of each caption, in order."""
 
     @abstractmethod
-    def take_warnings(self) -> list[str]:
-        """Warnings about the captions encoded since the last call."""
+    def take_counts(self) -> EncodingCounts:
+        """Counts over the captions encoded since the last call."""
 
 
 class HuggingFaceEncoder(TextEncoder):
@@ -101,7 +101,7 @@ class HuggingFaceEncoder(TextEncoder):
         self.path, self.revision, self.local_files_only = str(path), revision, local_files_only
         self.dtype, self.max_length, self.layer = dtype, max_length, layer
         self.batch_size, self._device = batch_size, device
-        self.counts = EncodingCounts()
+        self.counts = EncodingCounts(max_length)
 
     @property
     def settings(self) -> dict[str, str | int]:
@@ -164,9 +164,13 @@ class HuggingFaceEncoder(TextEncoder):
             raise UserError(f"text encoder {self.path}: vectors are not finite in {self.dtype}; use dtype=float32")
         return TextEmbeddings(values, tuple(map(len, tokens)))
 
-    def take_warnings(self) -> list[str]:
-        counts, self.counts = self.counts, EncodingCounts()
-        return counts.warnings(self.max_length)
+    def take_counts(self) -> EncodingCounts:
+        counts, self.counts = self.counts, EncodingCounts(self.max_length)
+        return counts
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process reads the weights itself.
+        return {name: value for name, value in self.__dict__.items() if name not in ("_model", "_tokenizer")}
 
     @torch.no_grad()
     def _encode(self, tokens: list[list[int]]) -> list[Tensor]:

@@ -34,6 +34,7 @@ def for_sampling(section: Mapping[str, Any]) -> dict[str, Any]:
     if "mode" in text:
         text["mode"] = "online"
         text.pop("folder", None)
+        text.pop("processes", None)
     encoder = text.get("encoder")
     if isinstance(encoder, Mapping):
         text["encoder"] = {**encoder, **{name: value for name, value in WHEN_SAMPLING.items() if name in encoder}}

@@ -13,11 +13,12 @@ from torch.utils.data import get_worker_info
 
 from imagen.errors import UserError
 from imagen.files import user_path
-from imagen.text.cache import EmbeddingCache, stored
+from imagen.text.cached.cache import EmbeddingCache
+from imagen.text.cached.making import stored
+from imagen.text.cached.store import Reader
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.encoders import TextEncoder
 from imagen.text.model_files import MissingModelError
-from imagen.text.store import Reader
 from imagen.text.tokens import check_unicode, is_empty
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,10 @@ class CachedText(TextSource):
     weights are read only if there is something to encode.
     """
 
-    def __init__(self, encoder: TextEncoder, folder: str | Path) -> None:
-        self._encoder = encoder
+    def __init__(self, encoder: TextEncoder, folder: str | Path, processes: int = 1) -> None:
+        if processes < 1:
+            raise UserError(f"text.processes={processes}: at least 1 is needed")
+        self._encoder, self._processes = encoder, processes
         self._cache = EmbeddingCache(user_path(folder), encoder)
 
     @cached_property
@@ -95,7 +98,7 @@ class CachedText(TextSource):
                 is being built by another process; an encoder whose files are missing; a full disk.
         """
         texts = _Texts(list(captions) if isinstance(captions, Iterator) else captions)
-        self._reader = self._cache.add(texts)
+        self._reader = self._cache.add(texts, self._processes)
         if texts.empty:
             log.warning("%d of %d captions are empty: they are embedded as no text at all", texts.empty, texts.total)
 
@@ -156,7 +159,7 @@ class OnlineText(TextSource):
         distinct = list(dict.fromkeys(captions))
         rows = {caption: row for row, caption in enumerate(distinct)}
         embeddings = stored(self._encoder(distinct)).select([rows[caption] for caption in captions])
-        for warning in self._encoder.take_warnings():
+        for warning in self._encoder.take_counts().warnings():
             log.warning(warning)
         return TextEmbeddings(embeddings.values.float(), embeddings.lengths)
 
@@ -215,8 +218,10 @@ class NoText(TextSource):
         return TextEmbeddings.null(len(captions), self._features)
 
 
-def make_text_source(mode: str, encoder: TextEncoder, features: int, folder: str | Path | None = None) -> TextSource:
-    """The source for `text.mode`: "cached" in `folder`, or "online", which needs none.
+def make_text_source(
+    mode: str, encoder: TextEncoder, features: int, folder: str | Path | None = None, processes: int = 1
+) -> TextSource:
+    """The source for `text.mode`: "cached" in `folder`, which so many `processes` fill, or "online", which needs none.
 
     Raises:
         UserError: for another mode, or a cache without a folder; when `features`, which sizes the networks, is not the
@@ -226,7 +231,7 @@ def make_text_source(mode: str, encoder: TextEncoder, features: int, folder: str
         raise UserError(f"text.mode={mode}: choose cached or online")
     if mode == "cached" and folder is None:
         raise UserError("text.mode=cached: give the folder of the cache as text.folder=FOLDER")
-    source = OnlineText(encoder) if folder is None or mode == "online" else CachedText(encoder, folder)
+    source = OnlineText(encoder) if folder is None or mode == "online" else CachedText(encoder, folder, processes)
     try:
         width = source.features
     except MissingModelError:

@@ -1,7 +1,7 @@
 """Captions to token ids, with counts of what users are warned about."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from imagen.errors import UserError
@@ -27,8 +27,9 @@ def check_unicode(captions: Sequence[str], first: int = 0) -> None:
 
 @dataclass
 class EncodingCounts:
-    """Counts over the captions encoded so far."""
+    """Counts over the captions encoded so far. `max_length`: the number of tokens to which longer ones were cut."""
 
+    max_length: int
     captions: int = 0
     empty: int = 0
     truncated: int = 0
@@ -37,12 +38,18 @@ class EncodingCounts:
     unknown_captions: int = 0
     unknown_example: str = ""
 
-    def warnings(self, max_length: int) -> list[str]:
+    def __add__(self, other: "EncodingCounts") -> "EncodingCounts":
+        """The counts over both."""
+        numbers = [name for name, value in vars(self).items() if isinstance(value, int) and name != "max_length"]
+        sums = {name: getattr(self, name) + getattr(other, name) for name in numbers}
+        return replace(self, **sums, unknown_example=self.unknown_example or other.unknown_example)
+
+    def warnings(self) -> list[str]:
         """One sentence for each kind of problem."""
         sentences = []
         if self.truncated:
             sentences.append(
-                f"{self.truncated} of {self.captions} captions are longer than {max_length} tokens and were cut"
+                f"{self.truncated} of {self.captions} captions are longer than {self.max_length} tokens and were cut"
             )
         if self.empty:
             sentences.append(f"{self.empty} of {self.captions} captions are empty: they are encoded as no text at all")

@@ -2,24 +2,25 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from imagen.errors import UserError
+from imagen.files import publish
 from imagen.locks import only_builder
-from imagen.progress import track
-from imagen.text.embeddings import TextEmbeddings
+from imagen.processes import results
+from imagen.progress import counting
+from imagen.text.cached.making import ShardMaker, shard_tasks
+from imagen.text.cached.store import MANIFEST, Manifest, Reader, digests, first_of_each, sweep
 from imagen.text.encoders import TextEncoder
 from imagen.text.model_files import MissingModelError
-from imagen.text.store import MANIFEST, Manifest, Reader, digests, first_of_each, sweep, write_shard
+from imagen.text.tokens import EncodingCounts
 
 log = logging.getLogger(__name__)
 
 CAPTIONS_PER_CHUNK = 256  # sorted by length together; one tick of the progress bar
-CHUNKS_PER_SHARD = 16  # the work that a kill can cost
+CHUNKS_PER_SHARD = 16  # the work that a kill can cost each process
 
 
 class EmbeddingCache:
@@ -48,12 +49,12 @@ class EmbeddingCache:
         """A reader of the verified cache; it holds no caption if there is no cache yet."""
         return Reader(self.folder, self.manifest() or Manifest({}, features=0))
 
-    def add(self, captions: Iterable[str]) -> Reader:
+    def add(self, captions: Iterable[str], processes: int = 1) -> Reader:
         """Encode those of the `captions` that are not stored, and return a reader of them all.
 
         Captions may repeat. They are gone through once, and again if some are missing; 16 bytes are held of each. Each
-        shard is on disk before the next one is started. A build that was killed continues there, and ends with the
-        same files.
+        of the `processes` makes one shard at a time, with an encoder of its own. A build that was killed goes on with
+        the shards that are not there. It ends with the same files, whatever the number of processes.
 
         Raises:
             UserError: if another process is building the cache, the disk is full, or the encoder's files are missing.
@@ -69,24 +70,21 @@ class EmbeddingCache:
             sweep(self.folder, manifest)
             if len(missing):
                 begun = manifest or Manifest(self.encoder.fingerprint, self.encoder.features)
-                self._build(begun, _at(missing, captions), len(missing))
+                self._build(begun, _at(missing, captions), len(missing), processes)
         return self.open()
 
-    def _build(self, manifest: Manifest, missing: Iterator[str], count: int) -> None:
-        parts: list[TextEmbeddings] = []
-        begun: list[str] = []
-        chunks = iter(lambda: list(islice(missing, CAPTIONS_PER_CHUNK)), [])
-        number = -(-count // CAPTIONS_PER_CHUNK)
-        description = f"encoding {count} captions, {CAPTIONS_PER_CHUNK} at a time"
-        for done, chunk in enumerate(track(chunks, description, number), start=1):
-            parts.append(stored(self.encoder(chunk)))
-            begun += chunk
-            if len(parts) == CHUNKS_PER_SHARD or done == number:
-                written = write_shard(self.folder, len(manifest.shards), begun, TextEmbeddings.concatenate(parts))
-                manifest = manifest.with_shard(written)
+    def _build(self, manifest: Manifest, missing: Iterator[str], count: int, processes: int) -> None:
+        chunk = CAPTIONS_PER_CHUNK
+        description = f"encoding {count} captions, {chunk} at a time"
+        tasks = shard_tasks(manifest, missing, chunk * CHUNKS_PER_SHARD)
+        counts: EncodingCounts | None = None
+        with counting(description, -(-count // chunk)) as advance:
+            for made in results(ShardMaker(self.folder, self.encoder, chunk), tasks, processes, advance):
+                publish(made.partial, self.folder / made.record.name)
+                manifest = manifest.with_shard(made.record)
                 manifest.write(self.folder)
-                parts, begun = [], []
-        for warning in self.encoder.take_warnings():
+                counts = counts + made.counts if counts else made.counts
+        for warning in counts.warnings() if counts else ():
             log.warning(warning)
 
     def _check(self, made_by: dict[str, str | int]) -> None:
@@ -119,8 +117,3 @@ def _at(places: np.ndarray, captions: Iterable[str]) -> Iterator[str]:
         if number == place:
             yield caption
             place = next(wanted, None)
-
-
-def stored(embeddings: TextEmbeddings) -> TextEmbeddings:
-    """The embeddings rounded to bfloat16, as the cache stores them."""
-    return TextEmbeddings(embeddings.values.to(torch.bfloat16), embeddings.lengths)

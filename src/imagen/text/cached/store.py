@@ -11,6 +11,7 @@ does not exist. It holds no time and no path, so a store that is made again, or 
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,8 +51,9 @@ class Manifest:
     format: int = FORMAT
 
     def with_shard(self, record: ShardRecord) -> "Manifest":
-        """A manifest with one more shard."""
-        return type(self)(self.fingerprint, self.features, (*self.shards, record), self.format)
+        """A manifest with one more shard, in the order of their numbers."""
+        shards = sorted((*self.shards, record), key=lambda shard: (len(shard.name), shard.name))
+        return type(self)(self.fingerprint, self.features, tuple(shards), self.format)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest | None":
@@ -103,8 +105,18 @@ def first_of_each(keys: np.ndarray) -> np.ndarray:
     return np.sort(order[new])
 
 
-def write_shard(folder: Path, number: int, captions: Sequence[str], embeddings: TextEmbeddings) -> ShardRecord:
-    """Write shard `number`: the digests of the captions and their vectors in bfloat16.
+def shard_name(number: int) -> str:
+    """The file of shard `number`."""
+    return f"shard-{number:05d}.safetensors"
+
+
+def write_shard(
+    folder: Path, name: str, captions: Sequence[str], embeddings: TextEmbeddings
+) -> tuple[ShardRecord, Path]:
+    """Write a shard to a temporary file: the digests of the captions and their vectors in bfloat16.
+
+    Returns:
+        Its entry in the manifest, and the file, to be published as `name`.
 
     Raises:
         UserError: if the disk is full or cannot be written.
@@ -119,10 +131,10 @@ def write_shard(folder: Path, number: int, captions: Sequence[str], embeddings: 
             "digests": torch.from_numpy(digests(captions)),
         }
     )
-    name = f"shard-{number:05d}.safetensors"
-    write_atomically(folder / name, content)
+    partial = folder / f".{name}.{os.getpid()}.part"
+    write_atomically(partial, content)
     sha256 = hashlib.sha256(content).hexdigest()
-    return ShardRecord(name, sha256, len(content), len(captions), len(embeddings.values))
+    return ShardRecord(name, sha256, len(content), len(captions), len(embeddings.values)), partial
 
 
 def map_shard(folder: Path, record: ShardRecord) -> dict[str, torch.Tensor]:

@@ -1,0 +1,1 @@
+"""The embedding cache: shards of embedded captions on disk, and how they are made."""
