@@ -23,6 +23,7 @@ ORDER = (
     "locks",
     "checks",
     "processes",
+    "ahead",
     "progress",
     "fetching",
     "plugins",

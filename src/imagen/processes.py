@@ -21,6 +21,11 @@ Work = Callable[[Task, Tick], Result]
 """Does one task; calls the tick after each piece of it."""
 
 
+def cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def threads_each(count: int) -> int:
     """Number of threads for each of `count` processes: its share of those that PyTorch would use here."""
     import torch

@@ -1,8 +1,10 @@
 """The batch that the DataModule gives to every stage."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from imagen.devices import moved
 from imagen.diffusion.conditioning import OtherSizeImages
@@ -31,9 +33,13 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch on another device. Lightning calls this. Neither side waits, whatever `non_blocking`."""
-        there = {
-            name: moved(tensor, device)
-            for name in ("images", "text", "text_mask", "ids", "condition", "large")
-            if (tensor := getattr(self, name)) is not None
-        }
-        return replace(self, **there)
+        return self._with_each(lambda tensor: moved(tensor, device))
+
+    def pinned(self) -> "Batch":
+        """The same batch in pinned memory, from which a GPU reads by itself."""
+        return self._with_each(Tensor.pin_memory)
+
+    def _with_each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        names = ("images", "text", "text_mask", "ids", "condition", "large")
+        tensors = {name: tensor for name in names if (tensor := getattr(self, name)) is not None}
+        return replace(self, **{name: change(tensor) for name, tensor in tensors.items()})

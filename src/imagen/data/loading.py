@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from imagen.ahead import Waiting, made_ahead
 from imagen.data.batch import Batch
 from imagen.data.pixels import from_uint8
 from imagen.data.reading.problems import BadExampleError, Fault, Problem, refusal
@@ -165,12 +166,20 @@ def _condition(source: Source, example: Example, index: int) -> list[Picture]:
 class BatchLoader:
     """Iterates over a DataLoader of `Assembled`, embeds the captions and counts bad rows.
 
+    A thread does that for up to `ahead` batches while the caller works on the last one. With `pin`, it leaves them in
+    pinned memory, from which a GPU fetches them without making the host wait. `waiting` has the seconds that the caller
+    waited for batches.
+
     Raises:
         UserError: while iterating, if there are more than `max_bad` different unusable rows. Each one is logged.
     """
 
-    def __init__(self, loader: DataLoader, assembler: Assembler, text: TextSource) -> None:
+    def __init__(
+        self, loader: DataLoader, assembler: Assembler, text: TextSource, ahead: int = 0, pin: bool = False
+    ) -> None:
         self.loader, self.assembler, self.text = loader, assembler, text
+        self.ahead, self.pin = ahead, pin
+        self.waiting = Waiting()
         self.skipped: dict[int, Problem] = {}
 
     def __len__(self) -> int:
@@ -178,11 +187,16 @@ class BatchLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        for outcome in self.loader:
-            if isinstance(outcome, Refusal):
-                raise UserError(outcome.message, environment=outcome.environment)
-            self._note(outcome.skipped)
-            yield self._embedded(outcome)
+        # Worker processes are started here, not in the thread: torch watches only those of the main thread.
+        outcomes = iter(self.loader)
+        return made_ahead(map(self._batch, outcomes), self.ahead, self.waiting)
+
+    def _batch(self, outcome: Assembled | Refusal) -> Batch:
+        if isinstance(outcome, Refusal):
+            raise UserError(outcome.message, environment=outcome.environment)
+        self._note(outcome.skipped)
+        batch = self._embedded(outcome)
+        return batch.pinned() if self.pin else batch
 
     def _embedded(self, assembled: Assembled) -> Batch:
         # In the main process, because an online encoder may use the accelerator and a cache is opened only once.

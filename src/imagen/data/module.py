@@ -22,10 +22,14 @@ from imagen.data.transforms import Geometry
 from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.instantiation import instantiate
+from imagen.processes import cores
 from imagen.randomness import make_generator
 from imagen.text.sources import TextSource
 
 log = logging.getLogger(__name__)
+
+MOST_WORKERS = 8
+"""More cores than these are for what reads faster than one GPU trains: they must be asked for."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,13 @@ class ImagenDataModule(LightningDataModule):
             square it is the square root of the area.
         crop_size: side of the training windows in pixels; None: train on whole pictures.
         batch_size: pictures per batch and process.
-        num_workers: number of worker processes that read and decode; 0: read in this process.
+        num_workers: number of worker processes that read and decode; 0: read in this process; None: as many as there
+            are cores for each process that trains on this machine, at most `MOST_WORKERS`.
         seed: of the order and of augmentation.
         geometry: how squares, or the shapes of buckets, are cropped; validation uses its fixed form.
         bad_pictures: what to do about unusable rows.
+        prefetch_factor: batches that each worker reads ahead.
+        ahead: batches that a thread of this process embeds ahead; 0: when they are asked for.
 
     Raises:
         UserError: if a number is out of range.
@@ -104,14 +111,19 @@ class ImagenDataModule(LightningDataModule):
         source_resolution: int,
         crop_size: int | None,
         batch_size: int,
-        num_workers: int,
+        num_workers: int | None,
         seed: int,
         geometry: Geometry | None = None,
         bad_pictures: BadPictures | None = None,
+        prefetch_factor: int = 2,
+        ahead: int = 2,
     ) -> None:
         super().__init__()
-        if num_workers < 0:
-            raise UserError(f"data.num_workers={num_workers}: 0 or more are needed")
+        for name, number, least in (
+            ("num_workers", num_workers or 0, 0), ("prefetch_factor", prefetch_factor, 1), ("ahead", ahead, 0),
+        ):  # fmt: skip
+            if number < least:
+                raise UserError(f"data.{name}={number}: {least} or more are needed")
         if resolution < 1:
             raise UserError(f"the resolution of the stage is {resolution}: at least 1 pixel per side is needed")
         self.geometry, self.bad_pictures = geometry or Geometry(), bad_pictures or BadPictures()
@@ -125,6 +137,7 @@ class ImagenDataModule(LightningDataModule):
         for source, use in ((self.train, "training"), (self.validation, "validation")):
             if not len(source):
                 raise UserError(f"{source.name}: no picture for {use}")
+        self.prefetch_factor, self.ahead = prefetch_factor, ahead
         self.next_position = 0
         self.keep_large = False
         self.world = train.world
@@ -240,17 +253,26 @@ class ImagenDataModule(LightningDataModule):
     def _loader(
         self, buckets: list[Bucket], geometry: Geometry, sampler: Sampler[BatchPlan], draw_captions: bool = False
     ) -> BatchLoader:
+        workers = self._workers()
         assembler = Assembler(buckets, geometry, self.bad_pictures.allowed(self.train), draw_captions, self.keep_large)
         loader = DataLoader(
             assembler,
             batch_size=None,  # the sampler yields plans of whole batches
             sampler=sampler,
-            num_workers=self.num_workers,
+            num_workers=workers,
+            prefetch_factor=self.prefetch_factor if workers else None,
             collate_fn=_unchanged,
             # Its own generator: otherwise every new loader would advance the global one.
             generator=make_generator(self.seed, "loader"),
         )
-        return BatchLoader(loader, assembler, self.text)
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return BatchLoader(loader, assembler, self.text, self.ahead, pin=on_gpu)
+
+    def _workers(self) -> int:
+        if self.num_workers is not None:
+            return self.num_workers
+        trainers = 1 if self.trainer is None else self.trainer.num_devices
+        return min(max(1, cores() // trainers), MOST_WORKERS)
 
     def _check_pictures(self) -> None:
         """Check each origin once: training and validation usually share one."""

@@ -14,6 +14,8 @@ KEPT = ("stage", "text", "resolutions", "data", "seed", "init_from", "trainer", 
 FREE_WITHIN_KEPT = (
     "data.text",  # a copy of `text`, which is compared by itself
     "data.num_workers",
+    "data.prefetch_factor",
+    "data.ahead",
     "data.bad_pictures.lists",
     "data.bad_pictures.check_first",
     "data.bad_pictures.max_share",  # affects only whether the run stops, not its numbers

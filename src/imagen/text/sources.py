@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -22,6 +23,9 @@ from imagen.text.model_files import MissingModelError
 from imagen.text.tokens import check_unicode, is_empty
 
 log = logging.getLogger(__name__)
+
+_encoding = Lock()
+"""Held while captions are encoded: a tokenizer serves one thread at a time."""
 
 
 class TextSource(ABC):
@@ -158,8 +162,10 @@ class OnlineText(TextSource):
             )
         distinct = list(dict.fromkeys(captions))
         rows = {caption: row for row, caption in enumerate(distinct)}
-        embeddings = stored(self._encoder(distinct)).select([rows[caption] for caption in captions])
-        for warning in self._encoder.take_counts().warnings():
+        with _encoding:
+            embeddings = stored(self._encoder(distinct)).select([rows[caption] for caption in captions])
+            warnings = self._encoder.take_counts().warnings()
+        for warning in warnings:
             log.warning(warning)
         return TextEmbeddings(embeddings.values.float(), embeddings.lengths)
 

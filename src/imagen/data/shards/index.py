@@ -2,7 +2,6 @@
 
 import hashlib
 import multiprocessing
-import os
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -20,6 +19,7 @@ from imagen.data.shards.samples import SampleRules, SampleTable
 from imagen.errors import UserError
 from imagen.files import write_atomically
 from imagen.locks import hold
+from imagen.processes import cores
 from imagen.progress import track
 
 FORMAT = 2
@@ -142,7 +142,7 @@ def _made(index: KeptIndex, archive: Archive) -> SampleTable:
 @contextmanager
 def _processes(archives: Sequence[Archive]) -> Iterator:
     """A `map` over archives: by processes where there is enough to read, else by this one."""
-    count = min(_cores(), len(archives))
+    count = min(cores(), len(archives))
     # A loader worker may not start processes of its own.
     alone = multiprocessing.current_process().daemon or sum(one.size for one in archives) < WORTH_PROCESSES
     if count < 2 or alone:
@@ -153,11 +153,6 @@ def _processes(archives: Sequence[Archive]) -> Iterator:
         yield partial(_in_order, pool)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_order(pool: ProcessPoolExecutor, function: partial, archives: Iterable[Archive]) -> Iterator[SampleTable]:
