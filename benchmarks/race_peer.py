@@ -25,12 +25,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from imagen.commandline.command import prepare_environment
 from imagen.commandline.together import run_together
+from imagen.concurrency.processes import threads_each
 from imagen.data.module import make_data
 from imagen.errors import UserError
 from imagen.files import replacing, write_json
 from imagen.instantiation import instantiate
 from imagen.places import ROOT
-from imagen.processes import threads_each
 from imagen.tensors import Images
 from imagen.text.embeddings import TextEmbeddings
 

@@ -137,7 +137,7 @@ def test_a_full_disk_stops_keeping_and_not_the_training(tmp_path, caplog):
 def test_an_index_of_many_archives_is_read_by_processes(stored, opened, monkeypatch):
     folder, url = stored
     monkeypatch.setattr("imagen.data.shards.index.WORTH_PROCESSES", 1)
-    monkeypatch.setattr("imagen.data.shards.index._cores", lambda: 2)
+    monkeypatch.setattr("imagen.data.shards.index.cores", lambda: 2)
     assert rows_of(opened(url)) == rows_of(opened(folder))
 
 

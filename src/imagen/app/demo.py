@@ -19,9 +19,9 @@ from pathlib import Path
 
 from imagen.commandline.command import first_line, prepare_environment, run_reporting_errors
 from imagen.commandline.together import run_alone, run_together
+from imagen.concurrency.processes import threads_each
 from imagen.errors import UserError
 from imagen.places import ROOT
-from imagen.processes import threads_each
 
 STAGES = ("base", "sr1")
 SHARE_OF_TIME = 0.78

@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from threading import Thread
 
+from imagen.concurrency.processes import threads_each
 from imagen.places import ROOT
-from imagen.processes import threads_each
 
 
 def run_alone(arguments: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from imagen.ahead import Waiting, made_ahead
+from imagen.concurrency.ahead import Waiting, made_ahead
 from imagen.data.batch import Batch
 from imagen.data.pixels import from_uint8
 from imagen.data.reading.problems import BadExampleError, Fault, Problem, refusal

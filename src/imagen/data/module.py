@@ -11,6 +11,7 @@ from lightning import LightningDataModule
 from omegaconf import DictConfig, open_dict
 from torch.utils.data import DataLoader, Sampler
 
+from imagen.concurrency.processes import cores
 from imagen.data.batch import Batch
 from imagen.data.buckets.sampler import training_batches, validation_batches
 from imagen.data.buckets.survey import Survey, refuse_small_buckets, without
@@ -22,7 +23,6 @@ from imagen.data.transforms import Geometry
 from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.instantiation import instantiate
-from imagen.processes import cores
 from imagen.randomness import make_generator
 from imagen.text.sources import TextSource
 

@@ -12,9 +12,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from imagen.commandline.command import prepare_environment
+from imagen.concurrency.processes import begin_helper, threads_each
 from imagen.instantiation import resolved
 from imagen.plugins import using_plugins
-from imagen.processes import begin_helper, threads_each
 
 log = logging.getLogger(__name__)
 

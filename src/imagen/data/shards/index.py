@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from imagen.concurrency.processes import cores
 from imagen.data.shards.archive import Archive
 from imagen.data.shards.samples import SampleRules, SampleTable
 from imagen.errors import UserError
 from imagen.files import write_atomically
 from imagen.locks import hold
-from imagen.processes import cores
 from imagen.progress import track
 
 FORMAT = 2

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from imagen.concurrency.processes import results
 from imagen.errors import UserError
 from imagen.files import publish
 from imagen.locks import only_builder
-from imagen.processes import results
 from imagen.progress import counting
 from imagen.text.cached.making import ShardMaker, shard_tasks
 from imagen.text.cached.store import MANIFEST, Manifest, Reader, digests, first_of_each, sweep

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from imagen.processes import Tick
+from imagen.concurrency.processes import Tick
 from imagen.text.cached.store import Manifest, ShardRecord, shard_name, write_shard
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.encoders import TextEncoder
