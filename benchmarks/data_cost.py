@@ -125,7 +125,7 @@ def children() -> list[int]:
 
 
 def cpu_seconds() -> float:
-    """Of this process and of those that it has waited for. Other work on the machine changes them less than the time."""
+    """Of this process and those that it has waited for. Other work on the machine changes them less than the time."""
     return sum(os.times()[:4])
 
 
