@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from queue import Full, Queue
@@ -28,7 +28,7 @@ class Waiting:
     seconds = 0.0
 
 
-def made_ahead(items: Iterator[T], count: int, waiting: Waiting) -> Iterator[T]:
+def made_ahead(items: Iterator[T], count: int, waiting: Waiting) -> Generator[T, None, None]:
     """The `items`, which a thread makes, at most `count` of them ahead; with 0 they are made when they are asked for.
 
     What making an item raises is raised in its place. The thread ends with this iterator, and with the program. On a
