@@ -167,6 +167,8 @@ def _opened(process: int, url: str, size: int, version: str) -> Any:
 def _file_system(url: str) -> Any:
     from fsspec.core import url_to_fs
 
+    # Otherwise gcsfs asks for the kind of every bucket, and warns where that is not allowed, as for public ones.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     return url_to_fs(url)[0]
 
 
