@@ -34,6 +34,7 @@ ORDER = (
     "clip",
     "commandline",
     "data",
+    "packing",
     "stages",
     "cascade",
     "inputs",

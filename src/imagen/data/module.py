@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 from imagen.data.batch import Batch
 from imagen.data.buckets.sampler import training_batches, validation_batches
 from imagen.data.buckets.survey import Survey, refuse_small_buckets, without
-from imagen.data.loading import Assembler, BatchLoader, Bucket, Sizes
+from imagen.data.loading import Assembler, BatchLoader, Bucket, Sizes, row_reader
 from imagen.data.reading.problems import MAX_SHARE, Fault, refusal, summary, write_list
 from imagen.data.sampler import BatchPlan, Share, check_batch_size
 from imagen.data.source import EveryCaption, Rows, Source
@@ -125,8 +125,8 @@ class ImagenDataModule(LightningDataModule):
         for source, use in ((self.train, "training"), (self.validation, "validation")):
             if not len(source):
                 raise UserError(f"{source.name}: no picture for {use}")
-        self.next_position = 0
-        self.keep_large = False
+        self._rows = row_reader(text, train, validation)
+        self.next_position, self.keep_large = 0, False
         self.world = train.world
         self._all_rows = {"training": self.train, "validation": self.validation}
         self._survey = Survey(self.geometry, cut_at)
@@ -172,8 +172,7 @@ class ImagenDataModule(LightningDataModule):
 
     def examples(self) -> Iterator[Batch]:
         """The first validation batch of each bucket, the largest bucket first; without buckets the first one."""
-        filled = sum(len(bucket.source) > 0 for bucket in self._sorted("validation"))
-        return islice(self.val_dataloader(), filled)
+        return islice(self.val_dataloader(), sum(len(one.source) > 0 for one in self._sorted("validation")))
 
     @property
     def pictures_seen(self) -> int:
@@ -240,7 +239,8 @@ class ImagenDataModule(LightningDataModule):
     def _loader(
         self, buckets: list[Bucket], geometry: Geometry, sampler: Sampler[BatchPlan], draw_captions: bool = False
     ) -> BatchLoader:
-        assembler = Assembler(buckets, geometry, self.bad_pictures.allowed(self.train), draw_captions, self.keep_large)
+        allowed = self.bad_pictures.allowed(self.train)
+        assembler = Assembler(buckets, geometry, allowed, draw_captions, self.keep_large, self._rows)
         loader = DataLoader(
             assembler,
             batch_size=None,  # the sampler yields plans of whole batches

@@ -1,0 +1,178 @@
+"""Writes one archive: rows of a source, each with its picture, captions and the embeddings of the captions."""
+
+import json
+import os
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imagen.data.reading.captions import Captions
+from imagen.data.reading.example import RowFiles
+from imagen.data.reading.tar_index import MAX_BYTES
+from imagen.data.shards.samples import EMBEDDINGS, MAX_CAPTION_BYTES
+from imagen.data.source import Source
+from imagen.errors import UserError
+from imagen.files import create, user_path
+from imagen.instantiation import instantiate
+from imagen.text.cache import EmbeddingCache, stored
+from imagen.text.embeddings import TextEmbeddings
+from imagen.text.rows.row_file import row_file
+
+ROWS_AT_ONCE = 256
+"""Their captions are encoded together, and their files are in memory."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process needs to write archives.
+
+    Args:
+        out: folder of the archives.
+        source: of the rows.
+        rows: in every archive but the last.
+        captions: extension of the members with the captions, "txt" or "json".
+        text: the `text` section of the configuration; None: nothing is embedded.
+        fingerprint: of its encoder.
+        plugins: packages whose classes it may name.
+    """
+
+    out: Path
+    source: Source
+    rows: int
+    captions: str
+    text: Mapping[str, Any] | None
+    fingerprint: Mapping[str, str | int] | None
+    plugins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A finished archive, not yet under its name."""
+
+    number: int
+    partial: Path
+    warnings: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """Where it belongs."""
+        return self.partial.with_name(f"{self.number:05d}.tar")
+
+
+class CaptionVectors:
+    """The vectors of captions: from the embedding cache where it has them, else from the encoder.
+
+    Which captions are encoded together changes vectors by rounding, so those of a cache are taken as they are: a
+    training on the archives is then that on the cache, bit for bit.
+
+    Raises:
+        UserError: if the cache is damaged or was made by another encoder.
+    """
+
+    def __init__(self, section: Mapping[str, Any]) -> None:
+        self.encoder = instantiate(section["encoder"])
+        folder = user_path(section["folder"]) if section["mode"] == "cached" and section.get("folder") else None
+        cache = None if folder is None else EmbeddingCache(folder, self.encoder)
+        self._kept = cache.open() if cache is not None and cache.manifest() is not None else None
+
+    def __call__(self, captions: Sequence[str]) -> dict[str, Tensor]:
+        """The vectors of each caption, (its tokens, features) bfloat16."""
+        distinct = list(dict.fromkeys(captions))
+        found: dict[str, Tensor] = {}
+        if self._kept is not None:
+            rows = self._kept.find(distinct)
+            known = [caption for caption, row in zip(distinct, rows.tolist(), strict=True) if row >= 0]
+            found = dict(zip(known, self._kept.read(rows[rows >= 0]).rows(), strict=True))
+        missing = [caption for caption in distinct if caption not in found]
+        if missing:
+            found |= dict(zip(missing, stored(self.encoder(missing)).rows(), strict=True))
+        return found
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """What the encoder has to say about the captions since the last call."""
+        return tuple(self.encoder.take_warnings())
+
+
+class Packer:
+    """Writes archives of a job, one after the other, each under a temporary name."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.vectors = None if job.text is None else CaptionVectors(job.text)
+
+    def pack(self, number: int) -> Packed:
+        """Write archive `number`.
+
+        Raises:
+            UserError: naming the row, if one cannot be read or kept; if the disk does not take the archive.
+        """
+        job = self.job
+        partial = job.out / f".{number:05d}.tar.{os.getpid()}.part"
+        rows = range(number * job.rows, min((number + 1) * job.rows, len(job.source)))
+        try:
+            with (
+                create(partial) as stream,
+                tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+            ):
+                for start in range(0, len(rows), ROWS_AT_ONCE):
+                    self._add(tar, rows[start : start + ROWS_AT_ONCE])
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            what = f"archive {number} cannot be written into {job.out}: {error.strerror or error}"
+            raise UserError(
+                f"{what}; make room, and start again: what is finished is kept", environment=True
+            ) from error
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        return Packed(number, partial, self.vectors.take_warnings() if self.vectors else ())
+
+    def _add(self, tar: tarfile.TarFile, rows: range) -> None:
+        source = self.job.source
+        files = [source.row_files(row) for row in rows]
+        vectors = self.vectors and self.vectors([text for one in files for text in one.captions.texts])
+        for row, one in zip(rows, files, strict=True):
+            embedded = None
+            if self.vectors and vectors:
+                texts = one.captions.texts
+                parts = [vectors[text] for text in texts]
+                embeddings = TextEmbeddings(torch.cat(parts), tuple(map(len, parts)))
+                embedded = row_file(texts, embeddings, self.job.fingerprint or {})
+            for extension, content in members(one, self.job.captions, embedded, source.where(row)):
+                member = tarfile.TarInfo(f"{row:09d}.{extension}")  # of nobody, at no time
+                member.size = len(content)
+                tar.addfile(member, BytesIO(content))
+
+
+def members(files: RowFiles, captions: str, embedded: bytes | None, where: str) -> list[tuple[str, bytes]]:
+    """Extension and bytes of the members of a row: picture and embeddings side by side, so that one read takes both.
+
+    Raises:
+        UserError: naming `where`, for a member that is too large to be read again.
+    """
+    found = [(captions, caption_member(files.captions, captions))]
+    if files.condition is not None:
+        found.append(("condition", files.condition.content))
+    found.append((files.picture.suffix, files.picture.content))
+    if embedded is not None:
+        found.append((EMBEDDINGS, embedded))
+    for extension, content in found:
+        most = MAX_CAPTION_BYTES if extension == captions else MAX_BYTES
+        if len(content) > most:
+            raise UserError(f"{where}: its .{extension} would have {len(content)} bytes, more than {most}; shorten it")
+    return found
+
+
+def caption_member(captions: Captions, extension: str) -> bytes:
+    """The captions of a row as a text file, or as JSON with their weights."""
+    if extension == "txt":
+        (text,) = captions.texts
+        return text.encode()
+    weights = {"weights": list(captions.weights)} if captions.weights else {}
+    return json.dumps({"caption": list(captions.texts), **weights}, ensure_ascii=False).encode()
