@@ -18,7 +18,10 @@ from imagen.commandline.command import command
 @command("train", interrupted="what is encoded is kept, and the same command goes on", help_text=__doc__)
 def main(config: DictConfig) -> None:
     from imagen.data.module import make_data
+    from imagen.errors import UserError
 
+    if config.text.get("mode") == "shards":
+        raise UserError("text.mode=shards: captions are embedded beside their pictures, by `imagen shards`, not cached")
     data = make_data(config.data)
     data.prepare_data()
     names = " and ".join(dict.fromkeys((data.train.name, data.validation.name)))

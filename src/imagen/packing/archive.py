@@ -14,6 +14,7 @@ from torch import Tensor
 
 from imagen.data.reading.captions import Captions
 from imagen.data.reading.example import RowFiles
+from imagen.data.reading.problems import BadExampleError
 from imagen.data.reading.tar_index import MAX_BYTES
 from imagen.data.shards.samples import EMBEDDINGS, MAX_CAPTION_BYTES
 from imagen.data.source import Source
@@ -135,7 +136,7 @@ class Packer:
 
     def _add(self, tar: tarfile.TarFile, rows: range) -> None:
         source = self.job.source
-        files = [source.row_files(row) for row in rows]
+        files = [_files_of(source, row) for row in rows]
         vectors = self.vectors and self.vectors([text for one in files for text in one.captions.texts])
         for row, one in zip(rows, files, strict=True):
             embedded = None
@@ -148,6 +149,14 @@ class Packer:
                 member = tarfile.TarInfo(f"{row:09d}.{extension}")  # of nobody, at no time
                 member.size = len(content)
                 tar.addfile(member, BytesIO(content))
+
+
+def _files_of(source: Source, row: int) -> RowFiles:
+    try:
+        return source.row_files(row)
+    except BadExampleError as error:
+        way_out = error.fault.way_out.format(it="it")
+        raise UserError(f"{error}; {way_out}: no row is left out of the archives") from error
 
 
 def members(files: RowFiles, captions: str, embedded: bytes | None, where: str) -> list[tuple[str, bytes]]:

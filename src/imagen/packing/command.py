@@ -4,7 +4,8 @@
     imagen shards data=webdataset data.path=s3://bucket/shards text=t5_xl out=/my/embedded processes=2
     python train.py data=webdataset data.path=/my/shards text=t5_xl text.mode=shards
 
-The overrides are those of train.py. All rows of data.train are written in order, those for validation too. Besides:
+The overrides are those of train.py. All rows of the source of data.train are written in order, and so are those that
+are held out of it for validation. Besides:
 
     out=FOLDER          of the archives; the same command goes on where one stopped
     rows=10000          in each archive
