@@ -136,7 +136,7 @@ class Packer:
 
     def _add(self, tar: tarfile.TarFile, rows: range) -> None:
         source = self.job.source
-        files = [_files_of(source, row) for row in rows]
+        files = [files_of(source, row) for row in rows]
         vectors = self.vectors and self.vectors([text for one in files for text in one.captions.texts])
         for row, one in zip(rows, files, strict=True):
             embedded = None
@@ -151,7 +151,12 @@ class Packer:
                 tar.addfile(member, BytesIO(content))
 
 
-def _files_of(source: Source, row: int) -> RowFiles:
+def files_of(source: Source, row: int) -> RowFiles:
+    """The files of a row.
+
+    Raises:
+        UserError: if it cannot be read, or the source has no files.
+    """
     try:
         return source.row_files(row)
     except BadExampleError as error:

@@ -80,14 +80,15 @@ def write_shards(config: DictConfig, choices: Choices) -> None:
     from imagen.files import publish
     from imagen.instantiation import as_dict, instantiate
     from imagen.locks import only_writer
-    from imagen.packing.archive import Job
+    from imagen.packing.archive import Job, files_of
     from imagen.packing.processes import packed
     from imagen.packing.record import begin
     from imagen.progress import track
 
     section, out = as_dict(config.text), user_path(choices.out)
-    fingerprint = _fingerprint(section) if choices.embeddings else None
     source = instantiate(config.data.train).origin
+    files_of(source, 0)  # a source without files is refused before anything is written
+    fingerprint = _fingerprint(section) if choices.embeddings else None
     with only_writer(out):
         record = begin(out, source, _node_of_source(as_dict(config.data.train)), choices.rows, fingerprint)
         for left in out.glob(".*.tar.*.part"):
