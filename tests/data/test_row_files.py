@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from imagen.data.reading.captions import OneColumn
 from imagen.errors import UserError
 from imagen.text.bag_of_words import BagOfWords
 from imagen.text.embeddings import TextEmbeddings
@@ -131,3 +132,15 @@ def test_rows_are_used_without_the_encoders_files_if_its_settings_agree(tmp_path
     assert isinstance(other, RowsText)
     with pytest.raises(UserError, match=r"max_length: 128 there, in the configuration 7"):
         other.reader(file, "row 0", "pictures")
+
+
+@pytest.mark.parametrize(
+    "weights", [[0.5], [0.5, 0.4], [1, 0], [1.5, -0.5], "half", [float("nan"), 0.5], [True, False]]
+)
+def test_weights_of_captions_are_one_for_each_with_the_sum_1(weights):
+    column = OneColumn("caption", "weights")
+    record = {"caption": ["one", "other"]}
+    assert column.read(record, "row 1").weights == column.read({**record, "weights": []}, "row 1").weights == ()
+    assert column.read({**record, "weights": [0.25, 0.75]}, "row 1").weights == (0.25, 0.75)
+    with pytest.raises(UserError, match=r"row 1, weights: .* is not one weight for each of 2 captions"):
+        column.read({**record, "weights": weights}, "row 1")

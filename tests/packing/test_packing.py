@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from imagen.commandline.needed_weights import check_weights
 from imagen.data.batch import Batch
 from imagen.data.module import ImagenDataModule, make_data
 from imagen.data.web_dataset import WebDatasetSource
@@ -237,6 +238,13 @@ def test_captions_are_not_encoded_ahead_when_they_lie_beside_the_pictures(tmp_pa
     data = data_of("data=webdataset", f"data.path={out}", "text.mode=shards", "data.num_workers=0")
     assert len(batches(data, 3)) > 3
     assert data.state_dict()["text"]["model"] == "bag-of-words"
+
+
+def test_a_training_does_not_need_the_encoders_files(compose_config, tmp_path):
+    absent = [*SMALL, "text=shapes_t5", f"text.encoder.path={tmp_path / 'absent'}"]
+    check_weights(compose_config("train", *absent, "text.mode=shards"))
+    with pytest.raises(UserError, match="absent"):
+        check_weights(compose_config("train", *absent, "text.mode=online"))
 
 
 def test_a_row_in_object_storage_takes_one_request_with_its_embeddings(tmp_path, pack, data_of, storage):

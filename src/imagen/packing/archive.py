@@ -3,7 +3,7 @@
 import json
 import os
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -27,6 +27,9 @@ from imagen.text.rows.row_file import row_file
 
 ROWS_AT_ONCE = 256
 """Their captions are encoded together, and their files are in memory."""
+
+BYTES_AT_ONCE = 1 << 28
+"""Of picture files, after which no further row is taken together with them."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,8 @@ class Packer:
                 create(partial) as stream,
                 tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar,
             ):
-                for start in range(0, len(rows), ROWS_AT_ONCE):
-                    self._add(tar, rows[start : start + ROWS_AT_ONCE])
+                for files in self._together(rows):
+                    self._add(tar, files)
         except OSError as error:
             partial.unlink(missing_ok=True)
             what = f"archive {number} cannot be written into {job.out}: {error.strerror or error}"
@@ -134,18 +137,27 @@ class Packer:
             raise
         return Packed(number, partial, self.vectors.take_warnings() if self.vectors else ())
 
-    def _add(self, tar: tarfile.TarFile, rows: range) -> None:
-        source = self.job.source
-        files = [files_of(source, row) for row in rows]
-        vectors = self.vectors and self.vectors([text for one in files for text in one.captions.texts])
-        for row, one in zip(rows, files, strict=True):
+    def _together(self, rows: range) -> Iterator[dict[int, RowFiles]]:
+        """The files of the rows, so many at a time as are encoded together."""
+        files: dict[int, RowFiles] = {}
+        size = 0
+        for row in rows:
+            files[row] = files_of(self.job.source, row)
+            size += len(files[row].picture.content)
+            if len(files) == ROWS_AT_ONCE or size >= BYTES_AT_ONCE or row == rows[-1]:
+                yield files
+                files, size = {}, 0
+
+    def _add(self, tar: tarfile.TarFile, files: Mapping[int, RowFiles]) -> None:
+        vectors = self.vectors and self.vectors([text for one in files.values() for text in one.captions.texts])
+        for row, one in files.items():
             embedded = None
             if self.vectors and vectors:
                 texts = one.captions.texts
                 parts = [vectors[text] for text in texts]
                 embeddings = TextEmbeddings(torch.cat(parts), tuple(map(len, parts)))
                 embedded = row_file(texts, embeddings, self.job.fingerprint or {})
-            for extension, content in members(one, self.job.captions, embedded, source.where(row)):
+            for extension, content in members(one, self.job.captions, embedded, self.job.source.where(row)):
                 member = tarfile.TarInfo(f"{row:09d}.{extension}")  # of nobody, at no time
                 member.size = len(content)
                 tar.addfile(member, BytesIO(content))

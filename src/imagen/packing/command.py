@@ -91,7 +91,7 @@ def write_shards(config: DictConfig, choices: Choices) -> None:
     fingerprint = _fingerprint(section) if choices.embeddings else None
     with only_writer(out):
         record = begin(out, source, _node_of_source(as_dict(config.data.train)), choices.rows, fingerprint)
-        for left in out.glob(".*.tar.*.part"):
+        for left in out.glob(".*.part"):
             left.unlink()
         text = section if choices.embeddings else None
         job = Job(out, source, choices.rows, record.captions, text, fingerprint, tuple(config.plugins))

@@ -11,6 +11,7 @@ A safetensors file as `imagen.text.embedding_file` reads it, with the keys of th
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -20,7 +21,7 @@ from imagen.checks.foreign import parse_json
 from imagen.errors import UserError
 from imagen.text.embeddings import TextEmbeddings
 from imagen.text.record import differences
-from imagen.text.store import digests
+from imagen.text.store import DIGEST_BYTES, digests
 
 MAX_HEADER = 1 << 16
 """Bytes. The header of such a file has about 500."""
@@ -50,12 +51,21 @@ def fingerprint_in(content: bytes, where: str) -> dict[str, str | int]:
     length = int.from_bytes(content[:8], "little")
     if not 0 < length <= min(MAX_HEADER, len(content) - 8):
         raise UserError(f"{where}: not a whole safetensors file of embedded captions; {WAY_OUT}")
-    header = parse_json(content[8 : 8 + length], where, WAY_OUT)
-    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    try:
+        return _fingerprint_in_header(content[8 : 8 + length])
+    except UserError as error:
+        raise UserError(f"{where}: {error}; {WAY_OUT}") from None
+
+
+@lru_cache(maxsize=1024)
+def _fingerprint_in_header(header: bytes) -> dict[str, str | int]:
+    """Rows with as many captions and tokens have the same header, so most are known."""
+    value = parse_json(header, "the header", "it is damaged")
+    metadata = value.get("__metadata__") if isinstance(value, dict) else None
     text = metadata.get("fingerprint") if isinstance(metadata, dict) else None
-    found = parse_json(text, where, WAY_OUT) if isinstance(text, str) else None
+    found = parse_json(text, "the fingerprint", "it is damaged") if isinstance(text, str) else None
     if not isinstance(found, dict) or not all(isinstance(value, str | int) for value in found.values()):
-        raise UserError(f"{where}: does not say which text encoder made it; {WAY_OUT}")
+        raise UserError("does not say which text encoder made it")
     return found
 
 
@@ -92,17 +102,19 @@ class RowReader:
         where = f"{where}, embedded captions"
         refuse_other_encoder(fingerprint_in(content, where), self.fingerprint, where)
         values, lengths, keys = self._tensors(content, where)
-        same = (keys == torch.from_numpy(digests([caption]).copy())).all(dim=1)
-        if not same.any():
-            raise UserError(f"{where}: {caption[:80]!r} is not among the {len(keys)} that were embedded; {WAY_OUT}")
-        number = int(same.int().argmax())
-        start = int(lengths[:number].sum())
-        vectors = values[start : start + int(lengths[number])].clone()  # not a view, which would keep the others
+        wanted = digests([caption]).tobytes()
+        number = next(
+            (n for n in range(len(lengths)) if keys[n * DIGEST_BYTES : (n + 1) * DIGEST_BYTES] == wanted), None
+        )
+        if number is None:
+            raise UserError(f"{where}: {caption[:80]!r} is not among the {len(lengths)} that were embedded; {WAY_OUT}")
+        start = sum(lengths[:number])
+        vectors = values[start : start + lengths[number]].clone()  # not a view, which would keep the others
         if not vectors.isfinite().all():
             raise UserError(f"{where}: the vectors of {caption[:80]!r} are not finite; {WAY_OUT}")
         return vectors
 
-    def _tensors(self, content: bytes, where: str) -> tuple[Tensor, Tensor, Tensor]:
+    def _tensors(self, content: bytes, where: str) -> tuple[Tensor, list[int], bytes]:
         """Values, lengths and digests, which fit each other."""
         from safetensors import SafetensorError
         from safetensors.torch import load
@@ -114,14 +126,14 @@ class RowReader:
             raise UserError(f"{where}: not a whole safetensors file ({said:.120}); {WAY_OUT}") from None
         found = {name: (tensors[name].dtype, tuple(tensors[name].shape)) for name in tensors}
         captions = found["lengths"][1][0] if found.get("lengths", (None, ()))[1] else 0
-        wanted = {"lengths": (torch.int32, (captions,)), "digests": (torch.uint8, (captions, 16))}
+        wanted = {"lengths": (torch.int32, (captions,)), "digests": (torch.uint8, (captions, DIGEST_BYTES))}
         rows = found["values"][1][0] if found.get("values", (None, ()))[1] else 0
         wanted["values"] = torch.bfloat16, (rows, self.features)
         for name, (kind, shape) in wanted.items():
             if found.get(name) != (kind, shape):
                 has = "is missing" if name not in found else f"is {found[name][0]} of shape {found[name][1]}"
                 raise UserError(f"{where}: {name} {has}, not {kind} of shape {shape}; {WAY_OUT}")
-        lengths = tensors["lengths"].long()
-        if bool((lengths < 0).any()) or int(lengths.sum()) != rows:
-            raise UserError(f"{where}: lengths sum to {int(lengths.sum())}, values has {rows} rows; {WAY_OUT}")
-        return tensors["values"], lengths, tensors["digests"]
+        lengths: list[int] = tensors["lengths"].tolist()
+        if min(lengths, default=0) < 0 or sum(lengths) != rows:
+            raise UserError(f"{where}: lengths sum to {sum(lengths)}, values has {rows} rows; {WAY_OUT}")
+        return tensors["values"], lengths, tensors["digests"].numpy().tobytes()
