@@ -35,6 +35,7 @@ ORDER = (
     "clip",
     "commandline",
     "data",
+    "packing",
     "stages",
     "cascade",
     "inputs",

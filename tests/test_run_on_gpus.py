@@ -7,21 +7,26 @@ import subprocess
 import pytest
 import yaml
 
+from imagen.commandline.arguments import with_own_keys
 from imagen.places import ROOT
-from imagen.planning.command import as_keys_of_the_plan
+from imagen.planning.command import OWN
 
 PAGE = (ROOT / "docs" / "how-to" / "run_on_gpus.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r'^```\w+ title="([\w.]+)"\n(.*?)^```', PAGE, re.DOTALL | re.MULTILINE))
 JOB = yaml.safe_load(BLOCKS["train.yaml"])
 CONTAINER = JOB["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"][0]
 
-LINES = re.findall(r"(?:train\.py|imagen plan|imagen cache) (.*)", PAGE.replace("\\\n", ""))
-COMMANDS = [*(line.split("`")[0] for line in LINES if "=" in line), " ".join(CONTAINER["args"][1:])]
+LINES = re.findall(r"(train\.py|imagen plan|imagen cache) (.*)", PAGE.replace("\\\n", ""))
+GROUPS = {"train.py": ("", ()), "imagen plan": ("++plan", OWN), "imagen cache": ("text", ("processes",))}
+COMMANDS = [
+    *((command, line.split("`")[0]) for command, line in LINES if "=" in line),
+    ("train.py", " ".join(CONTAINER["args"][1:])),
+]
 
 
-@pytest.mark.parametrize("arguments", COMMANDS)
-def test_every_command_line_composes(arguments, compose_config):
-    compose_config("train", *map(as_keys_of_the_plan, shlex.split(arguments)))
+@pytest.mark.parametrize(("command", "arguments"), COMMANDS)
+def test_every_command_line_composes(command, arguments, compose_config):
+    compose_config("train", *with_own_keys(shlex.split(arguments), *GROUPS[command]))
 
 
 def test_there_are_command_lines():

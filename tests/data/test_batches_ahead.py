@@ -82,14 +82,14 @@ def test_for_a_gpu_the_thread_pins_every_tensor_of_a_batch(data, monkeypatch):
     for kind, count in (("cpu", 0), ("cuda", 4)):
         module = data(WatchedEncoder())
         strategy = SimpleNamespace(root_device=torch.device(kind))
-        module.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1)
+        module.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1, num_devices=1)
         list(module.val_dataloader())
         assert pinned == [False] * count * 2
 
 
 @pytest.mark.parametrize(("cores", "trainers", "workers"), [(2, 1, 2), (16, 4, 4), (64, 2, 8), (4, 8, 1)])
 def test_workers_are_as_many_as_cores_for_each_trainer(cores, trainers, workers, data, monkeypatch):
-    monkeypatch.setattr("imagen.data.module.cores", lambda: cores)
+    monkeypatch.setattr("imagen.data.loading.cores", lambda: cores)
     module = data(WatchedEncoder(), num_workers=None, prefetch_factor=3)
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     module.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1, num_devices=trainers)

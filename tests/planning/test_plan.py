@@ -14,11 +14,12 @@ from omegaconf import DictConfig
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from imagen.commandline.arguments import with_own_keys
 from imagen.errors import UserError
 from imagen.instantiation import instantiate
 from imagen.networks.multi_head import attention_as_on_a_gpu
 from imagen.places import ROOT
-from imagen.planning.command import as_keys_of_the_plan, main
+from imagen.planning.command import OWN, main
 from imagen.planning.plan import GIB, Hardware, Plan, make_plan
 from imagen.planning.sharing import Sharing
 from imagen.planning.step import AUTOCAST, checkpoint_blocks, planned_batch
@@ -242,7 +243,7 @@ def planned_by_command(*arguments: str) -> CompletedProcess:
 
 def test_only_its_own_keys_are_written_anew():
     given = ["devices=8", "trainer.devices=2", "share=.5", "stage=sr1"]
-    assert [as_keys_of_the_plan(one) for one in given] == [
+    assert with_own_keys(given, "++plan", OWN) == [
         "++plan.devices=8", "trainer.devices=2", "++plan.share=.5", "stage=sr1",
     ]  # fmt: skip
 

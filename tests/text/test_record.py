@@ -36,6 +36,8 @@ def test_the_cache_and_how_a_data_set_was_encoded_are_not_recorded(compose_confi
         },
     }
     assert for_sampling(record) == record_of(record) == record
+    beside_pictures = section(compose_config, "text=minilm", "text.encoder.device=cuda:3", "text.mode=shards")
+    assert record_of(beside_pictures) == record
 
 
 def test_a_folder_of_the_project_is_recorded_so_that_a_clone_finds_its_own(compose_config, tmp_path, monkeypatch):

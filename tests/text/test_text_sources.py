@@ -59,7 +59,7 @@ def test_the_mode_chooses_the_source_and_the_width_is_checked(tmp_path):
     arguments = {"encoder": FakeEncoder(), "folder": tmp_path}
     assert isinstance(make_text_source("cached", features=FEATURES, **arguments), CachedText)
     assert isinstance(make_text_source("online", features=FEATURES, **arguments), OnlineText)
-    with pytest.raises(UserError, match="choose cached or online"):
+    with pytest.raises(UserError, match="choose cached, online or shards"):
         make_text_source("offline", features=FEATURES, **arguments)
     for mode in ("cached", "online"):
         with pytest.raises(UserError, match=f"text.features=512, .* have {FEATURES}: set text.features={FEATURES}"):

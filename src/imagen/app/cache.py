@@ -15,22 +15,17 @@ import sys
 
 from omegaconf import DictConfig
 
+from imagen.commandline.arguments import with_own_keys
 from imagen.commandline.command import command
-
-
-def as_key_of_the_text(argument: str) -> str:
-    """`processes=N` as the key of the configuration that it stands for; any other override as it is.
-
-    >>> as_key_of_the_text("processes=8"), as_key_of_the_text("seed=1")
-    ('text.processes=8', 'seed=1')
-    """
-    return f"text.{argument}" if argument.startswith("processes=") else argument
 
 
 @command("train", interrupted="what is encoded is kept, and the same command goes on", help_text=__doc__)
 def _cache(config: DictConfig) -> None:
     from imagen.data.module import make_data
+    from imagen.errors import UserError
 
+    if config.text.get("mode") == "shards":
+        raise UserError("text.mode=shards: captions are embedded beside their pictures, by `imagen shards`, not cached")
     data = make_data(config.data)
     data.prepare_data()
     names = " and ".join(dict.fromkeys((data.train.name, data.validation.name)))
@@ -38,7 +33,7 @@ def _cache(config: DictConfig) -> None:
 
 
 def main() -> None:
-    sys.argv[1:] = map(as_key_of_the_text, sys.argv[1:])
+    sys.argv[1:] = with_own_keys(sys.argv[1:], "text", ["processes"])
     _cache()
 
 

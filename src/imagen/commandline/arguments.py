@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from imagen.checks.names import printable
 from imagen.commandline.roles import COMMANDS, of_one_role
@@ -29,6 +29,15 @@ def as_hydra_reads_them(arguments: Sequence[str], config_name: str) -> list[str]
         written = [of_one_role(argument) for argument in written]
     # Hydra's parser takes a flag behind an override for the end of the overrides.
     return sorted(written, key=lambda argument: argument not in ("-m", "--multi", "--multirun"))
+
+
+def with_own_keys(arguments: Sequence[str], group: str, names: Collection[str]) -> list[str]:
+    """`arguments`, of which those that set one of `names` set it in `group`: they are a command's own.
+
+    >>> with_own_keys(["devices=8", "trainer.devices=8"], "++plan", ["devices"])
+    ['++plan.devices=8', 'trainer.devices=8']
+    """
+    return [f"{group}.{argument}" if argument.partition("=")[0] in names else argument for argument in arguments]
 
 
 def at_home(argument: str) -> str:

@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": Command("measure alignment against fidelity", "evaluate.py"),
     "plan": Command("memory, arithmetic and time of a training, before it is started", "imagen.planning.command"),
     "cache": Command("encode captions ahead of training", "imagen.app.cache"),
+    "shards": Command("write pictures and embedded captions into tar archives", "imagen.packing.command"),
     "export": Command("export a run that is not finished", "imagen.app.export"),
     "fetch": Command("download published weights", "imagen.app.fetch"),
     "convert": Command("convert a text encoder's pickled weights to safetensors", "imagen.app.convert"),

@@ -44,8 +44,8 @@ def check_weights(config: DictConfig) -> None:
 def _check_encoder(text: Mapping[str, Any]) -> None:
     encoder = text["encoder"]
     cached = text["mode"] == "cached" and (user_path(text["folder"]) / "manifest.json").is_file()
-    # A cache may hold every caption that is asked for: then the encoder is not needed.
-    if not cached and encoder.get("local_files_only"):
+    # A cache may hold every caption that is asked for, shards do: then the encoder is not needed.
+    if not cached and text["mode"] != "shards" and encoder.get("local_files_only"):
         resolve_folder(encoder["path"], encoder.get("revision"), local_files_only=True)
 
 

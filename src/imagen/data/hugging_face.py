@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from imagen.checks.worlds import World
 from imagen.data.reading.captions import caption_columns as columns_of
-from imagen.data.reading.decode import MAX_PIXELS, UnreadableImageError, common_size, decode, size_or_problem
+from imagen.data.reading.decode import (
+    MAX_PIXELS,
+    UnreadableImageError,
+    common_size,
+    decode,
+    picture_file,
+    size_or_problem,
+)
+from imagen.data.reading.example import PictureFile, RowFiles
 from imagen.data.reading.problems import BadExampleError, Fault, Problem
 from imagen.data.source import Example, Picture, Source
 from imagen.errors import UserError
@@ -136,6 +144,18 @@ class HuggingFaceSource(Source):
         for index in track(range(len(self)), f"Checking the pictures in {self.name}"):
             row = self.table[index]
             yield common_size(self._size(index, where, row[column]) for column, where in self._pictures(index))
+
+    def row_files(self, index: int) -> RowFiles:
+        row = self.table[index]
+        captions = self.captions_in.read(row, self.where(index))
+        return RowFiles(captions, *(self._as_it_is(row[column], where) for column, where in self._pictures(index)))
+
+    def _as_it_is(self, cell: dict[str, Any] | None, where: str) -> PictureFile:
+        try:
+            file = self._file(cell)
+        except UnreadableImageError as error:
+            raise BadExampleError(f"{where}: {error}", error.fault) from error
+        return picture_file(file, self.max_pixels, where)
 
     def _size(self, index: int, where: str, cell: dict[str, Any] | None) -> Size | Problem:
         try:

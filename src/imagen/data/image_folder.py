@@ -6,7 +6,15 @@ from pathlib import Path
 
 from imagen.checks.worlds import World
 from imagen.data.reading.captions import caption_columns as columns_of
-from imagen.data.reading.decode import MAX_PIXELS, common_size, decoded_row, picture_suffixes, size_or_problem
+from imagen.data.reading.decode import (
+    MAX_PIXELS,
+    common_size,
+    decoded_row,
+    picture_file,
+    picture_suffixes,
+    size_or_problem,
+)
+from imagen.data.reading.example import RowFiles
 from imagen.data.reading.metadata import Columns, read_metadata
 from imagen.data.reading.problems import Problem
 from imagen.data.source import Example, Source
@@ -72,6 +80,10 @@ class ImageFolderSource(Source):
     @property
     def has_conditions(self) -> bool:
         return self.condition_column is not None
+
+    def row_files(self, index: int) -> RowFiles:
+        files = (picture_file(file, self.max_pixels, where) for file, where in self._pictures(index))
+        return RowFiles(self.rows[index].captions, *files)
 
     def _pictures(self, index: int) -> list[tuple[Path, str]]:
         """The file of the picture, and of the one to condition on if there is one, each as it is named in messages."""

@@ -1,16 +1,19 @@
-"""From batch plans to batches: workers read, crop and resize pictures; the main process embeds the captions."""
+"""From batch plans to batches: workers read, crop and resize pictures; the main process embeds the captions, unless
+embeddings lie beside the pictures."""
 
 import logging
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from imagen.concurrency.ahead import Waiting, made_ahead
+from imagen.concurrency.processes import cores
 from imagen.data.batch import Batch
 from imagen.data.pixels import from_uint8
 from imagen.data.reading.problems import BadExampleError, Fault, Problem, refusal
@@ -21,9 +24,15 @@ from imagen.diffusion.conditioning import OtherSizeImages, resize
 from imagen.errors import UserError
 from imagen.randomness import derive_seed
 from imagen.tensors import Images, Size
+from imagen.text.embeddings import TextEmbeddings
+from imagen.text.rows.row_file import RowReader
+from imagen.text.rows.row_text import RowsText
 from imagen.text.sources import TextSource
 
 log = logging.getLogger(__name__)
+
+MOST_WORKERS = 8
+"""More are for what reads more slowly than one GPU trains: they must be asked for."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,8 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Assembled:
-    """A batch before its captions are embedded. `skipped`: the problem of each skipped row."""
+    """A batch before its captions are embedded. `skipped`: the problem of each skipped row. `text`: the embeddings of
+    the captions, if they came with the rows."""
 
     position: int
     images: Images
@@ -64,6 +74,7 @@ class Assembled:
     skipped: dict[int, Problem]
     condition: Images | None = None
     large: OtherSizeImages | None = None
+    text: TextEmbeddings | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,8 @@ class Assembler(Dataset):
 
     An unusable row is replaced by the next usable one of its bucket, after at most `max_bad` unusable rows. Of several
     captions the first is used, or with `draw_captions` one drawn with the key of the plan. With `keep_large` a batch
-    also holds the pictures before they are reduced to the stage.
+    also holds the pictures before they are reduced to the stage. `rows` reads the embeddings of the captions from the
+    files that come with the rows.
     """
 
     def __init__(
@@ -89,25 +101,34 @@ class Assembler(Dataset):
         max_bad: int,
         draw_captions: bool = False,
         keep_large: bool = False,
+        rows: RowReader | None = None,
     ) -> None:
         self.buckets, self.geometry, self.max_bad = buckets, geometry, max_bad
-        self.draw_captions, self.keep_large = draw_captions, keep_large
+        self.draw_captions, self.keep_large, self.rows = draw_captions, keep_large, rows
 
     def __getitem__(self, plan: BatchPlan) -> Assembled | Refusal:
         bucket = self.buckets[plan.bucket]
         skipped: dict[int, Problem] = {}
         try:
             read = [self._read(bucket, draw, skipped) for draw in plan.draws]
+            examples = [example for example, _ in read]
+            captions = tuple(self._caption(example, draw) for example, draw in zip(examples, plan.draws, strict=True))
+            text = self._text(bucket.source.origin, examples, captions)
         except UserError as error:
             return Refusal(str(error), error.environment)
         pictures = list(zip(*(cuts for _, cuts in read), strict=True))
         images, *conditions = (self._images(cuts, bucket.sizes, plan) for cuts in pictures)
         condition = conditions[0] if conditions else None
         large = from_uint8(np.stack(pictures[0])) if self.keep_large else None
-        examples = [example for example, _ in read]
-        captions = tuple(self._caption(example, draw) for example, draw in zip(examples, plan.draws, strict=True))
         ids = tuple(example.id for example in examples)
-        return Assembled(plan.position, images, ids, captions, skipped, condition, large)
+        return Assembled(plan.position, images, ids, captions, skipped, condition, large, text)
+
+    def _text(self, origin: Source, examples: Sequence[Example], captions: Sequence[str]) -> TextEmbeddings | None:
+        if self.rows is None:
+            return None
+        each = zip(examples, captions, strict=True)
+        found = [self.rows.read(example.embeddings, caption, origin.where(example.id)) for example, caption in each]
+        return TextEmbeddings(torch.cat(found), tuple(map(len, found)))
 
     def _images(self, cuts: Sequence[np.ndarray], sizes: Sizes, plan: BatchPlan) -> Images:
         images = resize(from_uint8(np.stack(cuts)), sizes.stage)
@@ -163,6 +184,19 @@ def _condition(source: Source, example: Example, index: int) -> list[Picture]:
     return [condition]
 
 
+def row_reader(text: TextSource, *sources: Source) -> RowReader | None:
+    """What reads the embeddings that come with the rows of `sources`; None if they come from elsewhere.
+
+    Raises:
+        UserError: if `text` takes them from the rows, and the first row of a source has none, or another encoder's.
+    """
+    if not isinstance(text, RowsText):
+        return None
+    origins = [source.origin for source in sources]
+    readers = [text.reader(origin.embeddings(0), origin.where(0), origin.name) for origin in origins]
+    return readers[0]
+
+
 class BatchLoader:
     """Iterates over a DataLoader of `Assembled`, embeds the captions and counts bad rows.
 
@@ -200,7 +234,8 @@ class BatchLoader:
 
     def _embedded(self, assembled: Assembled) -> Batch:
         # In the main process, because an online encoder may use the accelerator and a cache is opened only once.
-        text, mask = self.text.embed(assembled.captions).pad()
+        embeddings = self.text.embed(assembled.captions) if assembled.text is None else assembled.text
+        text, mask = embeddings.pad()
         ids = torch.tensor(assembled.ids, dtype=torch.int64)
         condition, large = assembled.condition, assembled.large
         return Batch(assembled.images, text, mask, ids, assembled.captions, assembled.position, condition, large)
@@ -211,3 +246,54 @@ class BatchLoader:
         self.skipped |= skipped
         if len(self.skipped) > self.assembler.max_bad:
             raise UserError(self.assembler.refusal(list(self.skipped.values())))
+
+
+@dataclass(frozen=True)
+class Readers:
+    """The processes and the thread that make batches while the last one is trained on.
+
+    Args:
+        num_workers: number of processes that read and decode; 0: the one that trains; None: as many as there are cores
+            for each process that trains on this machine, at most `MOST_WORKERS`.
+        prefetch_factor: batches that each of them reads ahead.
+        ahead: batches that a thread embeds ahead; 0: each is embedded when it is asked for.
+
+    Raises:
+        UserError: if a number is out of range.
+    """
+
+    num_workers: int | None
+    prefetch_factor: int
+    ahead: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_workers", 0), ("prefetch_factor", 1), ("ahead", 0)):
+            number = getattr(self, name)
+            if number is not None and number < least:
+                raise UserError(f"data.{name}={number}: {least} or more are needed")
+
+    def loader(
+        self,
+        assembler: Assembler,
+        sampler: Sampler[BatchPlan],
+        text: TextSource,
+        generator: torch.Generator,
+        trainers: int,
+        pin: bool,
+    ) -> BatchLoader:
+        """The batches of a sampler, for one of so many `trainers` on this machine."""
+        workers = min(max(1, cores() // trainers), MOST_WORKERS) if self.num_workers is None else self.num_workers
+        loader = DataLoader(
+            assembler,
+            batch_size=None,  # the sampler yields plans of whole batches
+            sampler=sampler,
+            num_workers=workers,
+            prefetch_factor=self.prefetch_factor if workers else None,
+            collate_fn=_unchanged,
+            generator=generator,
+        )
+        return BatchLoader(loader, assembler, text, self.ahead, pin)
+
+
+def _unchanged(assembled: Any) -> Any:
+    return assembled

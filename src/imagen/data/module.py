@@ -9,13 +9,12 @@ from typing import Any
 
 from lightning import LightningDataModule
 from omegaconf import DictConfig, open_dict
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
-from imagen.concurrency.processes import cores
 from imagen.data.batch import Batch
 from imagen.data.buckets.sampler import training_batches, validation_batches
 from imagen.data.buckets.survey import Survey, refuse_small_buckets, without
-from imagen.data.loading import Assembler, BatchLoader, Bucket, Sizes
+from imagen.data.loading import Assembler, BatchLoader, Bucket, Readers, Sizes, row_reader
 from imagen.data.reading.problems import MAX_SHARE, Fault, refusal, summary, write_list
 from imagen.data.sampler import BatchPlan, Share, check_batch_size
 from imagen.data.source import EveryCaption, Rows, Source
@@ -27,9 +26,6 @@ from imagen.randomness import make_generator
 from imagen.text.sources import TextSource
 
 log = logging.getLogger(__name__)
-
-MOST_WORKERS = 8
-"""More cores than these are for what reads faster than one GPU trains: they must be asked for."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +86,10 @@ class ImagenDataModule(LightningDataModule):
             square it is the square root of the area.
         crop_size: side of the training windows in pixels; None: train on whole pictures.
         batch_size: pictures per batch and process.
-        num_workers: number of worker processes that read and decode; 0: read in this process; None: as many as there
-            are cores for each process that trains on this machine, at most `MOST_WORKERS`.
+        num_workers, prefetch_factor, ahead: see `Readers`.
         seed: of the order and of augmentation.
         geometry: how squares, or the shapes of buckets, are cropped; validation uses its fixed form.
         bad_pictures: what to do about unusable rows.
-        prefetch_factor: batches that each worker reads ahead.
-        ahead: batches that a thread of this process embeds ahead; 0: when they are asked for.
 
     Raises:
         UserError: if a number is out of range.
@@ -119,11 +112,7 @@ class ImagenDataModule(LightningDataModule):
         ahead: int = 2,
     ) -> None:
         super().__init__()
-        for name, number, least in (
-            ("num_workers", num_workers or 0, 0), ("prefetch_factor", prefetch_factor, 1), ("ahead", ahead, 0),
-        ):  # fmt: skip
-            if number < least:
-                raise UserError(f"data.{name}={number}: {least} or more are needed")
+        self.readers = Readers(num_workers, prefetch_factor, ahead)
         if resolution < 1:
             raise UserError(f"the resolution of the stage is {resolution}: at least 1 pixel per side is needed")
         self.geometry, self.bad_pictures = geometry or Geometry(), bad_pictures or BadPictures()
@@ -132,14 +121,13 @@ class ImagenDataModule(LightningDataModule):
         cut, made = shapes.at(cut_at), shapes.at(resolution)
         self.sizes = [Sizes(source, stage, crop_size) for source, stage in zip(cut, made, strict=True)]
         self.train, self.validation = train.at(cut_at), validation.at(cut_at)
-        self.text, self.batch_size, self.num_workers, self.seed = text, batch_size, num_workers, seed
+        self.text, self.batch_size, self.seed = text, batch_size, seed
         check_batch_size(batch_size)
         for source, use in ((self.train, "training"), (self.validation, "validation")):
             if not len(source):
                 raise UserError(f"{source.name}: no picture for {use}")
-        self.prefetch_factor, self.ahead = prefetch_factor, ahead
-        self.next_position = 0
-        self.keep_large = False
+        self._rows = row_reader(text, train, validation)
+        self.next_position, self.keep_large = 0, False
         self.world = train.world
         self._all_rows = {"training": self.train, "validation": self.validation}
         self._survey = Survey(self.geometry, cut_at)
@@ -185,8 +173,7 @@ class ImagenDataModule(LightningDataModule):
 
     def examples(self) -> Iterator[Batch]:
         """The first validation batch of each bucket, the largest bucket first; without buckets the first one."""
-        filled = sum(len(bucket.source) > 0 for bucket in self._sorted("validation"))
-        return islice(self.val_dataloader(), filled)
+        return islice(self.val_dataloader(), sum(len(one.source) > 0 for one in self._sorted("validation")))
 
     @property
     def pictures_seen(self) -> int:
@@ -253,26 +240,14 @@ class ImagenDataModule(LightningDataModule):
     def _loader(
         self, buckets: list[Bucket], geometry: Geometry, sampler: Sampler[BatchPlan], draw_captions: bool = False
     ) -> BatchLoader:
-        workers = self._workers()
-        assembler = Assembler(buckets, geometry, self.bad_pictures.allowed(self.train), draw_captions, self.keep_large)
-        loader = DataLoader(
-            assembler,
-            batch_size=None,  # the sampler yields plans of whole batches
-            sampler=sampler,
-            num_workers=workers,
-            prefetch_factor=self.prefetch_factor if workers else None,
-            collate_fn=_unchanged,
-            # Its own generator: otherwise every new loader would advance the global one.
-            generator=make_generator(self.seed, "loader"),
-        )
-        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return BatchLoader(loader, assembler, self.text, self.ahead, pin=on_gpu)
-
-    def _workers(self) -> int:
-        if self.num_workers is not None:
-            return self.num_workers
-        trainers = 1 if self.trainer is None else self.trainer.num_devices
-        return min(max(1, cores() // trainers), MOST_WORKERS)
+        allowed = self.bad_pictures.allowed(self.train)
+        assembler = Assembler(buckets, geometry, allowed, draw_captions, self.keep_large, self._rows)
+        trainers, pin = 1, False
+        if self.trainer is not None:
+            trainers, pin = self.trainer.num_devices, self.trainer.strategy.root_device.type == "cuda"
+        # Its own generator: otherwise every new loader would advance the global one.
+        generator = make_generator(self.seed, "loader")
+        return self.readers.loader(assembler, sampler, self.text, generator, trainers, pin)
 
     def _check_pictures(self) -> None:
         """Check each origin once: training and validation usually share one."""
@@ -316,7 +291,3 @@ def pictures_seen_at(state: Any) -> int:
     if not (isinstance(position, int) and isinstance(size, int) and position >= 0 and size >= 0):
         raise UserError("not a checkpoint of a training run: its place in the data is missing or damaged")
     return position * size
-
-
-def _unchanged(assembled: Any) -> Any:
-    return assembled

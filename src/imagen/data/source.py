@@ -4,47 +4,23 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
 from itertools import chain, compress, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import UInt8
 
 from imagen.checks.worlds import World
+from imagen.data.reading.example import Example as Example
+from imagen.data.reading.example import OtherPicture as OtherPicture
+from imagen.data.reading.example import Picture as Picture
+from imagen.data.reading.example import RowFiles
 from imagen.data.reading.problems import Fault, Problem, too_small
 from imagen.errors import UserError
 from imagen.files import fingerprint
 from imagen.tensors import Size
 
-Picture = UInt8[np.ndarray, "height width 3"]
-"""One picture, RGB."""
-
-OtherPicture = UInt8[np.ndarray, "other_height other_width 3"]
-"""One that belongs to a `Picture` and may be of another size."""
-
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class Example:
-    """A picture with at least one caption, which may be empty. `id` is its row in the original source.
-
-    `weights`: the probability with which training draws each caption; none: all alike. `condition`: a picture of the
-    same size to condition on, such as an outline; None where the source is not asked for it.
-    """
-
-    image: Picture
-    captions: tuple[str, ...]
-    id: int
-    weights: tuple[float, ...] = ()
-    condition: OtherPicture | None = None
-
-    @property
-    def caption(self) -> str:
-        """The first caption."""
-        return self.captions[0]
 
 
 class Source(ABC):
@@ -114,6 +90,21 @@ class Source(ABC):
     def files(self) -> Iterable[Path]:
         """The picture files, in order; empty if pictures are drawn or not on this disk."""
         return ()
+
+    def row_files(self, index: int) -> RowFiles:
+        """The files of a row as they are, not decoded; their headers are read.
+
+        Raises:
+            UserError: if there are none, because pictures are drawn; BadExampleError: if this row cannot be read.
+        """
+        raise UserError(
+            f"{self.name}: pictures are drawn, not read from files; choose data=image_folder, hub or webdataset"
+        )
+
+    def embeddings(self, index: int) -> bytes | None:
+        """The file of embedded captions beside a row (`imagen.text.rows`); None where the source reads none."""
+        del index
+        return None
 
     def sizes(self) -> Iterable[Size | Problem]:
         """The size of the picture of every row, or why it cannot be read, without decoding it; nothing at all if sizes

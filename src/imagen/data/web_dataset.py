@@ -12,7 +12,8 @@ from imagen.checks.foreign import parse_json
 from imagen.checks.worlds import World
 from imagen.data.reading.captions import Captions, OneColumn
 from imagen.data.reading.captions import caption_columns as columns_of
-from imagen.data.reading.decode import MAX_PIXELS, common_size, decoded_row, size_or_problem
+from imagen.data.reading.decode import MAX_PIXELS, common_size, decoded_row, picture_file, size_or_problem
+from imagen.data.reading.example import RowFiles
 from imagen.data.reading.problems import Problem
 from imagen.data.reading.tar_index import read_member, shown
 from imagen.data.shards.archive import Archive, LocalArchive, local_archives
@@ -45,6 +46,9 @@ class WebDatasetSource(Source):
         max_pixels: larger pictures are refused before decoding (decompression bombs).
         condition_extension: extension of the member that holds a picture to condition on, such as "condition.png";
             None: samples have none.
+        caption_weights: key of the JSON member with the list of how often training draws each caption; None: all alike.
+        embeddings: "shards": the embedded captions beside each picture are read with it, as `text.mode=shards` needs
+            them; anything else: they are not.
         cache: folder that keeps parts of remote archives; needed for them alone.
         cache_bytes: the most that is kept there.
 
@@ -63,23 +67,32 @@ class WebDatasetSource(Source):
         max_pixels: int = MAX_PIXELS,
         caption_columns: Mapping[str, int | float] | None = None,
         condition_extension: str | None = None,
+        caption_weights: str | None = None,
+        embeddings: str | None = None,
         cache: str | Path | None = None,
         cache_bytes: Natural = 0,
     ) -> None:
         self.extension = caption_extension.lower().removeprefix(".")
         self.condition_extension = (condition_extension or "").lower().removeprefix(".")
         self.captions_in = columns_of(caption_key, caption_columns)
-        if caption_columns is not None and self.extension != "json":
-            raise UserError(
-                f"caption_columns are read from the JSON beside a picture, not from .{self.extension}; set "
-                "data.train.source.caption_extension=json"
-            )
+        if caption_weights is not None:
+            if caption_columns is not None:
+                raise UserError("caption_weights and caption_columns both say how often captions are drawn; give one")
+            self.captions_in = OneColumn(caption_key, caption_weights)
+        several = {"caption_columns": caption_columns, "caption_weights": caption_weights}
+        for option, value in several.items():
+            if value is not None and self.extension != "json":
+                raise UserError(
+                    f"{option} are read from the JSON beside a picture, not from .{self.extension}; set "
+                    "data.train.source.caption_extension=json"
+                )
         self.max_pixels = max_pixels
+        self.has_embeddings = embeddings == "shards"
         index = user_path(index)
         self.path, self.archives = _archives(
             path, index.parent / "remote" if cache is None else user_path(cache), cache_bytes
         )
-        kept = KeptIndex(index, SampleRules(self.extension, self.condition_extension))
+        kept = KeptIndex(index, SampleRules(self.extension, self.condition_extension, self.has_embeddings))
         tables = kept.tables(self.archives, f"Reading the index of {self.path}")
         self._note_incomplete(tables, skip_incomplete)
         self.samples = Samples(tables)
@@ -109,10 +122,16 @@ class WebDatasetSource(Source):
 
     def __getitem__(self, index: int) -> Example:
         captions = self._captions(index)
-        archive = self.archives[self.samples.archive_of(index)]
-        pictures = ((archive.read(offset, size), where) for offset, size, where in self._pictures(index))
-        picture, *condition = (decoded_row(file, self.max_pixels, where) for file, where in pictures)
-        return Example(picture, captions.texts, index, captions.weights, *condition)
+        files, embeddings = self._files(index)
+        picture, *condition = (decoded_row(file, self.max_pixels, where) for file, where in files)
+        return Example(picture, captions.texts, index, captions.weights, *condition, embeddings=embeddings)
+
+    def row_files(self, index: int) -> RowFiles:
+        files, _ = self._files(index)
+        return RowFiles(self._captions(index), *(picture_file(file, self.max_pixels, where) for file, where in files))
+
+    def embeddings(self, index: int) -> bytes | None:
+        return self._read(index, self._embeddings_at(index))[0] if self.has_embeddings else None
 
     @property
     def has_conditions(self) -> bool:
@@ -141,11 +160,27 @@ class WebDatasetSource(Source):
     def _pictures(self, index: int) -> Iterator[tuple[int, int, str]]:
         """Offset and size of the picture, and of the one to condition on if there is one; each with its name for
         messages."""
-        _, _, offset, size, *condition = self.samples.places[index].tolist()
+        _, _, offset, size, *others = self.samples.places[index].tolist()
         where = self.where(index)
         yield offset, size, where
-        if condition:
-            yield *condition, f"{where}, .{self.condition_extension}"
+        if self.condition_extension:
+            yield *others[:2], f"{where}, .{self.condition_extension}"
+
+    def _embeddings_at(self, index: int) -> list[tuple[int, int]]:
+        """Offset and size of the embedded captions, if they are read."""
+        offset, size = self.samples.places[index, -2:].tolist()
+        return [(offset, size)] if self.has_embeddings else []
+
+    def _files(self, index: int) -> tuple[list[tuple[bytes, str]], bytes | None]:
+        """The bytes of the pictures of a row, each with its name for messages, and those of the embedded captions."""
+        pictures = list(self._pictures(index))
+        places = [(offset, size) for offset, size, _ in pictures] + self._embeddings_at(index)
+        read = self._read(index, places)
+        embeddings = read.pop() if self.has_embeddings else None
+        return [(content, where) for content, (_, _, where) in zip(read, pictures, strict=True)], embeddings
+
+    def _read(self, index: int, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        return self.archives[self.samples.archive_of(index)].read_together(places)
 
     def _captions(self, index: int) -> Captions:
         number = self.samples.archive_of(index)

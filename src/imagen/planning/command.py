@@ -16,18 +16,10 @@ import sys
 
 from omegaconf import DictConfig
 
+from imagen.commandline.arguments import with_own_keys
 from imagen.commandline.command import command
 
 OWN = ("devices", "tflops", "share", "memory")
-
-
-def as_keys_of_the_plan(argument: str) -> str:
-    """An override of the plan itself as Hydra takes it; any other as it is.
-
-    >>> as_keys_of_the_plan("devices=8"), as_keys_of_the_plan("trainer.devices=8")
-    ('++plan.devices=8', 'trainer.devices=8')
-    """
-    return f"++plan.{argument}" if argument.partition("=")[0] in OWN else argument
 
 
 @command("train", help_text=__doc__, reads_files=False)
@@ -43,7 +35,7 @@ def _plan(config: DictConfig) -> None:
 
 
 def main() -> None:
-    sys.argv[1:] = map(as_keys_of_the_plan, sys.argv[1:])
+    sys.argv[1:] = with_own_keys(sys.argv[1:], "++plan", OWN)
     _plan()
 
 

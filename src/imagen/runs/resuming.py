@@ -20,16 +20,20 @@ FREE_WITHIN_KEPT = (
     "data.bad_pictures.check_first",
     "data.bad_pictures.max_share",  # affects only whether the run stops, not its numbers
     "data.train.index",
+    "data.train.embeddings",  # a copy of text.mode
     "data.train.cache",
     "data.train.cache_bytes",
     "data.train.source.index",
+    "data.train.source.embeddings",  # a copy of text.mode
     "data.train.source.cache",
     "data.train.source.cache_bytes",
     "data.train.source.download",
     "data.validation.index",
+    "data.validation.embeddings",  # a copy of text.mode
     "data.validation.cache",
     "data.validation.cache_bytes",
     "data.validation.source.index",
+    "data.validation.source.embeddings",  # a copy of text.mode
     "data.validation.source.cache",
     "data.validation.source.cache_bytes",
     "data.validation.source.download",

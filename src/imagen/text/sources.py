@@ -227,17 +227,26 @@ class NoText(TextSource):
 def make_text_source(
     mode: str, encoder: TextEncoder, features: int, folder: str | Path | None = None, processes: int = 1
 ) -> TextSource:
-    """The source for `text.mode`: "cached" in `folder`, which so many `processes` fill, or "online", which needs none.
+    """The source for `text.mode`: "cached" in `folder`, which so many `processes` fill; "online", or "shards"
+    (`RowsText`), which need none.
 
     Raises:
         UserError: for another mode, or a cache without a folder; when `features`, which sizes the networks, is not the
             width of the vectors.
     """
-    if mode not in ("cached", "online"):
-        raise UserError(f"text.mode={mode}: choose cached or online")
+    from imagen.text.rows.row_text import RowsText  # made of what is defined here
+
+    if mode not in ("cached", "online", "shards"):
+        raise UserError(f"text.mode={mode}: choose cached, online or shards")
     if mode == "cached" and folder is None:
         raise UserError("text.mode=cached: give the folder of the cache as text.folder=FOLDER")
-    source = OnlineText(encoder) if folder is None or mode == "online" else CachedText(encoder, folder, processes)
+    source: TextSource
+    if mode == "shards":
+        source = RowsText(encoder, features)
+    elif mode == "online" or folder is None:
+        source = OnlineText(encoder)
+    else:
+        source = CachedText(encoder, folder, processes)
     try:
         width = source.features
     except MissingModelError:

@@ -1,7 +1,7 @@
 """Captions to token ids, with counts of what users are warned about."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from imagen.errors import UserError
@@ -38,11 +38,13 @@ class EncodingCounts:
     unknown_captions: int = 0
     unknown_example: str = ""
 
-    def __add__(self, other: "EncodingCounts") -> "EncodingCounts":
-        """The counts over both."""
-        numbers = [name for name, value in vars(self).items() if isinstance(value, int) and name != "max_length"]
-        sums = {name: getattr(self, name) + getattr(other, name) for name in numbers}
-        return replace(self, **sums, unknown_example=self.unknown_example or other.unknown_example)
+    @classmethod
+    def total(cls, parts: "Sequence[EncodingCounts]") -> "EncodingCounts":
+        """The counts over all `parts`, at least one."""
+        names = [field.name for field in fields(cls) if field.name not in ("max_length", "unknown_example")]
+        sums = {name: sum(getattr(part, name) for part in parts) for name in names}
+        example = next((part.unknown_example for part in parts if part.unknown_example), "")
+        return cls(parts[0].max_length, **sums, unknown_example=example)
 
     def warnings(self) -> list[str]:
         """One sentence for each kind of problem."""

@@ -76,17 +76,25 @@ class CaptionColumns:
 
 @dataclass(frozen=True)
 class OneColumn:
-    """One column of captions, or of lists of captions that training draws alike."""
+    """One column of captions, or of lists of captions that training draws alike.
+
+    `weights` names another column, with a list of how often training draws each caption of the row; where a row has
+    none, all alike.
+    """
 
     name: str
+    weights: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         return (self.name,)
 
     def read(self, record: Mapping[str, Any], where: str) -> Captions:
-        """The captions of a row that has the column. Raises UserError naming `where` if one is not valid text."""
-        return Captions(checked_captions(record[self.name], where))
+        """The captions of a row that has the column. Raises UserError naming `where` if one is not valid text, or its
+        weights are not one positive number for each that sum to 1."""
+        texts = checked_captions(record[self.name], where)
+        given = record.get(self.weights) if self.weights else None
+        return Captions(texts, _checked_weights(given, len(texts), f"{where}, {self.weights}") if given else ())
 
 
 def caption_columns(column: str, weights: Any) -> CaptionColumns | OneColumn:
@@ -100,3 +108,10 @@ def _filled(value: Any, where: str) -> list[str]:
     if value is None or (isinstance(value, list | tuple) and not value):
         return []
     return [caption for caption in checked_captions(value, where) if caption.strip()]
+
+
+def _checked_weights(value: Any, count: int, where: str) -> tuple[float, ...]:
+    numbers = isinstance(value, list) and all(isinstance(one, float) and 0 < one <= 1 for one in value)
+    if not numbers or len(value) != count or abs(sum(value) - 1) > 1e-6:
+        raise UserError(f"{where}: {value!r:.80} is not one weight for each of {count} captions, with the sum 1")
+    return tuple(value)

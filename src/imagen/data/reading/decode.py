@@ -18,15 +18,18 @@ from typing import TypeVar
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from imagen.data.reading.example import Picture, PictureFile
 from imagen.data.reading.problems import BadExampleError, Fault, Problem
 from imagen.data.reading.side_data import without_side_data
-from imagen.data.source import Picture
 from imagen.errors import UserError
 from imagen.files import open_regular
 from imagen.tensors import Size
 
 # Pillow reads more formats. Those that need another program (PostScript: Ghostscript) or are rarely used are left out.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+
+SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}
+"""The suffix of files in a format that is not called like it."""
 
 MAX_PIXELS = 64_000_000
 
@@ -106,6 +109,23 @@ def decoded_row(file: Path | bytes, max_pixels: int, where: str) -> Picture:
         return decode(file, max_pixels)
     except UnreadableImageError as error:
         raise BadExampleError(f"{where}: {error}", error.fault) from error
+
+
+def picture_file(file: Path | bytes, max_pixels: int, where: str) -> PictureFile:
+    """The file of a picture as it is. Its header is read, not its pixels.
+
+    Raises:
+        BadExampleError: naming `where`, if the header cannot be read, or the file is too large to be read again.
+        UserError: as `decode`.
+    """
+    try:
+        kind = _read(file, max_pixels, lambda image: image.format or "")
+        content = _content(file)
+        if len(content) >= MAX_BYTES:
+            raise UnreadableImageError(f"a file of {MAX_BYTES} bytes or more", Fault.LARGE)
+    except UnreadableImageError as error:
+        raise BadExampleError(f"{where}: {error}", error.fault) from error
+    return PictureFile(content, SUFFIXES.get(kind, kind.lower()))
 
 
 def decode(file: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:

@@ -2,15 +2,22 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagen.checks.foreign import read_json
 from imagen.data.reading.tar_headers import Content
 from imagen.data.reading.tar_index import MAX_BYTES, WINDOW, read_member
 from imagen.errors import UserError
 from imagen.files import open_regular
+
+RECORD = "shards.json"
+"""What `imagen shards` writes beside its archives."""
+
+NEAR = 1 << 16
+"""Bytes between two members up to which it is cheaper to read them too than to ask twice."""
 
 
 class Archive(ABC):
@@ -50,6 +57,19 @@ class Archive(ABC):
         Raises:
             UserError: if they cannot be read.
         """
+
+    def read_together(self, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes of several members, given offset and size of each: by one read if they lie near each other.
+
+        Raises:
+            UserError: as `read`.
+        """
+        start, stop = min(offset for offset, _ in places), max(offset + size for offset, size in places)
+        apart = stop - start - sum(size for _, size in places)
+        if apart > NEAR * (len(places) - 1) or stop - start > MAX_BYTES:
+            return [self.read(offset, size) for offset, size in places]
+        content = self.read(start, stop - start)
+        return [content[offset - start : offset - start + size] for offset, size in places]
 
 
 @dataclass(frozen=True)
@@ -93,13 +113,27 @@ def local_archives(path: Path) -> list[LocalArchive]:
     """The archive `path`, or the `*.tar` in the folder `path`.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is none, or `imagen shards` has not finished them.
     """
     if path.is_dir():
         archives = sorted(path.glob("*.tar"))
         if not archives:
             raise UserError(f"{path} holds no .tar archives; a folder with metadata.jsonl is read by data=image_folder")
+        _refuse_unfinished(path, len(archives))
         return [LocalArchive(archive) for archive in archives]
     if not path.is_file():
         raise UserError(f"there is no {path}; give a folder of tar archives, or one archive, with data.path=...")
     return [LocalArchive(path)]
+
+
+def _refuse_unfinished(folder: Path, found: int) -> None:
+    """Raises UserError if the record beside the archives speaks of another number of them."""
+    if not (folder / RECORD).is_file():
+        return
+    record = read_json(folder / RECORD, f"restore it, or remove {RECORD}")
+    number = record.get("archives") if isinstance(record, dict) else None
+    if isinstance(number, int) and number != found:
+        raise UserError(
+            f"{folder} holds {found} of {number} archives: let the same `imagen shards` finish, or remove {RECORD} to "
+            "train on these alone"
+        )

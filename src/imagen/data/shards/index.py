@@ -41,7 +41,7 @@ class KeptIndex:
 
     def path(self, archive: Archive) -> Path:
         """The file of an archive's table."""
-        identity = f"{FORMAT}\n{self.rules.caption}\n{self.rules.condition}\n{archive.identity}"
+        identity = f"{FORMAT}\n{self.rules.identity}\n{archive.identity}"
         return self.folder / f"{hashlib.sha256(identity.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.npz"
 
     def captions(self, archive: Archive) -> Path:

@@ -14,6 +14,9 @@ from imagen.errors import UserError
 
 MAX_CAPTION_BYTES = 1 << 20
 
+EMBEDDINGS = "text.safetensors"
+"""Extension of the member with the embedded captions."""
+
 Members = dict[str, tuple[int, int]]
 """Offset and size of each member of a sample, by extension."""
 
@@ -23,7 +26,8 @@ class SampleTable:
     """The complete samples of an archive, as arrays.
 
     `keys`: the names of the samples in UTF-8, each with a line break after it, and `key_ends` where each ends, before
-    that. `places`: offset and size of the caption, of the picture, and of the picture to condition on if there is one.
+    that. `places`: offset and size of the caption, of the picture, and, if they are asked for, of the picture to
+    condition on and of the embedded captions.
     `captions`: the bytes of all captions, if they are kept beside the index; then the places of captions are in them.
     `incomplete`: number of samples that are left out, and `first_incomplete` what is wrong with the first.
     """
@@ -43,10 +47,22 @@ class SampleRules:
     Args:
         caption: extension of the caption.
         condition: extension of the picture to condition on; "": there is none.
+        embeddings: whether the embedded captions are needed.
     """
 
     caption: str
     condition: str
+    embeddings: bool = False
+
+    @property
+    def identity(self) -> str:
+        """What changes with the tables that are made by these rules."""
+        return "\n".join([self.caption, self.condition, *([EMBEDDINGS] if self.embeddings else [])])
+
+    @property
+    def also(self) -> list[str]:
+        """The extensions of the members that are needed beside caption and picture, in the order of their places."""
+        return [*([self.condition] if self.condition else []), *([EMBEDDINGS] if self.embeddings else [])]
 
     def table(self, archive: Archive) -> SampleTable:
         """The samples of an archive, in the order of their first members.
@@ -97,12 +113,12 @@ class SampleRules:
             if captions is not None:
                 kept.append(captions[offset])
                 offset, begun = begun, begun + size
-            condition = members[self.condition] if self.condition else ()
             keys.append(key.encode("utf-8", "surrogateescape"))
-            places.append([offset, size, *members[pictures[0]], *condition])
+            others = (number for extension in self.also for number in members[extension])
+            places.append([offset, size, *members[pictures[0]], *others])
         ends = np.cumsum([len(key) + 1 for key in keys], dtype=np.int64) - 1
         blob = np.frombuffer(b"".join(key + b"\n" for key in keys), np.uint8)
-        numbers = np.array(places, np.int64).reshape(len(keys), 6 if self.condition else 4)
+        numbers = np.array(places, np.int64).reshape(len(keys), 4 + 2 * len(self.also))
         return SampleTable(blob, ends, numbers, incomplete, first, None if captions is None else b"".join(kept))
 
     def _problem(self, members: Members, pictures: list[str]) -> str | None:
@@ -113,7 +129,9 @@ class SampleRules:
             return f"no caption: there is no .{self.caption} beside the picture"
         if self.condition and self.condition not in members:
             return f"nothing to condition on: there is no .{self.condition} beside the picture"
-        large = [*pictures, self.condition] if self.condition else pictures
+        if self.embeddings and EMBEDDINGS not in members:
+            return f"no embedded captions: there is no .{EMBEDDINGS} beside the picture; `imagen shards` writes them"
+        large = [*pictures, *self.also]
         for extension, most in [*((extension, MAX_BYTES) for extension in large), (self.caption, MAX_CAPTION_BYTES)]:
             if members[extension][1] > most:
                 return f".{extension} has {members[extension][1]} bytes, more than {most}"

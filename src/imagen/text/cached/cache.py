@@ -77,14 +77,14 @@ class EmbeddingCache:
         chunk = CAPTIONS_PER_CHUNK
         description = f"encoding {count} captions, {chunk} at a time"
         tasks = shard_tasks(manifest, missing, chunk * CHUNKS_PER_SHARD)
-        counts: EncodingCounts | None = None
+        counts: list[EncodingCounts] = []
         with counting(description, -(-count // chunk)) as advance:
             for made in results(ShardMaker(self.folder, self.encoder, chunk), tasks, processes, advance):
                 publish(made.partial, self.folder / made.record.name)
                 manifest = manifest.with_shard(made.record)
                 manifest.write(self.folder)
-                counts = counts + made.counts if counts else made.counts
-        for warning in counts.warnings() if counts else ():
+                counts.append(made.counts)
+        for warning in EncodingCounts.total(counts).warnings():
             log.warning(warning)
 
     def _check(self, made_by: dict[str, str | int]) -> None:

@@ -1,0 +1,1 @@
+"""Embedded captions that lie beside the pictures, row by row."""
