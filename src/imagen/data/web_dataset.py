@@ -2,33 +2,29 @@
 and `<key>.json`."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from imagen.checks.arguments import Natural
 from imagen.checks.captions import checked_captions
 from imagen.checks.foreign import parse_json
-from imagen.checks.worlds import World
 from imagen.data.reading.captions import Captions, OneColumn
 from imagen.data.reading.captions import caption_columns as columns_of
-from imagen.data.reading.decode import MAX_PIXELS, common_size, decoded_row, size_or_problem
-from imagen.data.reading.problems import Problem
-from imagen.data.reading.tar_index import read_member, shown
-from imagen.data.shards.archive import Archive, LocalArchive, local_archives
+from imagen.data.reading.decode import MAX_PIXELS
+from imagen.data.reading.tar_index import read_member
+from imagen.data.shards.archive import Archive, local_archives
 from imagen.data.shards.index import KeptIndex, Samples
 from imagen.data.shards.remote import is_remote, remote_archives
 from imagen.data.shards.samples import SampleRules, SampleTable
-from imagen.data.source import Example, Source
+from imagen.data.shards.source import ArchiveSource
 from imagen.errors import UserError
-from imagen.files import fingerprint, user_path
-from imagen.progress import track
-from imagen.tensors import Size
+from imagen.files import user_path
 
 log = logging.getLogger(__name__)
 
 
-class WebDatasetSource(Source):
+class WebDatasetSource(ArchiveSource):
     """The samples of one tar archive, or of every `*.tar` in a folder, ordered by archive name and position.
 
     Where the members lie is read once and stored in `index`; a row then takes two reads. Nothing is unpacked. Archives
@@ -67,7 +63,8 @@ class WebDatasetSource(Source):
         cache_bytes: Natural = 0,
     ) -> None:
         self.extension = caption_extension.lower().removeprefix(".")
-        self.condition_extension = (condition_extension or "").lower().removeprefix(".")
+        condition = (condition_extension or "").lower().removeprefix(".")
+        self.condition_label = condition and f".{condition}"
         self.captions_in = columns_of(caption_key, caption_columns)
         if caption_columns is not None and self.extension != "json":
             raise UserError(
@@ -79,7 +76,7 @@ class WebDatasetSource(Source):
         self.path, self.archives = _archives(
             path, index.parent / "remote" if cache is None else user_path(cache), cache_bytes
         )
-        kept = KeptIndex(index, SampleRules(self.extension, self.condition_extension))
+        kept = KeptIndex(index, SampleRules(self.extension, condition))
         tables = kept.tables(self.archives, f"Reading the index of {self.path}")
         self._note_incomplete(tables, skip_incomplete)
         self.samples = Samples(tables)
@@ -88,64 +85,8 @@ class WebDatasetSource(Source):
         self._captions_at = [None if one.has_near_captions else kept.captions(one) for one in self.archives]
 
     @property
-    def name(self) -> str:
-        return str(self.path)
-
-    @property
     def identity(self) -> dict[str, Any]:
-        elsewhere = [one.identity for one in self.archives if not isinstance(one, LocalArchive)]
-        known = {"archives": fingerprint(elsewhere)} if elsewhere else {}
-        return {"name": self.name, "caption_extension": self.extension, **known}  # it decides what is incomplete
-
-    @property
-    def world(self) -> World:
-        """Known by the names of its archives and samples, wherever they lie."""
-        known = fingerprint([[archive.file_name for archive in self.archives], self.samples.sha256])
-        place = self.path.absolute() if isinstance(self.path, Path) else Path(self.path)
-        return World(f"the pictures in {place.name}", type(self).__name__, known)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Example:
-        captions = self._captions(index)
-        archive = self.archives[self.samples.archive_of(index)]
-        pictures = ((archive.read(offset, size), where) for offset, size, where in self._pictures(index))
-        picture, *condition = (decoded_row(file, self.max_pixels, where) for file, where in pictures)
-        return Example(picture, captions.texts, index, captions.weights, *condition)
-
-    @property
-    def has_conditions(self) -> bool:
-        return bool(self.condition_extension)
-
-    def captions_by_row(self) -> Iterator[tuple[str, ...]]:
-        return (self._captions(index).texts for index in range(len(self)))
-
-    def files(self) -> list[Path]:
-        return [archive.path for archive in self.archives if isinstance(archive, LocalArchive)]
-
-    def sizes(self) -> Iterator[Size | Problem]:
-        return track(self._sizes(), f"Checking the pictures in {self.path}", len(self))
-
-    def where(self, index: int) -> str:
-        return f"{self.archives[self.samples.archive_of(index)].name} sample {shown(self.samples.key(index))}"
-
-    def _sizes(self) -> Iterator[Size | Problem]:
-        """Archive by archive, each read forwards: of a remote one, large parts come at once."""
-        for number, archive in enumerate(self.archives):
-            with archive.content() as content:
-                for index in range(*self.samples.starts[number : number + 2].tolist()):
-                    pictures = ((content.at(offset, size), where) for offset, size, where in self._pictures(index))
-                    yield common_size(size_or_problem(index, where, file, self.max_pixels) for file, where in pictures)
-
-    def _pictures(self, index: int) -> Iterator[tuple[int, int, str]]:
-        """Offset and size of the picture, and of the one to condition on if there is one; each with its name for
-        messages."""
-        _, _, offset, size, *condition = self.samples.places[index].tolist()
-        where = self.where(index)
-        yield offset, size, where
-        if condition:
-            yield *condition, f"{where}, .{self.condition_extension}"
+        return super().identity | {"caption_extension": self.extension}  # it decides what is incomplete
 
     def _captions(self, index: int) -> Captions:
         number = self.samples.archive_of(index)

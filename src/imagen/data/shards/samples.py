@@ -1,5 +1,6 @@
 """The samples of an archive: which members belong together, and where those that are needed lie."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -36,8 +37,21 @@ class SampleTable:
     captions: bytes | None = field(default=None, compare=False)
 
 
+class TableRules(ABC):
+    """What is needed of an archive."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """What a table depends on besides its archive."""
+
+    @abstractmethod
+    def table(self, archive: Archive) -> SampleTable:
+        """The samples of an archive. Raises UserError for a damaged one."""
+
+
 @dataclass(frozen=True)
-class SampleRules:
+class SampleRules(TableRules):
     """Which members of a sample are needed.
 
     Args:
@@ -47,6 +61,10 @@ class SampleRules:
 
     caption: str
     condition: str
+
+    @property
+    def identity(self) -> str:
+        return f"{self.caption}\n{self.condition}"
 
     def table(self, archive: Archive) -> SampleTable:
         """The samples of an archive, in the order of their first members.
