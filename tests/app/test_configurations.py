@@ -37,6 +37,7 @@ NEEDED = {
     "image_folder": ["data.path=/pictures"],
     "hub": ["data.path=someone/pictures"],
     "webdataset": ["data.path=/shards"],
+    "litdata": ["data.path=/chunks"],
     "coco": ["prompts.path=captions_val2014.json"],
     "file": ["prompts.path=prompts.txt"],
     "published": ["metrics.reference.source.path=/pictures"],

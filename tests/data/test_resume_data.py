@@ -8,11 +8,13 @@ import pytest
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from litdata_files import picture_row, write_chunks
 from PIL import Image
 from torch import Tensor, nn
 
 from imagen.data.batch import Batch
 from imagen.data.image_folder import ImageFolderSource
+from imagen.data.litdata_chunks.source import LitDataSource
 from imagen.data.module import ImagenDataModule
 from imagen.data.transforms import Geometry
 from imagen.data.web_dataset import WebDatasetSource
@@ -97,7 +99,22 @@ def remote(text, tmp_path: Path, storage, tar_of, request):
     return made
 
 
-@pytest.fixture(params=["squares", "buckets", "remote"])
+@pytest.fixture
+def chunks(text, tmp_path: Path, storage, request):
+    """chunks(batch size, workers): pictures in LitData chunks in object storage, one of them kept on this disk."""
+    for file in write_chunks(tmp_path / "chunks", [picture_row(i) for i in range(24)], 12).iterdir():
+        storage.put(f"{request.node.name}-chunks/{file.name}", file)
+
+    def made(batch_size: int, workers: int) -> ImagenDataModule:
+        options = {"cache": tmp_path / "kept", "cache_bytes": 2_000}
+        source = LitDataSource(f"s3://pictures/{request.node.name}-chunks", tmp_path / "index", **options)
+        geometry = Geometry(random_crop=True, horizontal_flip=True)
+        return ImagenDataModule(source, source, text, 4, 8, 3, batch_size, workers, seed=0, geometry=geometry)
+
+    return made
+
+
+@pytest.fixture(params=["squares", "buckets", "remote", "chunks"])
 def fit(request, tmp_path: Path):
     make = request.getfixturevalue(request.param)
 

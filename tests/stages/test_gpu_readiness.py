@@ -12,8 +12,10 @@ import pytest
 import torch
 from absent_gpu import CUDA, HiddenWaitError, absent_gpu, place
 from small_configurations import TINY_NETWORK, options
+from small_stages import denoiser_config, describe, export_random_stage
 from torch import Tensor, nn
 
+from imagen.cascade.embeddings import FromPrior
 from imagen.cascade.settings import SamplingSettings, path_of
 from imagen.cascade.stage import sample_images
 from imagen.clip.preprocessing import ClipPreprocessing
@@ -24,6 +26,7 @@ from imagen.diffusion.conditioning import Conditioning, ImageSignal, TextSignal
 from imagen.diffusion.corrections import KnownPixels
 from imagen.diffusion.guidance import IntervalGuidance
 from imagen.diffusion.noise_level import NoiseLevel
+from imagen.diffusion.unclip.vectors import CAPTION_EMBEDDING, PICTURE_EMBEDDING, VectorSignal
 from imagen.evaluation.judges.dinov2 import Dinov2
 from imagen.evaluation.judges.inception import Inception, TensorFlowResize
 from imagen.instantiation import as_dict, instantiate
@@ -31,20 +34,24 @@ from imagen.places import ROOT
 from imagen.planning.step import planned_stage
 from imagen.randomness import make_generator
 from imagen.stages.diffusion_stage import DiffusionStage
+from imagen.stages.distillation.student import StudentStage
+from imagen.stages.export import TrainedStage, load_stage
+from imagen.stages.unclip.clip import FrozenClip
 
-COUNT, TOKENS, FEATURES = 4, 3, 256
+COUNT, TOKENS, FEATURES, VECTOR = 4, 3, 256, 64
 
 
 def planned(compose_config, *overrides: str) -> DiffusionStage:
     """A small stage on the meta device. What its schedule computes of itself is computed."""
-    return planned_stage(compose_config("train", *TINY_NETWORK, "resolutions=[8,16,32]", *overrides))
+    small = [] if "stage=prior" in overrides else TINY_NETWORK
+    return planned_stage(compose_config("train", *small, "resolutions=[8,16,32]", *overrides))
 
 
 def batch_of(side: int) -> Batch:
     """As the loader makes it: on the CPU."""
     images, text = torch.zeros(COUNT, 3, side, side), torch.zeros(COUNT, TOKENS, FEATURES)
     mask, ids = torch.ones(COUNT, TOKENS, dtype=torch.bool), torch.zeros(COUNT, dtype=torch.int64)
-    return Batch(images, text, mask, ids, ("",) * COUNT, 0, images, None)
+    return Batch(images, text, mask, ids, ("a", "") * (COUNT // 2), 0, images, images)
 
 
 def train_one_step(stage: DiffusionStage, watch, accumulate: int = 2) -> int:
@@ -115,6 +122,56 @@ def test_an_optimizer_steps_without_waiting(optimizer, compose_config):
         assert train_one_step(stage, watch) == 1
 
 
+class PlacedClip(FrozenClip):
+    """One whose network is on the GPU already: tensors without numbers cannot be put elsewhere in place."""
+
+    def _model_on(self, device: torch.device) -> nn.Module:
+        assert device == CUDA
+        return self._towers[0]
+
+
+def clip_of(stage: DiffusionStage) -> nn.Module:
+    """The network of unCLIP's CLIP, which a plan leaves out, in the stage again; to be placed."""
+    conditioner: Any = stage.conditioner
+    conditioner.clip = PlacedClip(str(ROOT / "assets" / "judge_a"), VECTOR)
+    return conditioner.clip._towers[0]
+
+
+@pytest.mark.parametrize("kind", ["base_unclip", "prior"])
+def test_stages_that_look_at_pictures_do_so_on_the_gpu(kind, compose_config):
+    stage = planned(compose_config, f"stage={kind}")
+    network = clip_of(stage)
+    with absent_gpu() as watch:
+        place(network)
+        assert train_one_step(stage, watch) == 1
+
+
+def student(compose_config, folder, kind: str, taught: bool, *overrides: str) -> StudentStage:
+    """A student of an exported stage, which was itself taught (`taught`), on the meta device with its teacher."""
+    chosen = [*TINY_NETWORK, "resolutions=[8,16,32]", f"stage={kind}_distilled", f"init_from={folder}", *overrides]
+    config = compose_config("train", *chosen)
+    sizes = (8, None) if kind == "base" else (16, 8)
+    denoiser = denoiser_config(kind != "base", FEATURES)
+    changes = {name: as_dict(config.stage[name]) for name in ("schedule", "conditioner" if taught else "schedule")}
+    denoiser["network"]["guidance"] = taught
+    export_random_stage(folder, kind, *sizes, denoiser=denoiser, **changes)
+    stage: StudentStage = instantiate(config.stage).to("meta")
+    stage.on_fit_start()
+    return stage
+
+
+@pytest.mark.parametrize("kind", ["base", "sr1"])
+@pytest.mark.parametrize("taught", [False, True])
+@pytest.mark.parametrize("steps", ["null", "4"])
+def test_a_student_is_taught_without_waiting(kind, taught, steps, compose_config, tmp_path):
+    stage = student(compose_config, tmp_path, kind, taught, f"stage.steps={steps}")
+    teacher = stage.teacher.model.denoiser
+    assert {parameter.device.type for parameter in teacher.parameters()} == {"meta"}  # it follows its student
+    with absent_gpu() as watch:
+        place(teacher)
+        assert train_one_step(stage, watch) == 1
+
+
 def sample(stage: DiffusionStage, monkeypatch, settings: SamplingSettings, corrected: bool = False) -> None:
     """Pictures of a stage; the host waits for none of them."""
     path = path_of(stage.averaged(), settings)  # the host's own arithmetic, with numbers
@@ -124,7 +181,10 @@ def sample(stage: DiffusionStage, monkeypatch, settings: SamplingSettings, corre
         place(stage)
         text = TextSignal(torch.zeros(COUNT, TOKENS, FEATURES), torch.ones(COUNT, TOKENS, dtype=torch.bool))
         smaller = torch.zeros(COUNT, 3, 8, 8)
-        given = Conditioning(text=text, start=ImageSignal(smaller), smaller=ImageSignal(smaller)).to(CUDA)
+        signals = {"start": ImageSignal(smaller), "smaller": ImageSignal(smaller)}
+        vectors = VectorSignal.of(torch.zeros(COUNT, VECTOR))
+        signals |= {PICTURE_EMBEDDING: vectors, CAPTION_EMBEDDING: vectors}
+        given = Conditioning(text=text, **signals).to(CUDA)
         known = KnownPixels(torch.zeros(3, 16, 16), torch.ones(16, 16, dtype=torch.bool))
         corrections = [known, None] * (COUNT // 2) if corrected else None
         generators = [make_generator(0, i) for i in range(COUNT)]
@@ -152,7 +212,7 @@ def settings(compose_config, *choices: str, **others: Any) -> SamplingSettings:
 CHOICES = [
     *(f"sampler={name}" for name in options("sampler")),
     *(f"thresholding={name}" for name in options("thresholding")),
-    # autoguidance reads another stage from a file; embedding_alone needs one of unCLIP.
+    # These need another stage, below.
     *(f"guidance_rule={name}" for name in options("guidance_rule") if name not in ("autoguidance", "embedding_alone")),
 ]
 
@@ -162,9 +222,49 @@ def test_every_choice_of_sampling_never_waits(choice, compose_config, monkeypatc
     sample(planned(compose_config), monkeypatch, settings(compose_config, choice))
 
 
-@pytest.mark.parametrize("kind", ["base_self_conditioned", "sr1"])
+@pytest.mark.parametrize("kind", ["base_self_conditioned", "base_unclip", "prior", "sr1"])
 def test_other_stages_are_sampled_without_waiting(kind, compose_config, monkeypatch):
     sample(planned(compose_config, f"stage={kind}"), monkeypatch, settings(compose_config))
+
+
+def test_guidance_by_an_embedding_never_waits(compose_config, monkeypatch):
+    choice = settings(compose_config, "guidance_rule=embedding_alone")
+    sample(planned(compose_config, "stage=base_unclip"), monkeypatch, choice)
+
+
+def test_guidance_by_a_weaker_stage_never_waits(compose_config, monkeypatch, tmp_path):
+    export_random_stage(tmp_path, "base", 8, None, denoiser=denoiser_config(low_res=False, features=FEATURES))
+    weaker = load_stage(tmp_path)
+
+    def loaded(folder: str, sha256: str, device: str) -> TrainedStage:  # reads a file, and numbers
+        assert (folder, device) == (str(tmp_path), str(CUDA))
+        place(weaker.model.denoiser)
+        return weaker
+
+    monkeypatch.setattr("imagen.stages.guides.autoguidance._loaded", loaded)
+    chosen = settings(compose_config, "guidance_rule=autoguidance", f"guidance_rule.weaker={tmp_path}")
+    sample(planned(compose_config), monkeypatch, chosen)
+    assert next(weaker.model.denoiser.parameters()).device == CUDA
+
+
+@pytest.mark.parametrize("kind", ["base", "sr1"])
+def test_a_student_is_sampled_without_waiting(kind, compose_config, monkeypatch, tmp_path):
+    stage = student(compose_config, tmp_path, kind, False)
+    sample(stage, monkeypatch, settings(compose_config))
+
+
+def test_a_prior_draws_and_chooses_its_vectors_on_the_gpu(compose_config, monkeypatch):
+    stage, source = planned(compose_config, "stage=prior"), FromPrior(draws=2)
+    path = path_of(stage.averaged(), source._settings)
+    monkeypatch.setattr("imagen.cascade.stage.path_of", lambda *_: path)
+    prior = TrainedStage(describe("prior", 1, None), stage.averaged())
+    with absent_gpu():
+        place(stage)
+        text = TextSignal(torch.zeros(COUNT, TOKENS, FEATURES), torch.ones(COUNT, TOKENS, dtype=torch.bool))
+        caption = VectorSignal.of(torch.zeros(COUNT, VECTOR))
+        given = Conditioning(text=text, **{CAPTION_EMBEDDING: caption}).to(CUDA)
+        drawn = source(given, FrozenClip("any", VECTOR), prior, [(0, i) for i in range(COUNT)])
+        assert (drawn.values.device, drawn.values.shape) == (CUDA, (COUNT, VECTOR))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from imagen.checks.foreign import read_json
+from imagen.devices import moved
 from imagen.errors import UserError
 from imagen.files import fingerprint
 from imagen.tensors import Pixels
@@ -64,8 +65,7 @@ class ClipPreprocessing:
         # Hugging Face rounds an odd margin down; torchvision's centre crop rounds it to even.
         top, left = ((side - self.crop) // 2 for side in images.shape[-2:])
         images = transforms.crop(images, top, left, self.crop, self.crop)
-        mean = torch.tensor(self.mean, device=images.device).view(3, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(3, 1, 1)
+        mean, std = (moved(torch.tensor(value), images.device).view(3, 1, 1) for value in (self.mean, self.std))
         return (images.float() * self.scale - mean) / std
 
     def as_dict(self) -> dict[str, Any]:

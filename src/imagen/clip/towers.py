@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from imagen.clip.preprocessing import ClipPreprocessing
+from imagen.devices import moved
 from imagen.errors import UserError
 from imagen.fetching.absent import absent_error
-from imagen.tensors import Features, Pixels
+from imagen.tensors import Features, Pixels, Vectors
 from imagen.text.model_files import refuse_redirection, tokenizer_files, weights_files
 from imagen.text.pretrained import load_pretrained
 
@@ -49,23 +50,29 @@ def files_of(folder: Path, name: str) -> list[Path]:
 
 
 @torch.inference_mode()
+def picture_vectors(model: Any, preprocessing: ClipPreprocessing, pixels: Pixels) -> Vectors:
+    """The projected features of pictures of any size, on the device of the model, where the pictures must be."""
+    return pooled(model.get_image_features(pixel_values=preprocessing(pixels))).clone()
+
+
 def picture_features(model: Any, preprocessing: ClipPreprocessing, pixels: Pixels, batch_size: int = 64) -> Features:
-    """The projected features of pictures of any size, on the CPU."""
-    batches = [
-        pooled(model.get_image_features(pixel_values=preprocessing(batch.to(model.device)))).cpu()
-        for batch in pixels.split(batch_size)
-    ]
-    return torch.cat(batches).clone()
+    """The same on the CPU, from pictures on any device, `batch_size` at a time."""
+    batches = pixels.split(batch_size)
+    return torch.cat([picture_vectors(model, preprocessing, batch.to(model.device)).cpu() for batch in batches])
 
 
 @torch.inference_mode()
-def caption_features(model: Any, tokenizer: Any, captions: Sequence[str]) -> Features:
-    """The projected features of captions, cut to the model's number of positions, on the CPU."""
+def caption_vectors(model: Any, tokenizer: Any, captions: Sequence[str]) -> Vectors:
+    """The projected features of captions, cut to the model's number of positions, on the device of the model."""
     most = model.config.text_config.max_position_embeddings
     tokens = tokenizer(list(captions), padding=True, truncation=True, max_length=most, return_tensors="pt")
-    tokens = tokens.to(model.device)
-    output = model.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"])
-    return pooled(output).cpu().clone()
+    ids, mask = (moved(tokens[name], model.device) for name in ("input_ids", "attention_mask"))
+    return pooled(model.get_text_features(ids, attention_mask=mask)).clone()
+
+
+def caption_features(model: Any, tokenizer: Any, captions: Sequence[str]) -> Features:
+    """The same on the CPU."""
+    return caption_vectors(model, tokenizer, captions).cpu()
 
 
 def pooled(output: Any) -> Tensor:

@@ -86,10 +86,12 @@ class ImagenDataModule(LightningDataModule):
             square it is the square root of the area.
         crop_size: side of the training windows in pixels; None: train on whole pictures.
         batch_size: pictures per batch and process.
-        num_workers, prefetch_factor, ahead: see `Readers`.
+        num_workers: number of worker processes, as in `Readers`.
         seed: of the order and of augmentation.
         geometry: how squares, or the shapes of buckets, are cropped; validation uses its fixed form.
         bad_pictures: what to do about unusable rows.
+        prefetch_factor: batches that each worker reads ahead, as in `Readers`.
+        ahead: batches that are embedded ahead, as in `Readers`.
 
     Raises:
         UserError: if a number is out of range.

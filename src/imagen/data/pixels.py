@@ -28,8 +28,13 @@ def to_uint8(images: Images) -> PixelArray:
             f"pictures {broken[:8]} of a batch of {len(images)} hold NaN or infinity: the model has diverged; "
             "use an earlier checkpoint or a lower learning rate"
         )
-    scaled = (images.clamp(-1, 1) + 1) * 127.5
-    return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    return rounded(images).numpy()
+
+
+def rounded(images: Images) -> UInt8[Tensor, "batch height width channels"]:
+    """`to_uint8` as a tensor on the device of `images`, which must be finite: to look would be to wait for a GPU."""
+    scaled = (images.float().clamp(-1, 1) + 1) * 127.5
+    return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def from_uint8(pixels: PixelArray) -> Images:

@@ -2,34 +2,29 @@
 and `<key>.json`."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from imagen.checks.arguments import Natural
 from imagen.checks.captions import checked_captions
 from imagen.checks.foreign import parse_json
-from imagen.checks.worlds import World
 from imagen.data.reading.captions import Captions, OneColumn
 from imagen.data.reading.captions import caption_columns as columns_of
-from imagen.data.reading.decode import MAX_PIXELS, common_size, decoded_row, picture_file, size_or_problem
-from imagen.data.reading.example import RowFiles
-from imagen.data.reading.problems import Problem
-from imagen.data.reading.tar_index import read_member, shown
-from imagen.data.shards.archive import Archive, LocalArchive, local_archives
+from imagen.data.reading.decode import MAX_PIXELS
+from imagen.data.reading.tar_index import read_member
+from imagen.data.shards.archive import Archive, local_archives
 from imagen.data.shards.index import KeptIndex, Samples
 from imagen.data.shards.remote import is_remote, remote_archives
 from imagen.data.shards.samples import SampleRules, SampleTable
-from imagen.data.source import Example, Source
+from imagen.data.shards.source import ArchiveSource
 from imagen.errors import UserError
-from imagen.files import fingerprint, user_path
-from imagen.progress import track
-from imagen.tensors import Size
+from imagen.files import user_path
 
 log = logging.getLogger(__name__)
 
 
-class WebDatasetSource(Source):
+class WebDatasetSource(ArchiveSource):
     """The samples of one tar archive, or of every `*.tar` in a folder, ordered by archive name and position.
 
     Where the members lie is read once and stored in `index`; a row then takes two reads. Nothing is unpacked. Archives
@@ -73,7 +68,8 @@ class WebDatasetSource(Source):
         cache_bytes: Natural = 0,
     ) -> None:
         self.extension = caption_extension.lower().removeprefix(".")
-        self.condition_extension = (condition_extension or "").lower().removeprefix(".")
+        condition = (condition_extension or "").lower().removeprefix(".")
+        self.condition_label = condition and f".{condition}"
         self.captions_in = columns_of(caption_key, caption_columns)
         if caption_weights is not None:
             if caption_columns is not None:
@@ -92,7 +88,7 @@ class WebDatasetSource(Source):
         self.path, self.archives = _archives(
             path, index.parent / "remote" if cache is None else user_path(cache), cache_bytes
         )
-        kept = KeptIndex(index, SampleRules(self.extension, self.condition_extension, self.has_embeddings))
+        kept = KeptIndex(index, SampleRules(self.extension, condition, self.has_embeddings))
         tables = kept.tables(self.archives, f"Reading the index of {self.path}")
         self._note_incomplete(tables, skip_incomplete)
         self.samples = Samples(tables)
@@ -101,86 +97,8 @@ class WebDatasetSource(Source):
         self._captions_at = [None if one.has_near_captions else kept.captions(one) for one in self.archives]
 
     @property
-    def name(self) -> str:
-        return str(self.path)
-
-    @property
     def identity(self) -> dict[str, Any]:
-        elsewhere = [one.identity for one in self.archives if not isinstance(one, LocalArchive)]
-        known = {"archives": fingerprint(elsewhere)} if elsewhere else {}
-        return {"name": self.name, "caption_extension": self.extension, **known}  # it decides what is incomplete
-
-    @property
-    def world(self) -> World:
-        """Known by the names of its archives and samples, wherever they lie."""
-        known = fingerprint([[archive.file_name for archive in self.archives], self.samples.sha256])
-        place = self.path.absolute() if isinstance(self.path, Path) else Path(self.path)
-        return World(f"the pictures in {place.name}", type(self).__name__, known)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Example:
-        captions = self._captions(index)
-        files, embeddings = self._files(index)
-        picture, *condition = (decoded_row(file, self.max_pixels, where) for file, where in files)
-        return Example(picture, captions.texts, index, captions.weights, *condition, embeddings=embeddings)
-
-    def row_files(self, index: int) -> RowFiles:
-        files, _ = self._files(index)
-        return RowFiles(self._captions(index), *(picture_file(file, self.max_pixels, where) for file, where in files))
-
-    def embeddings(self, index: int) -> bytes | None:
-        return self._read(index, self._embeddings_at(index))[0] if self.has_embeddings else None
-
-    @property
-    def has_conditions(self) -> bool:
-        return bool(self.condition_extension)
-
-    def captions_by_row(self) -> Iterator[tuple[str, ...]]:
-        return (self._captions(index).texts for index in range(len(self)))
-
-    def files(self) -> list[Path]:
-        return [archive.path for archive in self.archives if isinstance(archive, LocalArchive)]
-
-    def sizes(self) -> Iterator[Size | Problem]:
-        return track(self._sizes(), f"Checking the pictures in {self.path}", len(self))
-
-    def where(self, index: int) -> str:
-        return f"{self.archives[self.samples.archive_of(index)].name} sample {shown(self.samples.key(index))}"
-
-    def _sizes(self) -> Iterator[Size | Problem]:
-        """Archive by archive, each read forwards: of a remote one, large parts come at once."""
-        for number, archive in enumerate(self.archives):
-            with archive.content() as content:
-                for index in range(*self.samples.starts[number : number + 2].tolist()):
-                    pictures = ((content.at(offset, size), where) for offset, size, where in self._pictures(index))
-                    yield common_size(size_or_problem(index, where, file, self.max_pixels) for file, where in pictures)
-
-    def _pictures(self, index: int) -> Iterator[tuple[int, int, str]]:
-        """Offset and size of the picture, and of the one to condition on if there is one; each with its name for
-        messages."""
-        _, _, offset, size, *others = self.samples.places[index].tolist()
-        where = self.where(index)
-        yield offset, size, where
-        if self.condition_extension:
-            yield *others[:2], f"{where}, .{self.condition_extension}"
-
-    def _embeddings_at(self, index: int) -> list[tuple[int, int]]:
-        """Offset and size of the embedded captions, if they are read."""
-        offset, size = self.samples.places[index, -2:].tolist()
-        return [(offset, size)] if self.has_embeddings else []
-
-    def _files(self, index: int) -> tuple[list[tuple[bytes, str]], bytes | None]:
-        """The bytes of the pictures of a row, each with its name for messages, and those of the embedded captions."""
-        pictures = list(self._pictures(index))
-        places = [(offset, size) for offset, size, _ in pictures] + self._embeddings_at(index)
-        read = self._read(index, places)
-        embeddings = read.pop() if self.has_embeddings else None
-        return [(content, where) for content, (_, _, where) in zip(read, pictures, strict=True)], embeddings
-
-    def _read(self, index: int, places: Sequence[tuple[int, int]]) -> list[bytes]:
-        return self.archives[self.samples.archive_of(index)].read_together(places)
+        return super().identity | {"caption_extension": self.extension}  # it decides what is incomplete
 
     def _captions(self, index: int) -> Captions:
         number = self.samples.archive_of(index)

@@ -16,7 +16,7 @@ import numpy as np
 
 from imagen.concurrency.processes import cores
 from imagen.data.shards.archive import Archive
-from imagen.data.shards.samples import SampleRules, SampleTable
+from imagen.data.shards.samples import SampleTable, TableRules
 from imagen.errors import UserError
 from imagen.files import write_atomically
 from imagen.locks import hold
@@ -37,7 +37,7 @@ class KeptIndex:
     """
 
     folder: Path
-    rules: SampleRules
+    rules: TableRules
 
     def path(self, archive: Archive) -> Path:
         """The file of an archive's table."""
@@ -54,7 +54,7 @@ class KeptIndex:
         Processes that train together on a machine wait for the one that makes them.
 
         Raises:
-            UserError: as `SampleRules.table`, for the first archive that has something wrong; or if a table cannot be
+            UserError: as `TableRules.table`, for the first archive that has something wrong; or if a table cannot be
                 kept.
         """
         found = [self._kept(archive) for archive in archives]

@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,22 +107,39 @@ def remote_archives(url: str, cache: Path, cache_bytes: int) -> list[RemoteArchi
     Raises:
         UserError: if there is none, or they cannot be reached.
     """
-    system = _patiently(lambda: _file_system(url), url)
     if url.endswith(".tar"):
-        urls = _expanded(url)
-        _patiently(lambda: system.info(urls[0]), urls[0])  # one answer for all, if it is that nothing can be read
-        with ThreadPoolExecutor(16) as pool:
-            found = list(pool.map(lambda one: _patiently(lambda: system.info(one), one), urls))
-    else:
-        listed = _patiently(lambda: system.ls(url.rstrip("/"), detail=True), url)
-        found = sorted((info for info in listed if info["name"].endswith(".tar")), key=lambda info: info["name"])
-        urls = [system.unstrip_protocol(info["name"]) for info in found]
-        if not urls:
-            raise UserError(
-                f"{url} holds no .tar archives; give a folder of them, or one archive, with data.path=...; a list of "
-                "archives behind https is written https://host/{00000..00099}.tar"
-            )
+        return remote_files(_expanded(url), cache, cache_bytes)
+    system = _patiently(lambda: _file_system(url), url)
+    listed = _patiently(lambda: system.ls(url.rstrip("/"), detail=True), url)
+    found = sorted((info for info in listed if info["name"].endswith(".tar")), key=lambda info: info["name"])
+    urls = [system.unstrip_protocol(info["name"]) for info in found]
+    if not urls:
+        raise UserError(
+            f"{url} holds no .tar archives; give a folder of them, or one archive, with data.path=...; a list of "
+            "archives behind https is written https://host/{00000..00099}.tar"
+        )
+    return _kept(urls, found, cache, cache_bytes)
+
+
+def remote_files(urls: Sequence[str], cache: Path | None = None, cache_bytes: int = 0) -> list[RemoteArchive]:
+    """The files at `urls`, all of one server; without a `cache` nothing is kept of them.
+
+    Raises:
+        UserError: if one is not there, or cannot be reached.
+    """
+    system = _patiently(lambda: _file_system(urls[0]), urls[0])
+    _patiently(lambda: system.info(urls[0]), urls[0])  # one answer for all, if it is that nothing can be read
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda one: _patiently(lambda: system.info(one), one), urls))
+    return _kept(urls, found, cache, cache_bytes)
+
+
+def _kept(
+    urls: Sequence[str], found: Sequence[dict[str, Any]], cache: Path | None, cache_bytes: int
+) -> list[RemoteArchive]:
     archives = [_described(one, info) for one, info in zip(urls, found, strict=True)]
+    if cache is None:
+        return archives
     places = kept_archives(cache, [(one.identity, one.length) for one in archives], cache_bytes)
     return [RemoteArchive(one.url, one.length, one.version, place) for one, place in zip(archives, places, strict=True)]
 

@@ -1,5 +1,6 @@
 """The samples of an archive: which members belong together, and where those that are needed lie."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -40,8 +41,21 @@ class SampleTable:
     captions: bytes | None = field(default=None, compare=False)
 
 
+class TableRules(ABC):
+    """What is needed of an archive."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """What a table depends on besides its archive."""
+
+    @abstractmethod
+    def table(self, archive: Archive) -> SampleTable:
+        """The samples of an archive. Raises UserError for a damaged one."""
+
+
 @dataclass(frozen=True)
-class SampleRules:
+class SampleRules(TableRules):
     """Which members of a sample are needed.
 
     Args:

@@ -10,8 +10,9 @@ import torch
 
 from imagen.checks.arguments import Count
 from imagen.clip.preprocessing import ClipPreprocessing, clip_fingerprint
-from imagen.clip.towers import PICKLED, caption_features, files_of, load_towers, picture_features
-from imagen.data.pixels import as_pixels, to_uint8
+from imagen.clip.towers import PICKLED, caption_vectors, files_of, load_towers, picture_vectors
+from imagen.data.pixels import rounded
+from imagen.devices import moved
 from imagen.diffusion.unclip.vectors import VectorSignal
 from imagen.errors import UserError
 from imagen.fetching.lock import models_folder
@@ -64,17 +65,17 @@ class FrozenClip:
         return found
 
     def pictures(self, images: Images) -> VectorSignal:
-        """Of pictures in [-1, 1] of any size, on their device.
+        """Of pictures in [-1, 1] of any size, on their device, which nothing waits for. They are rounded to pixels, as
+        judges see them, and must be finite.
 
         Raises:
             UserError: for files that are missing, or others than the stage was trained with.
         """
         if images.device.type == "meta":
             return self._shape_of(len(images))
-        pixels = as_pixels(to_uint8(images))
         with torch.autocast(images.device.type, enabled=False):
-            vectors = picture_features(self._model_on(images.device), self._preprocessing, pixels, max(len(pixels), 1))
-        return VectorSignal.of(self._scaled(vectors).to(images.device))
+            vectors = picture_vectors(self._model_on(images.device), self._preprocessing, rounded(images.detach()))
+        return VectorSignal.of(self._scaled(vectors))
 
     def captions(self, captions: Sequence[str], device: torch.device | str = "cpu") -> VectorSignal:
         """Of captions. Those without text have none.
@@ -86,9 +87,9 @@ class FrozenClip:
         if device.type == "meta":
             return self._shape_of(len(captions))
         with torch.autocast(device.type, enabled=False):
-            vectors = caption_features(self._model_on(device), self._towers[1], captions)
-        signal = VectorSignal.of(self._scaled(vectors).to(device))
-        return signal.drop(torch.tensor([is_empty(caption) for caption in captions], device=device))
+            vectors = caption_vectors(self._model_on(device), self._towers[1], captions)
+        empty = torch.tensor([is_empty(caption) for caption in captions])
+        return VectorSignal.of(self._scaled(vectors)).drop(moved(empty, device))
 
     def _shape_of(self, count: int) -> VectorSignal:
         """Vectors that are not computed. The files are looked at."""

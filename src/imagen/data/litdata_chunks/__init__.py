@@ -1,0 +1,1 @@
+"""Data sets that LitData has optimised: read by place, without LitData."""
