@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-CAPTIONS = 16 * 4096
+CAPTIONS = 8 * 4096
 WORDS = ("red", "green", "blue", "yellow", "purple", "orange", "square", "circle", "star", "above", "below", "small")
 MODES = {
     "cached": ["text.mode=cached"],
@@ -81,10 +81,25 @@ def in_a_process(*arguments: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def draw(folder: Path) -> None:
+    """Pictures of the shapes world as files, 64 × 64."""
+    from PIL import Image
+
+    from imagen.data.shapes_source import ShapesSource
+
+    folder.mkdir()
+    source = ShapesSource(0, ROWS, "train", 64)
+    with (folder / "metadata.jsonl").open("w") as metadata:
+        for row in range(ROWS):
+            Image.fromarray(source[row].image).save(folder / f"{row}.png")
+            metadata.write(json.dumps({"file_name": f"{row}.png", "text": source[row].caption}) + "\n")
+
+
 def compare(work: Path, batch_size: int, rounds: int) -> None:
     shards = work / "shards"
-    made = ["imagen.app.shards", "stage=base", f"out={shards}", f"data.train.size={ROWS}", f"paths.cache={work}"]
-    subprocess.run([sys.executable, "-m", *made], cwd=ROOT, check=True)
+    draw(work / "pictures")
+    made = ["imagen.packing.command", "data=image_folder", f"data.path={work / 'pictures'}", "text.mode=online"]
+    subprocess.run([sys.executable, "-m", *made, f"out={shards}", f"paths.cache={work}"], cwd=ROOT, check=True)
     common = [
         "stage=base", "data=webdataset", f"data.path={shards}", f"paths.cache={work}", f"paths.runs={work}",
         f"data.batch_size={batch_size}", "trainer.accelerator=cpu", "data.num_workers=2",
