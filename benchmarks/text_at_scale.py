@@ -22,10 +22,9 @@ ROOT = Path(__file__).parents[1]
 CAPTIONS = 8 * 4096
 WORDS = ("red", "green", "blue", "yellow", "purple", "orange", "square", "circle", "star", "above", "below", "small")
 MODES = {
-    "cached": ["text.mode=cached"],
-    "shards": ["text.mode=shards"],
-    "online": ["text.mode=online"],
-    "online, not ahead": ["text.mode=online", "data.ahead=0"],
+    f"{mode}, {ahead} ahead": [f"text.mode={mode}", f"data.ahead={ahead}"]
+    for mode in ("cached", "shards", "online")
+    for ahead in (0, 2)
 }
 ROWS = 5000
 WARM_UP, STEPS = 10, 40

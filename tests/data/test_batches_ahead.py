@@ -49,8 +49,8 @@ def data(numbers):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_made_ahead_are_those_made_when_asked_for(workers, data):
     ahead, plain = WatchedEncoder(), WatchedEncoder()
-    batches = list(islice(data(ahead, num_workers=workers).train_dataloader(), 6))
-    wanted = list(islice(data(plain, num_workers=0, ahead=0).train_dataloader(), 6))
+    batches = list(islice(data(ahead, num_workers=workers, ahead=2).train_dataloader(), 6))
+    wanted = list(islice(data(plain).train_dataloader(), 6))
     assert plain.threads == {main_thread()}
     assert main_thread() not in ahead.threads
     for one, other in zip(batches, wanted, strict=True):
@@ -60,7 +60,7 @@ def test_batches_made_ahead_are_those_made_when_asked_for(workers, data):
 
 def test_an_encoder_works_for_one_thread_at_a_time(data):
     encoder = WatchedEncoder()
-    module = data(encoder)
+    module = data(encoder, ahead=2)
     batches = iter(module.train_dataloader())
     other = Thread(target=lambda: [module.text.embed(["a"]) for _ in range(10)])
     other.start()

@@ -256,7 +256,8 @@ class Readers:
         num_workers: number of processes that read and decode; 0: the one that trains; None: as many as there are cores
             for each process that trains on this machine, at most `MOST_WORKERS`.
         prefetch_factor: batches that each of them reads ahead.
-        ahead: batches that a thread embeds ahead; 0: each is embedded when it is asked for.
+        ahead: batches that a thread embeds ahead; 0: each is embedded when it is asked for; None: 2 where a GPU trains,
+            else 0, because the thread would take the cores that train.
 
     Raises:
         UserError: if a number is out of range.
@@ -264,7 +265,7 @@ class Readers:
 
     num_workers: int | None
     prefetch_factor: int
-    ahead: int
+    ahead: int | None
 
     def __post_init__(self) -> None:
         for name, least in (("num_workers", 0), ("prefetch_factor", 1), ("ahead", 0)):
@@ -281,7 +282,7 @@ class Readers:
         trainers: int,
         pin: bool,
     ) -> BatchLoader:
-        """The batches of a sampler, for one of so many `trainers` on this machine."""
+        """The batches of a sampler for one of so many `trainers` on this machine; with `pin`, for its GPU."""
         workers = min(max(1, cores() // trainers), MOST_WORKERS) if self.num_workers is None else self.num_workers
         loader = DataLoader(
             assembler,
@@ -292,7 +293,7 @@ class Readers:
             collate_fn=_unchanged,
             generator=generator,
         )
-        return BatchLoader(loader, assembler, text, self.ahead, pin)
+        return BatchLoader(loader, assembler, text, 2 * pin if self.ahead is None else self.ahead, pin)
 
 
 def _unchanged(assembled: Any) -> Any:

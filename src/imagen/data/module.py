@@ -111,7 +111,7 @@ class ImagenDataModule(LightningDataModule):
         geometry: Geometry | None = None,
         bad_pictures: BadPictures | None = None,
         prefetch_factor: int = 2,
-        ahead: int = 2,
+        ahead: int | None = None,
     ) -> None:
         super().__init__()
         self.readers = Readers(num_workers, prefetch_factor, ahead)
