@@ -196,7 +196,7 @@ def cost(kind: str, rows: int, work: Path) -> list[dict[str, Any]]:
                 {"kind": kind, "rows": rows, "start": start, **in_a_process(kind, rows, str(folder), cache)}
                 for start in ("first", "later")
             ]
-        sys.path.insert(0, str(ROOT / "tests" / "data"))
+        sys.path.insert(0, str(ROOT / "tests"))
         from object_storage import s3_server
 
         with s3_server(work / "log") as storage:

@@ -2,11 +2,13 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from installed_browser import browser as browser
+from object_storage import Storage, s3_server
 from omegaconf import DictConfig
 from type_checks import begin_again
 
@@ -64,3 +66,13 @@ def compose_config(tmp_path):
             return compose(entry, overrides=[*paths, *overrides], return_hydra_config=False)
 
     return composed
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory) -> Iterator[Storage]:
+    """An S3 server on this machine, for who has the packages of the extra `remote`. There is one for all tests: `fsspec`
+    keeps the connections of the first that it has seen."""
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto")
+    with s3_server(tmp_path_factory.mktemp("storage") / "log") as server:
+        yield server

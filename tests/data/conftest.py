@@ -1,13 +1,12 @@
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from object_storage import Storage, s3_server
 from PIL import Image
 
 from imagen.data.openmoji.names import all_emoji
@@ -64,15 +63,6 @@ class NumberedSource(Source):
 
     def captions_by_row(self) -> list[tuple[str, ...]]:
         return [(f"number {index}",) for index in range(self.size)]
-
-
-@pytest.fixture(scope="session")
-def storage(tmp_path_factory) -> Iterator[Storage]:
-    """An S3 server on this machine, for who has the packages of the extra `remote`."""
-    pytest.importorskip("s3fs")
-    pytest.importorskip("moto")
-    with s3_server(tmp_path_factory.mktemp("storage") / "log") as server:
-        yield server
 
 
 @pytest.fixture

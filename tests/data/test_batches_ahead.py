@@ -87,9 +87,13 @@ def test_for_a_gpu_the_thread_pins_every_tensor_of_a_batch(data, monkeypatch):
         assert pinned == [False] * count * 2
 
 
-@pytest.mark.parametrize(("cores", "trainers", "workers"), [(2, 1, 2), (16, 4, 4), (64, 2, 8), (4, 8, 1)])
-def test_workers_are_as_many_as_cores_for_each_trainer(cores, trainers, workers, data, monkeypatch):
-    monkeypatch.setattr("imagen.data.loading.cores", lambda: cores)
+@pytest.mark.parametrize(
+    ("cores", "trainers", "tasks", "workers"),
+    [(2, 1, "", 2), (16, 4, "", 4), (64, 2, "", 8), (4, 8, "", 1), (6, 8, "8", 6), (16, 8, "1", 2)],
+)
+def test_workers_are_as_many_as_cores_for_each_trainer(cores, trainers, tasks, workers, data, monkeypatch):
+    monkeypatch.setattr("imagen.concurrency.processes.cores", lambda: cores)
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", tasks)
     module = data(WatchedEncoder(), num_workers=None, prefetch_factor=3)
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     module.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1, num_devices=trainers)

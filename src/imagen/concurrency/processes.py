@@ -26,6 +26,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def cores_each(processes: int) -> int:
+    """Number of cores for each of so many processes that train on this machine. As tasks of SLURM they have cores of
+    their own; otherwise they share those that this one may use."""
+    as_tasks = os.environ.get("SLURM_NTASKS_PER_NODE") == str(processes)
+    return cores() if as_tasks else max(1, cores() // processes)
+
+
 def threads_each(count: int) -> int:
     """Number of threads for each of `count` processes: its share of those that PyTorch would use here."""
     import torch

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from imagen.concurrency.ahead import Waiting, made_ahead
-from imagen.concurrency.processes import cores
+from imagen.concurrency.processes import cores_each
 from imagen.data.batch import Batch
 from imagen.data.pixels import from_uint8
 from imagen.data.reading.problems import BadExampleError, Fault, Problem, refusal
@@ -283,7 +283,7 @@ class Readers:
         pin: bool,
     ) -> BatchLoader:
         """The batches of a sampler for one of so many `trainers` on this machine; with `pin`, for its GPU."""
-        workers = min(max(1, cores() // trainers), MOST_WORKERS) if self.num_workers is None else self.num_workers
+        workers = min(cores_each(trainers), MOST_WORKERS) if self.num_workers is None else self.num_workers
         loader = DataLoader(
             assembler,
             batch_size=None,  # the sampler yields plans of whole batches
