@@ -70,7 +70,7 @@ def compose_config(tmp_path):
 
 @pytest.fixture(scope="session")
 def storage(tmp_path_factory) -> Iterator[Storage]:
-    """An S3 server on this machine, for who has the packages of the extra `remote`. There is one for all tests: `fsspec`
+    """An S3 server on this machine, for who has the packages of the extra `remote`. One for all tests: `fsspec`
     keeps the connections of the first that it has seen."""
     pytest.importorskip("s3fs")
     pytest.importorskip("moto")
