@@ -4,9 +4,10 @@ import subprocess
 import sys
 import time
 from itertools import count, islice
-from threading import Lock, active_count, current_thread, main_thread
+from threading import Lock, Thread, active_count, current_thread, main_thread
 
 import pytest
+import torch
 
 from imagen.concurrency.ahead import Waiting, made_ahead
 
@@ -48,6 +49,17 @@ def test_only_a_thread_of_its_own_makes_items_ahead_and_it_ends_with_the_iterato
     items.close()
     assert active_count() == before
     assert next(made_ahead((current_thread() for _ in count()), 0, Waiting())) is main_thread()
+
+
+def test_it_takes_one_core_and_leaves_the_others_their_threads():
+    found: list[int] = []
+    items = made_ahead((torch.get_num_threads() for _ in count()), 1, Waiting())
+    assert next(items) == 1
+    other = Thread(target=lambda: found.append(torch.get_num_threads()))
+    other.start()
+    other.join()
+    assert found == [torch.get_num_threads()]
+    items.close()
 
 
 def test_it_ends_with_the_program():

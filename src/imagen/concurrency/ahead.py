@@ -64,11 +64,13 @@ class _Maker(Iterator[T]):
     def __init__(self, items: Iterator[T], count: int) -> None:
         self._items = items
         self._made: Queue[_Made[T] | _Raised] = Queue(count)
-        self._unwanted = Event()
+        self._unwanted, self._begun = Event(), Event()
         device = torch.cuda.current_device() if torch.cuda.is_initialized() else None
         # Not a daemon: Python stops those in the middle of what they do, which can crash the process.
         self._thread = Thread(target=self._make_all, args=(device,), name="made ahead", daemon=False)
         self._thread.start()
+        self._begun.wait()
+        torch.set_num_threads(torch.get_num_threads())  # for threads that begin later, which follow the last to set it
 
     def __next__(self) -> T:
         outcome = self._made.get()
@@ -81,6 +83,8 @@ class _Maker(Iterator[T]):
         self._thread.join()
 
     def _make_all(self, device: int | None) -> None:
+        torch.set_num_threads(1)  # of this thread: a second team of threads would slow the caller by a fifth
+        self._begun.set()
         if device is not None:
             torch.cuda.set_device(device)
         with nullcontext() if device is None else torch.cuda.stream(torch.cuda.Stream(device)):
