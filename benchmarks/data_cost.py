@@ -155,10 +155,8 @@ def measure(kind: str, rows: int, path: str, cache: Path) -> dict[str, float]:
     begun = time.perf_counter()
     source = source_of(kind, rows, path, cache)
     built = time.perf_counter() - begun
-    check = kind != "shapes"
-    data = ImagenDataModule(
-        source, source, Digested(), 16, 64, None, 64, 2, 0, bad_pictures=BadPictures(check_first=check)
-    )
+    bad = BadPictures(check_first=kind != "shapes")
+    data = ImagenDataModule(source, source, Digested(), 16, 64, None, 64, 2, 0, bad_pictures=bad)
     data.prepare_data()
     prepared, busy = time.perf_counter() - begun, cpu_seconds()
     batches = iter(data.train_dataloader())

@@ -52,14 +52,18 @@ def test_only_a_thread_of_its_own_makes_items_ahead_and_it_ends_with_the_iterato
 
 
 def test_it_takes_one_core_and_leaves_the_others_their_threads():
-    found: list[int] = []
+    before, found = torch.get_num_threads(), []
+    torch.set_num_threads(3)
     items = made_ahead((torch.get_num_threads() for _ in count()), 1, Waiting())
-    assert next(items) == 1
-    other = Thread(target=lambda: found.append(torch.get_num_threads()))
-    other.start()
-    other.join()
-    assert found == [torch.get_num_threads()]
-    items.close()
+    try:
+        assert next(items) == 1
+        other = Thread(target=lambda: found.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+        assert [*found, torch.get_num_threads()] == [3, 3]
+    finally:
+        items.close()
+        torch.set_num_threads(before)
 
 
 def test_it_ends_with_the_program():

@@ -3,8 +3,8 @@
 A chunk begins with the number of its rows and the places where they begin, one more than rows, all as 4 bytes, little
 end first. A row is the sizes of its columns, 4 bytes each, and then the columns. LitData 0.2.76 lays out rows of plain
 bytes and texts in another way where it finds pyarrow: all rows begin at the same place, and behind it lies an Arrow IPC
-file with its length and a mark. Values are never deserialised by what the index says of
-them: a picture is bytes, and a caption is text.
+file with its length and a mark. Values are never deserialised by what the index says of them: a picture is bytes, and a
+caption is text.
 """
 
 import hashlib
