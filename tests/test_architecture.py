@@ -37,6 +37,7 @@ ORDER = (
     "data",
     "packing",
     "stages",
+    "published",
     "cascade",
     "inputs",
     "evaluation",

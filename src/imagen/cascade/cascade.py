@@ -10,10 +10,10 @@ import torch
 from imagen.cascade.embeddings import FromPrior
 from imagen.cascade.prior import check_embedding, check_prior, clip_of, is_prior
 from imagen.cascade.settings import SamplingSettings, evaluations, size_of
-from imagen.cascade.stage import Watch, passes, sample_images
+from imagen.cascade.stage import Watch, passes, sample_images, takes_variance
 from imagen.diffusion.conditioning import Conditioning, ImageSignal
 from imagen.diffusion.corrections import Correction
-from imagen.diffusion.guidance import Guidance
+from imagen.diffusion.guidance import Guidance, PerSignalGuidance
 from imagen.diffusion.unclip.vectors import PICTURE_EMBEDDING
 from imagen.errors import UserError
 from imagen.randomness import make_generator
@@ -155,6 +155,8 @@ class Cascade:
             name = stage.description.name
             if isinstance(one.guidance, GuidanceOfAStage):
                 one.guidance.check_stage(stage)
+            if takes_variance(one):
+                _check_variance(stage, one)
             try:
                 stage.model.conditioner.rule(one.guidance)
             except UserError as error:
@@ -184,3 +186,18 @@ class Cascade:
                     f"stage {stage.description.name!r} cannot make {large[0]} × {large[1]} from {height} × {width}: it "
                     f"enlarges {factor} times; choose sizes that fit together"
                 )
+
+
+def _check_variance(stage: TrainedStage, settings: SamplingSettings) -> None:
+    """Raises UserError unless the sampler can take the variance of its steps from the stage's network."""
+    name = stage.description.name
+    if not stage.model.denoiser.learned_variance:
+        raise UserError(
+            f"stage {name!r} says no variance: sampler.learned_variance=true is for stages as they were published by "
+            "DeepFloyd; set it to false"
+        )
+    if settings.tile_overlap is not None or isinstance(settings.guidance, PerSignalGuidance):
+        raise UserError(
+            f"stage {name!r}: sampler.learned_variance=true does not go with tile_overlap, nor with guidance per "
+            "signal; set it to false"
+        )

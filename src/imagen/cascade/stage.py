@@ -7,7 +7,8 @@ import torch
 from imagen.cascade.settings import SamplingSettings, path_of, size_of
 from imagen.diffusion.conditioning import Conditioning, resize
 from imagen.diffusion.corrections import Correction, correct
-from imagen.diffusion.guidance import ConditionalDenoise, GuidanceWithPasses, begun
+from imagen.diffusion.denoiser import KeptVariance
+from imagen.diffusion.guidance import ConditionalDenoise, Guidance, GuidanceWithPasses, begun
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.samplers import Estimate, level_of
 from imagen.diffusion.tiling import TiledDenoiser
@@ -60,22 +61,49 @@ def sample_images(
     if not path:
         return resize(given["start"].images, size)
     conditioning = model.conditioner.for_sampling(given, size, settings.aug_level, generators)
-    estimate, guidance = _estimator(model, settings), begun(model.conditioner.rule(settings.guidance), path)
-
-    def denoise(z: Images, level: NoiseLevel) -> Images:
-        nonlocal conditioning
-        x0 = settings.thresholding(guidance(estimate, z, level, conditioning))
-        if corrections is not None:
-            x0 = correct(corrections, x0, z, level)
-        conditioning = model.conditioner.with_estimate(conditioning, x0)
-        if watch is not None:
-            watch(model.name, Estimate(level.first(), x0))
-        return x0
-
+    denoise = _Denoise(model, settings, conditioning, begun(model.conditioner.rule(settings.guidance), path))
+    denoise.corrections, denoise.watch = corrections, watch
     z = randn_per_image(generators, (model.conditioner.channels, *size), device)
     if settings.strength < 1:
         z = level_of(z, path[0]).add_noise(resize(given["start"].images, size), z)
     return settings.sampler.walk(denoise, path, z, generators)
+
+
+class _Denoise:
+    """(z, level) -> x0 of one batch, guided, thresholded and corrected: what a sampler calls."""
+
+    corrections: Sequence[Correction | None] | None = None
+    watch: Watch | None = None
+
+    def __init__(
+        self, model: StageModel, settings: SamplingSettings, conditioning: Conditioning, guidance: Guidance
+    ) -> None:
+        self._model, self._conditioning = model, conditioning
+        self._guidance, self._thresholding = guidance, settings.thresholding
+        self._variance = KeptVariance(model.denoiser) if takes_variance(settings) else None
+        self._estimator = self._variance or _estimator(model, settings)
+        self._images = 0
+
+    @property
+    def gamma(self) -> Images:
+        """See `DenoiseWithVariance`."""
+        assert self._variance is not None
+        return self._variance.take(self._images)
+
+    def __call__(self, z: Images, level: NoiseLevel) -> Images:
+        self._images = len(z)
+        x0 = self._thresholding(self._guidance(self._estimator, z, level, self._conditioning))
+        if self.corrections is not None:
+            x0 = correct(self.corrections, x0, z, level)
+        self._conditioning = self._model.conditioner.with_estimate(self._conditioning, x0)
+        if self.watch is not None:
+            self.watch(self._model.name, Estimate(level.first(), x0))
+        return x0
+
+
+def takes_variance(settings: SamplingSettings) -> bool:
+    """Whether the sampler takes the variance of its steps from the network."""
+    return bool(getattr(settings.sampler, "learned_variance", False))
 
 
 def _estimator(model: StageModel, settings: SamplingSettings) -> ConditionalDenoise:

@@ -156,16 +156,20 @@ class LowResImage(Signal):
     level: NoiseLevel
 
     @classmethod
-    def augment(cls, image: OtherSizeImages, level: NoiseLevel, eps: Images) -> "LowResImage":
+    def augment(
+        cls, image: OtherSizeImages, level: NoiseLevel, eps: Images, align_corners: bool = False
+    ) -> "LowResImage":
         """Noise conditioning augmentation (Imagen, section 2.4), the same call in training and in sampling.
 
         Args:
             image: low-resolution images in [-1, 1]; they are enlarged to the size of `eps`.
             level: how much noise to add (`aug_level` as a point on a noise schedule).
             eps: standard normal noise, of the size of the stage's images.
+            align_corners: resize by `enlarge_between_corners`, as DeepFloyd IF.
         """
         height, width = eps.shape[-2:]
-        return cls(level.add_noise(resize(image, (height, width)), eps), level)
+        larger = enlarge_between_corners(image, (height, width)) if align_corners else resize(image, (height, width))
+        return cls(level.add_noise(larger, eps), level)
 
     def null(self) -> "LowResImage":
         return LowResImage(torch.zeros_like(self.image), self.level)
@@ -185,9 +189,14 @@ def map_tensors(function: Callable[..., Tensor], *values: Any) -> Any:
 
 
 def resize(images: Images, size: Size | int) -> OtherSizeImages:
-    """Bilinear resize to (height, width), or to a square; antialiased where it makes images smaller. The only resize of
-    tensors in the project."""
+    """Bilinear resize to (height, width), or to a square; antialiased where it makes images smaller. Every resize of
+    tensors in the project but `enlarge_between_corners`."""
     size = (size, size) if isinstance(size, int) else size
     if images.shape[-2:] == torch.Size(size):
         return images
     return F.interpolate(images.float(), size=size, mode="bilinear", antialias=True)
+
+
+def enlarge_between_corners(images: Images, size: Size) -> OtherSizeImages:
+    """Bilinear resize that maps the middles of the corner pixels onto each other (align_corners=True)."""
+    return F.interpolate(images.float(), size=size, mode="bilinear", align_corners=True)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Protocol, cast
 
 import torch
 
@@ -25,6 +25,17 @@ from imagen.tensors import Images
 
 Denoise = Callable[[Images, NoiseLevel], Images]
 """(z, level) -> x0: already guided, thresholded and corrected."""
+
+
+class DenoiseWithVariance(Protocol):
+    """What a sampler that takes the learned variance is given in the place of a `Denoise`."""
+
+    def __call__(self, z: Images, level: NoiseLevel) -> Images: ...
+
+    @property
+    def gamma(self) -> Images:
+        """Of the last estimate, for each value of each image: see `DDPMSampler`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -120,12 +131,15 @@ class DDPMSampler(Sampler):
     Args:
         gamma: where the variance of a step lies, on a log scale, between that of q(z_there | z_here, x0) at 0 and that
             of q(z_here | z_there) at 1: DDPM's "fixed small" and "fixed large".
+        learned_variance: take that share from the network, for each value of each image (Nichol & Dhariwal 2021,
+            eq. 15), in the place of `gamma`. Only stages whose network was trained to say it can be sampled so.
 
     Raises:
         UserError: unless gamma is in [0, 1].
     """
 
     gamma: float = 0.0
+    learned_variance: bool = field(default=False, metadata={"added_later": True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -142,9 +156,10 @@ class DDPMSampler(Sampler):
         before: Estimate | None,
     ) -> tuple[Images, Images]:
         x0 = denoise(z, level_of(z, here))
+        gamma = cast(DenoiseWithVariance, denoise).gamma if self.learned_variance else self.gamma
         fresh = -math.expm1(here - there)  # 1 - exp(here - there), the share of the noise that is drawn anew
         mean = (1 - fresh) * alpha(there) / alpha(here) * z + fresh * alpha(there) * x0
-        std = math.sqrt(fresh) * sigma(there) ** (1 - self.gamma) * sigma(here) ** self.gamma
+        std = math.sqrt(fresh) * sigma(there) ** (1 - gamma) * sigma(here) ** gamma
         return mean + std * randn_per_image(generators, tuple(z.shape[1:]), z.device), x0
 
 

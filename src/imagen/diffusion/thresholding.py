@@ -4,7 +4,8 @@ High guidance weights push estimates out of the range the network was trained on
 back, so an excess does not grow from step to step.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from imagen.errors import UserError
@@ -38,16 +39,17 @@ class StaticThresholding:
 class DynamicThresholding:
     """Clips each image to [-s, s] and divides by s, the given percentile of its absolute pixel values, at least 1.
 
-    There is no upper cap on s: a cap of 1 would make this static thresholding.
-
     Args:
         percentile: as a fraction; the paper's is 0.995 (figure A.10).
+        cap: the largest s; values beyond it are clipped. None, as in the paper, is no cap; 1 makes this static
+            thresholding. DeepFloyd IF's stages have one.
 
     Raises:
-        UserError: unless percentile is in (0, 1].
+        UserError: unless percentile is in (0, 1] and cap at least 1.
     """
 
     percentile: float = 0.995
+    cap: float | None = field(default=None, metadata={"added_later": True})
 
     def __post_init__(self) -> None:
         if not 0 < self.percentile <= 1:
@@ -55,7 +57,9 @@ class DynamicThresholding:
                 f"percentile of dynamic thresholding is {self.percentile}; "
                 "it is a fraction in (0, 1], such as 0.995 for the 99.5th percentile"
             )
+        if self.cap is not None and not 1 <= self.cap < math.inf:
+            raise UserError(f"cap of dynamic thresholding is {self.cap}; it must be at least 1, or null for none")
 
     def __call__(self, x0: Images) -> Images:
-        limit = x0.flatten(1).abs().quantile(self.percentile, dim=1).clamp(min=1)[:, None, None, None]
+        limit = x0.flatten(1).abs().quantile(self.percentile, dim=1).clamp(1, self.cap)[:, None, None, None]
         return x0.clamp(-limit, limit) / limit

@@ -9,6 +9,9 @@ from pathlib import Path
 import torch
 
 from imagen.errors import UserError
+from imagen.published.folder import is_published
+from imagen.published.stage import load_published
+from imagen.published.text import PublishedText
 from imagen.runs.worlds import with_world
 from imagen.stages.export import TrainedStage, load_stage, read_description, ready_to_sample
 
@@ -16,10 +19,19 @@ AVERAGED, RAW = "averaged", "raw"
 """The moving average of the weights, which exported stages hold, and the weights that the optimizer moves."""
 
 
-def load_weights(path: Path, weights: str, device: torch.device, prefix: str = "cascade.") -> TrainedStage:
+def load_weights(
+    path: Path,
+    weights: str,
+    device: torch.device,
+    prefix: str = "cascade.",
+    text: PublishedText | None = None,
+    low_resolution: int | None = None,
+) -> TrainedStage:
     """The stage in `path`, an exported folder or a checkpoint of a run (`*.ckpt`), with its averaged or raw weights.
 
-    An export holds averaged weights only; its raw ones are taken from the last checkpoint of its run.
+    An export holds averaged weights only; its raw ones are taken from the last checkpoint of its run. The folder of a
+    published stage has one kind of weights; `text` is its text encoder, `low_resolution` the side of the pictures of
+    the stage before.
 
     Raises:
         UserError: for another kind of weights, and for files that are missing, damaged or do not belong together. Its
@@ -27,6 +39,10 @@ def load_weights(path: Path, weights: str, device: torch.device, prefix: str = "
     """
     if weights not in (AVERAGED, RAW):
         raise UserError(f"{prefix}weights={weights}: choose {AVERAGED} or {RAW}")
+    if text is not None and is_published(path):
+        if weights == RAW:
+            raise UserError(f"{prefix}weights={RAW}: {path} was published with one kind of weights; leave it out")
+        return load_published(path, text, device, low_resolution)
     if path.suffix != ".ckpt" and weights == AVERAGED:
         stage = load_stage(path, device)
         return replace(stage, description=with_world(stage.description, path.parent))

@@ -1,13 +1,16 @@
 """Which trained stages to sample from (the newest, folders, or a repository of the model hub), and their weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from imagen.checks.names import printable
 from imagen.errors import UserError
 from imagen.files import user_path
+from imagen.published.folder import is_published
+from imagen.published.text import PublishedText
 from imagen.runs.find import find_stages
 from imagen.runs.weights import load_weights
 from imagen.sampling.command import PRIOR, ROLES
@@ -39,8 +42,8 @@ def stage_folders(place: str | Path, revision: str | None = None, download: bool
     """The stages in one place, smallest first.
 
     Args:
-        place: an exported stage, a checkpoint of a run (*.ckpt), a folder with a sub-folder for each stage (prior,
-            base, sr1, sr2), or OWNER/NAME of such a folder on the model hub.
+        place: an exported stage, a checkpoint of a run (*.ckpt), a published stage (DeepFloyd IF's), a folder with a
+            sub-folder for each stage (prior, base, sr1, sr2), or OWNER/NAME of such a folder on the model hub.
         revision: of a repository: a branch, a tag or a commit.
         download: whether the hub's client may open connections; else the repository must be in its cache.
 
@@ -54,7 +57,7 @@ def stage_folders(place: str | Path, revision: str | None = None, download: bool
         folder = _from_the_hub(str(place), revision, download)
     elif revision is not None:
         raise UserError(f"revision={revision}: {place} is a folder of this machine, which has none; leave it out")
-    if (folder / CONFIG).is_file():
+    if (folder / CONFIG).is_file() or is_published(folder):
         return [folder]
     stages = [folder / role for role in (PRIOR, *ROLES) if (folder / role / CONFIG).is_file()]
     if not stages:
@@ -91,17 +94,27 @@ def _from_the_hub(name: str, revision: str | None, download: bool) -> Path:
 
 
 def load_stages(
-    folders: Sequence[Path], weights: str, device: torch.device, stop_at: str | None = None, prefix: str = ""
+    folders: Sequence[Path],
+    weights: str,
+    device: torch.device,
+    stop_at: str | None = None,
+    prefix: str = "",
+    text: Mapping[str, Any] | None = None,
 ) -> list[TrainedStage]:
     """The stages in `folders`, in order, up to the one called `stop_at`; None loads all.
+
+    `text` is the section of the configuration, of which published stages take their encoder (`PublishedText.of`).
 
     Raises:
         UserError: for what cannot be loaded, and for a `stop_at` that is not among them. `prefix` is what the user
             writes before `weights` and `stop_at`.
     """
-    stages = []
+    published = [folder for folder in folders if is_published(folder)]
+    encoder = PublishedText.of(text or {}, published) if published else None
+    stages: list[TrainedStage] = []
     for folder in folders:
-        stages.append(load_weights(folder, weights, device, prefix))
+        before = stages[-1].description.resolution if stages else None
+        stages.append(load_weights(folder, weights, device, prefix, encoder, before))
         if stages[-1].description.name == stop_at:
             return stages
     if stop_at is not None:

@@ -32,7 +32,8 @@ def open_model(config: DictConfig) -> TextToImage:
     device = choose_device(wanted.device, "cascade.device")
     autocast = uses_autocast(wanted.precision, device, "cascade.precision")
     folders = _folders(config)
-    stages = load_stages(folders, wanted.weights, device, wanted.stop_at, "cascade.")
+    text = resolved(config.text)
+    stages = load_stages(folders, wanted.weights, device, wanted.stop_at, "cascade.", text)
     described = [stage.description for stage in stages]
     for folder, this in zip(folders, described, strict=False):
         kind = "" if wanted.weights == AVERAGED else f", {wanted.weights} weights"
@@ -41,7 +42,7 @@ def open_model(config: DictConfig) -> TextToImage:
         print(f"stage {this.name}: {place} ({size}, step {this.step}{kind})", flush=True)
     return TextToImage(
         Cascade.of(stages),
-        partial(open_text, resolved(config.text), folders, described, print),
+        partial(open_text, text, folders, described, print),
         device=device,
         autocast=autocast,
         batch_size=wanted.batch_size,

@@ -119,7 +119,8 @@ class TextToImage:
         else:
             runs = root() / "runs" if runs is None else runs
             folders = newest_stages(user_path(runs), root() / "assets" / "cascade")
-        loaded = load_stages(folders, weights, chosen, stop_at)
+        choice = {} if text is None or isinstance(text, TextSource) else {"encoder": {"path": str(user_path(text))}}
+        loaded = load_stages(folders, weights, chosen, stop_at, text=choice)
         cascade, described = Cascade.of(loaded), [stage.description for stage in loaded]
         if isinstance(text, TextSource):
             if text.fingerprint != described[0].text:
@@ -127,7 +128,6 @@ class TextToImage:
                 raise UserError(f"text is not what the stages were trained on ({different}): leave it out")
             source: TextSource | Callable[[], TextSource] = text
         else:
-            choice = {} if text is None else {"encoder": {"path": str(user_path(text))}}
             source = partial(open_text, choice, folders, described)
         return cls(cascade, source, device=chosen, autocast=autocast, batch_size=batch_size, weights=weights)
 

@@ -113,12 +113,15 @@ class LowResConditioner(Conditioner):
         resolution: side of the images that this stage makes, a multiple of `low_resolution`. Training may use crops:
             only the ratio of the two counts there.
         augmentation: noise schedule on which aug_level is a time.
+        align_corners: enlarge the smaller images as DeepFloyd IF does (`enlarge_between_corners`).
 
     Raises:
         UserError: if the sizes do not fit.
     """
 
-    def __init__(self, low_resolution: int, resolution: int, augmentation: NoiseSchedule) -> None:
+    def __init__(
+        self, low_resolution: int, resolution: int, augmentation: NoiseSchedule, align_corners: bool = False
+    ) -> None:
         if low_resolution >= resolution or resolution % low_resolution:
             raise UserError(
                 f"a super-resolution stage from {low_resolution} to {resolution} is impossible: the larger size must "
@@ -127,6 +130,7 @@ class LowResConditioner(Conditioner):
         self.low_resolution = low_resolution
         self.factor = resolution // low_resolution
         self.augmentation = augmentation
+        self.align_corners = align_corners
         self.text = TextConditioner()
 
     def given(self, batch: Batch) -> Conditioning:
@@ -143,7 +147,7 @@ class LowResConditioner(Conditioner):
         """The signals of a training batch with the smaller images noised to `level`."""
         images = batch.images
         eps = moved(torch.randn(images.shape, generator=generator), images.device)
-        low_res = LowResImage.augment(self._reduced(images), level, eps)
+        low_res = LowResImage.augment(self._reduced(images), level, eps, self.align_corners)
         return Conditioning(self.text.for_training(batch, generator), low_res=low_res)
 
     def for_sampling(
@@ -153,7 +157,7 @@ class LowResConditioner(Conditioner):
         images = smaller.images.clamp(-1, 1)  # as the training images were
         level = self.augmentation(torch.full((len(images),), aug_level, device=images.device))
         eps = randn_per_image(generators, (images.shape[1], *size), images.device)
-        low_res = LowResImage.augment(images, level, eps)
+        low_res = LowResImage.augment(images, level, eps, self.align_corners)
         return Conditioning(self.text.for_sampling(given, size, aug_level, generators), low_res=low_res)
 
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -80,6 +80,9 @@ class HuggingFaceEncoder(TextEncoder):
         UserError: for a dtype, length or layer out of range; on first use, if files are missing or damaged.
     """
 
+    keeps_padding: ClassVar[bool] = False
+    """Whether captions are padded to `max_length` tokens, and the vectors of the padding kept."""
+
     def __init__(
         self,
         path: str | Path,
@@ -117,12 +120,17 @@ class HuggingFaceEncoder(TextEncoder):
         """The `settings`, the sha256 of config.json and the weights, and that of the tokenizer's files. Reads the files
         but builds no model."""
         model = hash_files([self.folder / "config.json", *weights_files(self.folder)])
-        return self.settings | {"model": model, "tokenizer": hash_files(tokenizer_files(self.folder))}
+        return self.settings | {"model": model, "tokenizer": hash_files(tokenizer_files(self.tokenizer_folder))}
 
     @cached_property
     def folder(self) -> Path:
         """Where the files are on this machine."""
         return resolve_folder(self.path, self.revision, self.local_files_only)
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where the tokenizer's files are."""
+        return self.folder
 
     @cached_property
     def features(self) -> int:
@@ -162,7 +170,7 @@ class HuggingFaceEncoder(TextEncoder):
         values = torch.cat([nothing, *rows])
         if not values.isfinite().all():
             raise UserError(f"text encoder {self.path}: vectors are not finite in {self.dtype}; use dtype=float32")
-        return TextEmbeddings(values, tuple(map(len, tokens)))
+        return TextEmbeddings(values, tuple(map(len, rows)))
 
     def take_counts(self) -> EncodingCounts:
         counts, self.counts = self.counts, EncodingCounts(self.max_length)
@@ -176,7 +184,7 @@ class HuggingFaceEncoder(TextEncoder):
     def _encode(self, tokens: list[list[int]]) -> list[Tensor]:
         """The vectors of each caption, (its tokens, features), on the CPU."""
         padding = self._tokenizer.pad_token_id
-        shape = (len(tokens), max(map(len, tokens)))
+        shape = (len(tokens), self.max_length if self.keeps_padding else max(map(len, tokens)))
         ids = torch.full(shape, padding if isinstance(padding, int) else 0)
         mask = torch.zeros_like(ids)
         for row, caption in enumerate(tokens):
@@ -192,7 +200,8 @@ class HuggingFaceEncoder(TextEncoder):
                     f"text encoder layer {self.layer}: {self.path} has {len(states)}; the first is the input"
                 )
             vectors = states[self.layer]
-        return [row[: len(caption)] for row, caption in zip(vectors.cpu(), tokens, strict=True)]
+        rows = vectors.cpu()
+        return list(rows) if self.keeps_padding else [row[: len(ids)] for row, ids in zip(rows, tokens, strict=True)]
 
     @cached_property
     def _config(self) -> dict[str, Any]:
@@ -205,14 +214,15 @@ class HuggingFaceEncoder(TextEncoder):
     def _tokenizer(self) -> "PreTrainedTokenizerFast":
         from transformers import AutoTokenizer
 
-        tokenizer_files(self.folder)
+        tokenizer_files(self.tokenizer_folder)
         longest = self._config.get("max_position_embeddings")
         if isinstance(longest, int) and self.max_length > longest:
             raise UserError(
                 f"text encoder max_length {self.max_length}: {self.path} reads at most {longest} tokens; "
                 f"set text.encoder.max_length={longest}"
             )
-        return load_pretrained(AutoTokenizer, self.folder)
+        alone = self.tokenizer_folder != self.folder
+        return load_pretrained(AutoTokenizer, self.tokenizer_folder, alone=alone)
 
     @cached_property
     def _model(self) -> "PreTrainedModel":

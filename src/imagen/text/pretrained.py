@@ -17,13 +17,16 @@ PARALLELISM = "TOKENIZERS_PARALLELISM"
 """Environment variable that the tokenizers library reads at every call."""
 
 
-def load_pretrained(cls: Any, folder: Path, **options: Any) -> Any:
+def load_pretrained(cls: Any, folder: Path, alone: bool = False, **options: Any) -> Any:
     """`cls.from_pretrained(folder, **options)`, without a connection and without code from the folder.
+
+    `alone`: the folder holds a tokenizer and no model, whose config.json would be in another one.
 
     Raises:
         UserError: if config.json asks for code, or the model does not load, for whatever reason.
     """
-    _refuse_code(folder)
+    if not (alone and not (folder / "config.json").exists()):
+        _refuse_code(folder)
     try:
         with quiet_transformers():
             return cls.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)

@@ -1,0 +1,1 @@
+"""Captions as DeepFloyd IF reads them."""
