@@ -18,10 +18,12 @@ def export(run: Path, out: Path | None = None) -> Path:
             may be of another run.
     """
     from imagen.errors import UserError
+    from imagen.published.additions import write_for_peft
     from imagen.runs.checkpoint import read_checkpoint
     from imagen.runs.folder import RunFolder
     from imagen.sampling.command import sampling_command
-    from imagen.stages.export import CONFIG, default_card, export_stage
+    from imagen.stages.card import default_card
+    from imagen.stages.export import CONFIG, export_stage
 
     folder = RunFolder(run)
     if out is not None and out.resolve() != folder.export.resolve() and (out / CONFIG).exists():
@@ -30,6 +32,8 @@ def export(run: Path, out: Path | None = None) -> Path:
     out = out or folder.export
     command = sampling_command(description, out, run.absolute().parent.parent)
     export_stage(out, description, denoiser.state_dict(), default_card(description, command))
+    if description.adds_to is not None:
+        write_for_peft(out, description, denoiser.state_dict())
     print(f"step {description.step} of {run} -> {out}", flush=True)
     return out
 

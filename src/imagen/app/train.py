@@ -22,16 +22,19 @@ from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.instantiation import as_dict, instantiate
 from imagen.locks import only_trainer
+from imagen.published.additions import write_for_peft
+from imagen.published.adoption import adopt
 from imagen.randomness import derive_seed
 from imagen.runs.description import describe
-from imagen.runs.fine_tuning import begin_with
+from imagen.runs.fine_tuning import begin
 from imagen.runs.folder import RunFolder
 from imagen.runs.rehearsal import rehearse_data, rehearse_resumption, rehearse_stage
 from imagen.runs.trainer import fit, quieten_libraries, resolved_auto
 from imagen.runs.worlds import warn_of_foreign_words
 from imagen.sampling.command import sampling_command
+from imagen.stages.card import default_card
 from imagen.stages.diffusion_stage import DiffusionStage
-from imagen.stages.export import default_card, export_stage
+from imagen.stages.export import export_stage
 from imagen.stages.sharding.shard import gathered
 
 
@@ -45,6 +48,7 @@ def train(config: DictConfig) -> None:
     if multirun:
         _refuse_multirun_in_one_folder()
     quieten_libraries()
+    adopt(config)
     run = RunFolder(user_path(config.run_dir))
     run.probe()
     curves, stopper = Curves(), StopOnSignal(str(run.last_checkpoint))
@@ -91,7 +95,7 @@ def _train(config: DictConfig, run: RunFolder, trainer: Trainer, curves: Curves,
     if checkpoint:
         _announce_resumption(run, checkpoint, step, trainer.max_steps)
     elif config.init_from is not None:
-        begin_with(stage, user_path(config.init_from), data.text.fingerprint)
+        begin(stage, config, data.text.fingerprint)
     if trainer.is_global_zero:
         for logger in run_loggers(trainer):
             logger.resume_at(step if checkpoint else BEGINNING)
@@ -207,3 +211,5 @@ def _finish(
         description = describe(config, trainer.global_step, seen, text, stage.init_from, data.world, stage.taught_by)
         command = sampling_command(description, run.export, user_path(config.paths.runs))
         export_stage(run.export, description, weights, default_card(description, command))
+        if description.adds_to is not None:
+            write_for_peft(run.export, description, weights)

@@ -63,13 +63,20 @@ def _check(embeddings: TextEmbeddings, stage: StageDescription, name: str) -> No
         raise UserError(f"{name}: TextEmbeddings(values, lengths) are expected, found {type(embeddings).__name__}")
     if len(embeddings) == 0:
         raise UserError(f"{name}: there are no rows; give at least one")
-    width = stage.denoiser["network"].get("text_features")  # a network of other people may call it otherwise
+    network = stage.denoiser["network"]
+    network = network.get("network", network)  # inside its additions
+    width = network.get("text_features")  # a network of other people may call it otherwise
     if isinstance(width, int) and embeddings.features != width:
         raise UserError(
             f"{name}: vectors of {embeddings.features} features, the stages read {width}; embed the captions with the "
             f"encoder that they were trained on: {stage.text}"
         )
+    tokens = network.get("text_tokens")
     for row, vectors in enumerate(embeddings.rows()):
+        if isinstance(tokens, int) and len(vectors) not in (0, tokens):
+            raise UserError(
+                f"{name}: row {row} has {len(vectors)} vectors, the stages read {tokens}, those of the padding too"
+            )
         if not vectors.isfinite().all():
             raise UserError(f"{name}: row {row} holds NaN or infinity; embed that caption again")
 

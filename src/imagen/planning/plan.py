@@ -12,6 +12,7 @@ from imagen.errors import UserError
 from imagen.instantiation import as_dict
 from imagen.planning.sharing import Sharing
 from imagen.planning.step import StepCost, checkpoint_blocks, planned_stage, step_cost
+from imagen.published.adoption import adopt
 
 GIB = 2**30
 
@@ -110,6 +111,7 @@ def make_plan(config: DictConfig, hardware: Hardware) -> Plan:
     Raises:
         UserError: for what cannot be built or planned.
     """
+    adopt(config)
     trainer = as_dict(config.trainer)
     check_batch_size(config.data.batch_size)
     for name in ("max_steps", "accumulate_grad_batches"):

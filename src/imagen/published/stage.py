@@ -1,5 +1,6 @@
 """A published DeepFloyd IF stage as a stage of this project."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,32 @@ from imagen.published.folder import (
 )
 from imagen.published.text import PublishedText
 from imagen.stages.export import StageDescription, TrainedStage, describe_misfit, ready_to_sample, stage_part
+from imagen.text.deepfloyd.encoder import DeepFloydEncoder
 
 BASE, SUPER_RESOLUTION = "base", "sr1"
 
 
-def describe_published(
-    folder: Path, text: PublishedText, low_resolution: int | None = None, weights_sha256: str = ""
-) -> StageDescription:
-    """What an export would say of the stage in `folder`. Every number is read from its files.
+@dataclass(frozen=True)
+class Parts:
+    """Configurations of the parts of a published stage; `conditioner` is None for that of a base stage."""
+
+    resolution: int
+    low_resolution: int | None
+    network: dict[str, Any]
+    parameterisation: dict[str, Any]
+    schedule: dict[str, Any]
+    augmentation: dict[str, Any] | None
+    conditioner: dict[str, Any] | None
+
+
+def parts_of(folder: Path, encoder: DeepFloydEncoder, low_resolution: int | None = None) -> Parts:
+    """What the files of the stage in `folder` say. Every number is read from them.
 
     Args:
         folder: of a published pipeline.
-        text: its text encoder.
+        encoder: of its text.
         low_resolution: side of the pictures that the stage before makes. No file says it; None: a quarter of what the
             stage makes, if it is one of super-resolution.
-        weights_sha256: of the U-Net's weights.
 
     Raises:
         UserError: if a file is missing, or describes another kind of stage.
@@ -45,33 +57,58 @@ def describe_published(
     if not isinstance(resolution, int) or not fits(resolution, Count):
         raise UserError(f"{folder / UNET}/config.json: sample_size={resolution!r:.60} is no number; {WAY_OUT}")
     schedule = schedule_of(folder, SCHEDULER)
-    enlarges = (folder / NOISING).is_dir()
-    augmentation = schedule_of(folder, NOISING) if enlarges else None
+    augmentation = schedule_of(folder, NOISING) if (folder / NOISING).is_dir() else None
     network: dict[str, Any] = {
         "_target_": "imagen.networks.deepfloyd.unet.DeepFloydUNet",
         "config": {name: value for name, value in config.items() if not name.startswith("_") or name == "_class_name"},
         "schedule": schedule,
-        "text_tokens": text.encoder.max_length,
-        "text_features": text.encoder.features,
+        "text_tokens": encoder.max_length,
+        "text_features": encoder.features,
     }
-    low = (low_resolution or resolution // 4) if enlarges else None
-    return StageDescription(
-        name=SUPER_RESOLUTION if enlarges else BASE,
+    low = None if augmentation is None else low_resolution or resolution // 4
+    return Parts(
         resolution=resolution,
         low_resolution=low,
-        denoiser={
-            "_target_": "imagen.diffusion.denoiser.Denoiser",
-            "network": network if augmentation is None else network | {"augmentation": augmentation},
-            "parameterisation": {"_target_": "imagen.diffusion.parameterisations.EpsPrediction"},
-            "weighting": {"_target_": "imagen.diffusion.weightings.UnweightedLoss"},
-        },
+        network=network if augmentation is None else network | {"augmentation": augmentation},
+        parameterisation={"_target_": "imagen.diffusion.parameterisations.EpsPrediction"},
         schedule=schedule,
         augmentation=augmentation,
+        conditioner=None if augmentation is None else _conditioner(low, resolution, augmentation),
+    )
+
+
+def describe_published(
+    folder: Path, text: PublishedText, low_resolution: int | None = None, weights_sha256: str = ""
+) -> StageDescription:
+    """What an export would say of the stage in `folder`.
+
+    Args:
+        folder: as in `parts_of`, and so is `low_resolution`.
+        text: its text source.
+        low_resolution: of the stage before.
+        weights_sha256: of the U-Net's weights.
+
+    Raises:
+        UserError: as `parts_of`.
+    """
+    parts = parts_of(folder, text.encoder, low_resolution)
+    return StageDescription(
+        name=BASE if parts.augmentation is None else SUPER_RESOLUTION,
+        resolution=parts.resolution,
+        low_resolution=parts.low_resolution,
+        denoiser={
+            "_target_": "imagen.diffusion.denoiser.Denoiser",
+            "network": parts.network,
+            "parameterisation": parts.parameterisation,
+            "weighting": {"_target_": "imagen.diffusion.weightings.UnweightedLoss"},
+        },
+        schedule=parts.schedule,
+        augmentation=parts.augmentation,
         text=text.fingerprint,
         step=0,
         images_seen=0,
         weights_sha256=weights_sha256,
-        conditioner=_conditioner(low, resolution, augmentation) if augmentation is not None else None,
+        conditioner=parts.conditioner,
         text_source=dict(text.section),
     )
 

@@ -28,12 +28,15 @@ class PublishedText:
     section: Mapping[str, Any]
 
     @classmethod
-    def of(cls, choice: Mapping[str, Any], folders: Sequence[Path]) -> "PublishedText":
+    def of(
+        cls, choice: Mapping[str, Any], folders: Sequence[Path], records: Sequence[Mapping[str, Any]] = ()
+    ) -> "PublishedText":
         """The text source that the user chose (`text=deepfloyd`), or else the T5 that came with one of `folders`.
 
         Args:
             choice: a resolved `text` section; without a `_target_`, only where the encoder is: `encoder.path`.
             folders: of the stages, the first with a T5 counts.
+            records: of the text sources of exported stages beside them, which are taken where none has one.
 
         Raises:
             UserError: if there is no T5, or the section describes another encoder.
@@ -43,6 +46,8 @@ class PublishedText:
         path = (choice.get("encoder") or {}).get("path") or next(
             (str(one) for one in folders if is_pipeline(one)), None
         )
+        if path is None and records:
+            return cls(records[0])
         if path is None:
             raise UserError(
                 f"{folders[0]}: no text_encoder folder, and the stage was trained on one: fetch it, or say where it is "

@@ -3,6 +3,7 @@
 from omegaconf import DictConfig
 
 from imagen.checks.worlds import World
+from imagen.files import user_path
 from imagen.instantiation import as_dict
 from imagen.stages.conditioners import CleanLowResConditioner, LowResConditioner, TextConditioner
 from imagen.stages.distillation.record import Distilled
@@ -55,7 +56,13 @@ def describe(
         text_source=record_of(as_dict(config.text)),
         trained_on=None if trained_on is None else trained_on.as_record(),
         distilled=None if taught_by is None else _distilled(stage, taught_by).as_record(),
+        adds_to=_published(config, init_from) if "rank" in stage["denoiser"]["network"] else None,
     )
+
+
+def _published(config: DictConfig, sha256: str | None) -> dict[str, str]:
+    """The published weights, with that hash, that a run with low-rank additions began with."""
+    return {"path": str(user_path(config.init_from)), "weights_sha256": sha256 or ""}
 
 
 def _distilled(stage: dict, taught_by: str) -> Distilled:

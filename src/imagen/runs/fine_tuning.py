@@ -5,16 +5,48 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 from torch import nn
 
 from imagen.errors import UserError
+from imagen.files import user_path
+from imagen.networks.adapters.low_rank import is_addition, name_without
 from imagen.networks.embedding import GuidanceEmbedding
+from imagen.published.adoption import published_start
+from imagen.published.folder import is_published
 from imagen.stages.diffusion_stage import DiffusionStage
 from imagen.stages.ema import WeightAverage
 from imagen.stages.export import describe_misfit, load_stage
 from imagen.text.record import differences, name_of
 
 HOW_IT_IS_COMPUTED = ("training", "checkpointing")
+
+
+def begin(stage: DiffusionStage, config: DictConfig, text: dict[str, Any] | None) -> None:
+    """Start `stage` from `config.init_from`, an exported stage or a published one. Raises as `begin_with`."""
+    folder = user_path(config.init_from)
+    if is_published(folder):
+        _begin_with_published(stage, folder, config)
+    else:
+        begin_with(stage, folder, text)
+
+
+def _begin_with_published(stage: DiffusionStage, folder: Path, config: DictConfig) -> None:
+    """The network is the published one (`adopt`), perhaps with additions, which begin without effect."""
+    published, sha256 = published_start(folder, config)
+    own = stage.denoiser.state_dict()
+    state = {name: own[name] if is_addition(name) else published.pop(name_without(name), None) for name in own}
+    given = {name: tensor for name, tensor in (state | published).items() if tensor is not None}
+    if misfit := describe_misfit(own, given):
+        raise UserError(f"init_from={folder}: weights and config.json do not fit: {misfit}; fetch the folder again")
+    _take(stage, given, sha256)
+    print(f"starting from {folder}", flush=True)
+
+
+def _take(stage: DiffusionStage, state: Mapping[str, torch.Tensor], sha256: str) -> None:
+    stage.denoiser.load_state_dict(state)
+    stage.ema = WeightAverage(stage.denoiser, stage.ema.decay)
+    stage.init_from = sha256
 
 
 def begin_with(stage: DiffusionStage, folder: Path, text: dict[str, Any] | None) -> None:
@@ -53,9 +85,7 @@ def begin_with(stage: DiffusionStage, folder: Path, text: dict[str, Any] | None)
                 f"init_from={folder}: another network than this run's: {name} is {there[name]}, here {here.get(name)}; "
                 "choose its stage/network"
             )
-    stage.denoiser.load_state_dict(state)
-    stage.ema = WeightAverage(stage.denoiser, stage.ema.decay)
-    stage.init_from = described.weights_sha256
+    _take(stage, state, described.weights_sha256)
     print(f"starting from {folder} ({described.images_seen} pictures seen)", flush=True)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from imagen.errors import UserError
+from imagen.published.additions import load_additions
 from imagen.published.folder import is_published
 from imagen.published.stage import load_published
 from imagen.published.text import PublishedText
@@ -44,7 +45,7 @@ def load_weights(
             raise UserError(f"{prefix}weights={RAW}: {path} was published with one kind of weights; leave it out")
         return load_published(path, text, device, low_resolution)
     if path.suffix != ".ckpt" and weights == AVERAGED:
-        stage = load_stage(path, device)
+        stage = (load_stage if read_description(path).adds_to is None else load_additions)(path, device)
         return replace(stage, description=with_world(stage.description, path.parent))
     from imagen.runs.checkpoint import read_checkpoint
     from imagen.runs.folder import RunFolder

@@ -14,7 +14,7 @@ from imagen.published.text import PublishedText
 from imagen.runs.find import find_stages
 from imagen.runs.weights import load_weights
 from imagen.sampling.command import PRIOR, ROLES
-from imagen.stages.export import CARD, CONFIG, WEIGHTS, TrainedStage
+from imagen.stages.export import CARD, CONFIG, WEIGHTS, TrainedStage, read_description
 from imagen.text.model_files import HUB_NAME, REVISION, is_folder
 
 
@@ -110,7 +110,7 @@ def load_stages(
             writes before `weights` and `stop_at`.
     """
     published = [folder for folder in folders if is_published(folder)]
-    encoder = PublishedText.of(text or {}, published) if published else None
+    encoder = PublishedText.of(text or {}, published, _texts_of(folders)) if published else None
     stages: list[TrainedStage] = []
     for folder in folders:
         before = stages[-1].description.resolution if stages else None
@@ -121,3 +121,9 @@ def load_stages(
         names = ", ".join(stage.description.name for stage in stages)
         raise UserError(f"{prefix}stop_at={stop_at}: no such stage here; choose one of {names}")
     return stages
+
+
+def _texts_of(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """What the exported stages among `folders` record of their text sources."""
+    exports = [folder for folder in folders if (folder / CONFIG).is_file()]
+    return [record for folder in exports if (record := read_description(folder).text_source) is not None]

@@ -18,7 +18,8 @@ from imagen.files import user_path
 from imagen.places import ROOT
 from imagen.runs.weights import AVERAGED, load_weights
 from imagen.sampling.command import sampling_command
-from imagen.stages.export import default_card, export_stage
+from imagen.stages.card import default_card
+from imagen.stages.export import export_stage
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The LightningModule that trains one stage of the cascade."""
 
+import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,8 @@ class DiffusionStage(LightningModule):
             UserError: as `shard_denoiser`.
         """
         if self.device_mesh is not None:
+            if not all(weight.requires_grad for weight in self.denoiser.parameters()):
+                self.ema.module = copy.deepcopy(self.ema.module)  # a weight cannot be sharded twice
             for denoiser in (self.denoiser, self.ema.module):
                 shard_denoiser(denoiser, self.device_mesh["data_parallel"])
 
@@ -205,7 +208,7 @@ class DiffusionStage(LightningModule):
 
     def configure_optimizers(self) -> dict[str, object]:
         try:
-            optimizer = self.make_optimizer(self.denoiser.parameters())
+            optimizer = self.make_optimizer([weight for weight in self.denoiser.parameters() if weight.requires_grad])
         except (TypeError, ValueError) as error:
             given = getattr(self.make_optimizer, "keywords", {})
             raise UserError(f"stage.optimizer cannot be built with {given}: {error}") from error

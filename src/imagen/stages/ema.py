@@ -18,7 +18,8 @@ class WeightAverage(nn.Module, Generic[Averaged]):
     """A float32 copy of `module` that follows its weights.
 
     Args:
-        module: the module to average; not kept.
+        module: the module to average; not kept. Weights that it does not train are shared with it: they have no
+            average but themselves.
         decay: in [0, 1). The decay in use rises as (1 + step) / (10 + step) until it reaches this value, so that early
             averages are not dominated by the initial weights.
     """
@@ -30,7 +31,8 @@ class WeightAverage(nn.Module, Generic[Averaged]):
         if not 0 <= decay < 1:
             raise ValueError(f"ema_decay must be in [0, 1), got {decay}")
         self.decay = decay
-        self.module = copy.deepcopy(module).float().requires_grad_(False).eval()
+        frozen = {id(weight): weight for weight in module.parameters() if not weight.requires_grad}
+        self.module = copy.deepcopy(module, frozen).float().requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "WeightAverage[Averaged]":
         """Stays in evaluation mode, whatever the stage does."""
@@ -41,8 +43,10 @@ class WeightAverage(nn.Module, Generic[Averaged]):
         """Move towards the weights of `module` after optimizer step number `step`, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
         # Where weights are sharded, the averages are too, and in the same way: each process moves its own piece.
-        averages = [own_piece(average) for average in self.module.parameters()]
-        weights = [own_piece(weight.detach()).float() for weight in module.parameters()]
+        pairs = zip(self.module.parameters(), module.parameters(), strict=True)
+        trained = [(average, weight) for average, weight in pairs if weight.requires_grad]
+        averages = [own_piece(average) for average, _ in trained]
+        weights = [own_piece(weight.detach()).float() for _, weight in trained]
         torch._foreach_lerp_(averages, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]: no public name
         for average, buffer in zip(self.module.buffers(), module.buffers(), strict=True):
             average.copy_(buffer)

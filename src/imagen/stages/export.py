@@ -4,7 +4,6 @@ The configuration in an export is data. It is instantiated through `instantiate_
 mathematics and the networks of this package and refuses everything else.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,11 +23,12 @@ from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
 from imagen.files import publish, sha256_of_file, write_json, write_text
 from imagen.instantiation import instantiate_stage_part
+from imagen.networks.adapters.low_rank import is_addition
+from imagen.stages.card import default_card
 from imagen.stages.conditioners import Conditioner, LowResConditioner, TextConditioner
 from imagen.stages.distillation.record import Distilled
 from imagen.stages.model import StageModel
 from imagen.stages.unclip.record import clip_sha256, unplaced
-from imagen.text.record import name_of
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 FORMAT_VERSION = 3
@@ -44,7 +44,7 @@ OUTSIDE_IDENTITY = (*ORIGIN, "text_source", "trained_on", "distilled")
 it would change the identity when an encoder is moved, and evaluations would be repeated. `trained_on` and
 `distilled` are history."""
 
-LEFT_OUT = ("conditioner", "distilled")
+LEFT_OUT = ("conditioner", "distilled", "adds_to")
 """Fields that a description has only where they say something, as those that are older than the field."""
 
 Part = TypeVar("Part")
@@ -60,7 +60,8 @@ class StageDescription:
     (`imagen.text.record`), None in exports of format version 1. `trained_on` is the record of the pictures
     (`imagen.checks.worlds.World`), None where they are not known. `images_seen` counts those of the last run;
     `init_from` is the sha256 of the weights that it started from, None for random ones. `distilled` is the record of a
-    student (`imagen.stages.distillation.record.Distilled`), None for stages that learned from pictures alone.
+    student (`imagen.stages.distillation.record.Distilled`), None for stages that learned from pictures alone. `adds_to`
+    is the folder and the sha256 of the published weights that the weights here are additions to; None: they are whole.
     """
 
     name: str
@@ -78,12 +79,15 @@ class StageDescription:
     text_source: dict[str, Any] | None = None
     trained_on: dict[str, Any] | None = None
     distilled: dict[str, Any] | None = None
+    adds_to: dict[str, str] | None = None
     format_version: int = FORMAT_VERSION
 
     @property
     def identity(self) -> dict[str, Any]:
         """Plain values: everything about a stage that its pictures depend on, without its history."""
         identity = {name: value for name, value in self.fields.items() if name not in OUTSIDE_IDENTITY}
+        if self.adds_to is not None:
+            identity["adds_to"] = self.adds_to.get("weights_sha256")  # wherever they are
         return identity if self.conditioner is None else identity | {"conditioner": unplaced(self.conditioner)}
 
     @property
@@ -123,13 +127,15 @@ def export_stage(
     card: str = "",
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write a stage with the `weights` of its denoiser into `folder`. The configuration is deleted first and written
+    """Write a stage with the `weights` of its denoiser into `folder`; of one that adds to published weights, the
+    additions alone. The configuration is deleted first and written
     last: a folder that has one is whole.
 
     Weights are stored as `dtype`, and always used in float32.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in weights.items()}
+    kept = {name: tensor for name, tensor in weights.items() if description.adds_to is None or is_addition(name)}
+    state = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in kept.items()}
     partial = folder / f".{WEIGHTS}.part"
     partial.unlink(missing_ok=True)  # it may be a link to another file
     save_file(state, partial)
@@ -187,6 +193,20 @@ def load_stage(folder: Path, device: torch.device | str = "cpu") -> TrainedStage
         UserError: if the description or the weights are missing, damaged, or do not fit each other.
     """
     description = read_description(folder)
+    if description.adds_to is not None:
+        raise UserError(f"{folder} holds additions to published weights and is no stage by itself: it can be sampled")
+    state = read_state(folder, description)
+    where = f"{folder / WEIGHTS}, against the network that {CONFIG} describes"
+    denoiser = load_denoiser(description.denoiser, state, where, "export the stage again")
+    return ready_to_sample(description, denoiser, device)
+
+
+def read_state(folder: Path, description: StageDescription) -> dict[str, Tensor]:
+    """The weights in `folder`.
+
+    Raises:
+        UserError: if they are missing, damaged, or not those of the `description`.
+    """
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise UserError(f"{weights} is missing or no regular file; export the stage again")
@@ -196,12 +216,9 @@ def load_stage(folder: Path, device: torch.device | str = "cpu") -> TrainedStage
             "damaged; export the stage again"
         )
     try:
-        state = load_file(weights)
+        return load_file(weights)
     except SafetensorError as error:
         raise UserError(f"{weights}: {error}; export the stage again") from None
-    where = f"{weights}, against the network that {CONFIG} describes"
-    denoiser = load_denoiser(description.denoiser, state, where, "export the stage again")
-    return ready_to_sample(description, denoiser, device)
 
 
 def ready_to_sample(
@@ -273,28 +290,3 @@ def describe_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torc
         return None
     listed = ", ".join(f"{name}: expected {expected.get(name)}, found {shapes.get(name)}" for name in wrong[:3])
     return f"{len(wrong)} tensors do not fit ({listed})"
-
-
-def default_card(description: StageDescription, command: str = "") -> str:
-    """A model card with what is known without an evaluation; `command` samples from the stage."""
-    if description.low_resolution:
-        task = f"{description.low_resolution} → {description.resolution} super-resolution"
-    elif description.resolution == 1:
-        task = "unCLIP's prior, text → CLIP's embedding of a picture"
-    else:
-        read = "text and CLIP's embedding of a picture" if description.clip else "text"
-        task = f"{read} → {description.resolution} × {description.resolution} images"
-    fingerprint = json.dumps(description.text)
-    encoder = f"`{fingerprint}`"
-    if description.text_source is not None:
-        encoder = f"`{name_of(description.text_source)}`, fingerprint {encoder}"
-    pictures = f"- Pictures: {description.world}\n" if description.world else ""
-    made_for = description.made_for
-    distilled = f"- Distilled from the stage with weights `{made_for.teacher:.12}…`: {made_for}\n" if made_for else ""
-    start = f" after the stage with weights `{description.init_from[:12]}…`" if description.init_from else ""
-    return (
-        f"# Imagen stage `{description.name}`\n\n"
-        f"{task}; {description.step} optimizer steps, {description.images_seen} images seen{start}; averaged weights"
-        ".\n\n"
-        f"{pictures}{distilled}- Text encoder: {encoder}\n- Network: `{description.denoiser['network']['_target_']}`\n"
-    ) + (f"- Sample, where `sample.py` is: `{command}`\n" if command else "")

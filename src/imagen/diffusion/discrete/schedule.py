@@ -70,7 +70,7 @@ class DiscreteSchedule(NoiseSchedule):
 
     def index_of(self, log_snr: PerImage) -> Int64[Tensor, "batch"]:
         """The t whose level is nearest to each log-SNR: the very t for a level of the table, in float32 too."""
-        return torch.bucketize(-log_snr.double(), _borders(self).to(log_snr.device))
+        return (_borders(self).to(log_snr.device) < -log_snr.double()[:, None]).sum(dim=1)
 
     def time_of(self, log_snr: PerImage) -> PerImage:
         """The middle of the times that have the nearest level of the table."""

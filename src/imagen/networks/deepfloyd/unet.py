@@ -31,6 +31,7 @@ class DeepFloydUNet(nn.Module):
         augmentation: the noise of the smaller image; None: there is none.
         learned_variance: whether the second half of the output is the variance of an ancestral step. It says nothing
             any more once the noise alone was trained further, and is dropped then.
+        checkpointing: recompute each block in the backward pass instead of keeping its activations.
 
     Raises:
         UserError: without diffusers, or if `config` is not that of such a network.
@@ -44,6 +45,7 @@ class DeepFloydUNet(nn.Module):
         text_features: int | None = None,
         augmentation: DiscreteSchedule | None = None,
         learned_variance: bool = True,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         unet = _unet(config)
@@ -58,6 +60,8 @@ class DeepFloydUNet(nn.Module):
                 f"the U-Net has class_embed_type={unet.config.class_embed_type!r:.60}: "
                 + ("a base stage has none" if augmentation is None else "the noise of the smaller image needs timestep")
             )
+        if checkpointing:
+            unet.enable_gradient_checkpointing()
         unet.conv_out = TwoHeads(unet.conv_out, self.channels)
         self.unet = unet
         self.schedule, self.augmentation = schedule, augmentation
@@ -66,11 +70,7 @@ class DeepFloydUNet(nn.Module):
         self.register_buffer("empty_prompt", torch.zeros(text_tokens, width))
 
     def forward(self, z: Images, log_snr: PerImage, conditioning: Conditioning) -> Images:
-        """The noise in `z` at `log_snr`, shape (batch,); same shape as `z`.
-
-        Raises:
-            UserError: for captions with another number of vectors.
-        """
+        """The noise in `z` at `log_snr`, shape (batch,); same shape as `z`."""
         return self.with_variance(z, log_snr, conditioning)[0]
 
     def with_variance(self, z: Images, log_snr: PerImage, conditioning: Conditioning) -> tuple[Images, Images]:
@@ -86,19 +86,12 @@ class DeepFloydUNet(nn.Module):
         return both[:, : self.channels], both[:, self.channels :]
 
     def _vectors(self, text: TextSignal) -> Float[Tensor, "batch tokens features"]:
-        """`text_tokens` vectors of each caption; those of the empty prompt where a caption has none."""
+        """`text_tokens` vectors of each caption; those of the empty prompt where a caption has none. Captions come
+        padded to some number of tokens, and those that the encoder gave are as many as the network reads."""
         missing = self.text_tokens - text.values.shape[1]
         values = F.pad(text.values, (0, 0, 0, max(missing, 0)))[:, : self.text_tokens]
-        counts = text.mask.sum(dim=1)
-        # On a GPU, looking would make this process wait for it at every step.
-        look = not values.is_cuda and not torch.compiler.is_compiling()
-        if look and ((counts != 0) & (counts != self.text_tokens)).any():
-            raise UserError(
-                f"captions have {sorted(set(counts.tolist()))[:5]} vectors, and this stage reads {self.text_tokens} of "
-                "each: take the encoder that it was trained on (text=deepfloyd)"
-            )
         empty: Tensor = self.get_buffer("empty_prompt")
-        return torch.where((counts == 0)[:, None, None], empty.to(values.dtype), values)
+        return torch.where(text.mask.any(dim=1)[:, None, None], values, empty.to(values.dtype))
 
 
 class TwoHeads(nn.Module):
@@ -119,9 +112,10 @@ class TwoHeads(nn.Module):
         self.variance.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            x = x.float()
+        if x.is_meta:  # autocast knows no such device
             return torch.cat([self.noise(x), self.variance(x)], dim=1)
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.cat([self.noise(x.float()), self.variance(x.float())], dim=1)
 
 
 def _unet(config: Mapping[str, Any]) -> Any:

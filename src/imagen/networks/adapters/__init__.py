@@ -1,0 +1,1 @@
+"""Small trained additions to a network whose own weights stay as they are."""
