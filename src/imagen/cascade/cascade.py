@@ -11,7 +11,7 @@ from imagen.cascade.embeddings import FromPrior
 from imagen.cascade.prior import check_embedding, check_prior, clip_of, is_prior
 from imagen.cascade.settings import SamplingSettings, evaluations, size_of
 from imagen.cascade.stage import Watch, passes, sample_images, takes_variance
-from imagen.diffusion.conditioning import Conditioning, ImageSignal
+from imagen.diffusion.conditioning import Conditioning, ImageSignal, TextSignal
 from imagen.diffusion.corrections import Correction
 from imagen.diffusion.guidance import Guidance, PerSignalGuidance
 from imagen.diffusion.unclip.vectors import PICTURE_EMBEDDING
@@ -78,7 +78,7 @@ class Cascade:
                     f"stage {this.name!r} expects {wants} but follows {gets}: choose stages that fit together"
                 )
             first = self.stages[0].description
-            if this.text != first.text:
+            if this.text != first.text and not _reads_no_text(stage):
                 raise UserError(
                     f"stages {first.name!r} and {this.name!r} were trained on different text encoders "
                     f"({differences(first.text, this.text, ' and ')}): choose stages of one"
@@ -136,7 +136,8 @@ class Cascade:
         pictures: list[Images] = []
         for stage, one in zip(self.stages[first : len(settings)], settings[first:], strict=True):
             generators = [make_generator(own, "picture", i, stage.model.name) for own, i in keys]
-            pictures.append(sample_images(stage.model, given, one, generators, corrections, watch))
+            told = _without_text(given, stage) if _reads_no_text(stage) else given
+            pictures.append(sample_images(stage.model, told, one, generators, corrections, watch))
             given = Conditioning(given, smaller=ImageSignal(pictures[-1]))
         return pictures
 
@@ -201,3 +202,15 @@ def _check_variance(stage: TrainedStage, settings: SamplingSettings) -> None:
             f"stage {name!r}: sampler.learned_variance=true does not go with tile_overlap, nor with guidance per "
             "signal; set it to false"
         )
+
+
+def _reads_no_text(stage: TrainedStage) -> bool:
+    """Whether the stage was trained without captions (`NoText`): it goes behind stages of any text encoder."""
+    return (stage.description.text or {}).get("model") == "none"
+
+
+def _without_text(given: Conditioning, stage: TrainedStage) -> Conditioning:
+    """`given`, with the null text as wide as the stage reads it."""
+    features = (stage.description.text or {})["features"]
+    values, mask = (tensor.new_zeros(len(tensor), 1) for tensor in (given["text"].values, given["text"].mask))
+    return Conditioning(given, text=TextSignal(values[..., None].expand(-1, 1, features), mask))

@@ -30,18 +30,26 @@ def passes(model: StageModel, settings: SamplingSettings) -> int | None:
     rule, path = model.conditioner.rule(settings.guidance), path_of(model, settings)
     if not isinstance(rule, GuidanceWithPasses):
         return None
-    counted = 0
-
-    def denoise(z: Images, level: NoiseLevel) -> Images:
-        nonlocal counted
-        counted += rule.passes(level.first())
-        return torch.zeros_like(z)
-
+    counting = _Counting(rule)
     if path:
-        settings.sampler.walk(denoise, path, torch.zeros(1, model.conditioner.channels, 1, 1), [torch.Generator()])
+        settings.sampler.walk(counting, path, torch.zeros(1, model.conditioner.channels, 1, 1), [torch.Generator()])
     estimator = _estimator(model, settings)
     tiles = estimator.count(*size_of(model, settings)) if isinstance(estimator, TiledDenoiser) else 1
-    return counted * tiles
+    return counting.passes * tiles
+
+
+class _Counting:
+    """Counts the network passes that a rule makes for the estimates of one picture, and estimates nothing."""
+
+    def __init__(self, rule: GuidanceWithPasses) -> None:
+        self._rule, self.passes = rule, 0
+
+    gamma = torch.zeros(1, 1, 1, 1)
+    """See `DenoiseWithVariance`."""
+
+    def __call__(self, z: Images, level: NoiseLevel) -> Images:
+        self.passes += self._rule.passes(level.first())
+        return torch.zeros_like(z)
 
 
 def sample_images(

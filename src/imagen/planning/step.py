@@ -36,7 +36,7 @@ class StepCost:
         weights: of the network, with the buffers of the stage.
         gradients: of the weights; with DDP, its buckets too.
         optimizer: its state.
-        average: of the weights.
+        average: of the weights that are trained.
         gathered: weights that are whole while a block of a sharded network is at work.
         kept: what the forward pass of a batch leaves for the backward pass, the batch included.
         peak: the most that forward and backward pass have beside all these at once.
@@ -105,8 +105,9 @@ def step_cost(config: DictConfig, stage: DiffusionStage, sharing: Sharing, pictu
         optimizer = stage.configure_optimizers()["optimizer"]
         assert isinstance(optimizer, torch.optim.Optimizer)
         parameters = list(stage.denoiser.parameters())
-        gradients = [torch.zeros_like(parameter) for parameter in parameters]
-        for parameter, gradient in zip(parameters, gradients, strict=True):
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        gradients = [torch.zeros_like(parameter) for parameter in trained]
+        for parameter, gradient in zip(trained, gradients, strict=True):
             parameter.grad = gradient  # as after the first batch of several
         before = ledger.live
         batch = planned_batch(config, stage, pictures)
@@ -126,7 +127,7 @@ def step_cost(config: DictConfig, stage: DiffusionStage, sharing: Sharing, pictu
             weights=sharing.held([*parameters, *stage.bands.buffers()]),
             gradients=sharing.held(gradients) * (2 if sharing.bucketed else 1),
             optimizer=sharing.held(state),
-            average=sharing.held(stage.ema.parameters()),
+            average=sharing.held(parameters if sharing.sharded else trained),  # frozen weights are shared with it
             gathered=sharing.gathered(network),
             kept=kept,
             peak=peak,

@@ -52,12 +52,16 @@ def describe(
         step=step,
         images_seen=images_seen,
         init_from=init_from,
-        conditioner=None if conditioner["_target_"] in IMAGENS_CONDITIONERS else conditioner,
+        conditioner=None if _is_imagens(conditioner) else conditioner,
         text_source=record_of(as_dict(config.text)),
         trained_on=None if trained_on is None else trained_on.as_record(),
         distilled=None if taught_by is None else _distilled(stage, taught_by).as_record(),
         adds_to=_published(config, init_from) if "rank" in stage["denoiser"]["network"] else None,
     )
+
+
+def _is_imagens(conditioner: dict) -> bool:
+    return conditioner["_target_"] in IMAGENS_CONDITIONERS and not conditioner.get("align_corners")
 
 
 def _published(config: DictConfig, sha256: str | None) -> dict[str, str]:

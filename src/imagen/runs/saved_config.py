@@ -57,7 +57,7 @@ def read_saved(path: Path) -> dict[str, Any]:
 
 
 def saved_sections(path: Path) -> DictConfig:
-    """The sections of a run's configuration that sampling needs: `stage` and `text`.
+    """The sections of a run's configuration that sampling needs: `stage` and `text`, and `init_from`.
 
     Raises:
         UserError: as `read_saved`; if a section is missing, or holds an interpolation, since a run saves them resolved;
@@ -73,7 +73,10 @@ def saved_sections(path: Path) -> DictConfig:
     for key in _keys(sections["text"]):
         if not isinstance(key, str):
             raise UserError(f"{path}: text has the key {key!r:.60}, which is no name; {WAY_OUT}")
-    return OmegaConf.create(sections)
+    start = config.get("init_from")
+    if start is not None and not isinstance(start, str):
+        raise UserError(f"{path}: init_from={start!r:.60} is no folder; {WAY_OUT}")
+    return OmegaConf.create(sections | {"init_from": start})
 
 
 def max_steps(config: dict[str, Any], path: Path) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 from imagen.cascade.cascade import Cascade
 from imagen.cascade.embeddings import FromPrior
 from imagen.cascade.settings import SamplingSettings
+from imagen.cascade.stage import takes_variance
 from imagen.files import fingerprint
 from imagen.stages.export import StageDescription
 
@@ -34,9 +35,13 @@ def identity_of(stage: StageDescription) -> dict[str, str]:
 def described_stages(
     cascade: Cascade, settings: Sequence[SamplingSettings], every: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """`described_stage` of each stage that is run; of the first one also which prior it depends on."""
-    stages = zip(cascade.stages, settings, strict=False)
+    """`described_stage` of each stage that is run; whether the variance that its network says was used or dropped; of
+    the first one also which prior it depends on."""
+    stages = list(zip(cascade.stages, settings, strict=False))
     described = [described_stage(stage.description, one, every) for stage, one in stages]
+    for (stage, one), facts in zip(stages, described, strict=True):
+        if stage.model.denoiser.learned_variance:
+            facts["learned_variance"] = "used" if takes_variance(one) else "dropped"
     if cascade.prior is not None and isinstance(settings[0].embedding, FromPrior):
         described[0]["prior"] = identity_of(cascade.prior.description)
     return described

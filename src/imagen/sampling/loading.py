@@ -8,6 +8,7 @@ import torch
 
 from imagen.checks.names import printable
 from imagen.errors import UserError
+from imagen.fetching.absent import absent_error, published_model
 from imagen.files import user_path
 from imagen.published.folder import is_published
 from imagen.published.text import PublishedText
@@ -109,6 +110,9 @@ def load_stages(
         UserError: for what cannot be loaded, and for a `stop_at` that is not among them. `prefix` is what the user
             writes before `weights` and `stop_at`.
     """
+    for folder in folders:
+        if not folder.exists() and published_model(folder.name) is not None:
+            raise absent_error("stage", folder, folder.name)
     published = [folder for folder in folders if is_published(folder)]
     encoder = PublishedText.of(text or {}, published, _texts_of(folders)) if published else None
     stages: list[TrainedStage] = []

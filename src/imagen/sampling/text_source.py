@@ -19,6 +19,7 @@ from imagen.checks.names import printable
 from imagen.errors import UserError
 from imagen.instantiation import as_dict, instantiate
 from imagen.places import ROOT
+from imagen.published.folder import is_published
 from imagen.runs.saved_config import saved_sections
 from imagen.stages.export import CONFIG, StageDescription
 from imagen.text.record import (
@@ -94,7 +95,8 @@ def _recorded(folders: Sequence[Path], stages: Sequence[StageDescription]) -> It
     for folder, stage in zip(folders, stages, strict=False):  # a cascade may stop before its last folder
         if stage.text_source is not None and stage.text_source not in seen:
             seen.append(stage.text_source)
-            yield Record(for_sampling(stage.text_source), f"{folder / CONFIG}: text_source")
+            place = str(folder) if is_published(folder) else f"{folder / CONFIG}: text_source"
+            yield Record(for_sampling(stage.text_source), place)
 
 
 def _of_runs(folders: Sequence[Path]) -> Iterator[Record]:

@@ -1,7 +1,7 @@
 """Noise schedules that are a table: one noise level for each whole-numbered time that a network was trained on."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from imagen.devices import moved
 from imagen.diffusion.noise_level import NoiseLevel
 from imagen.diffusion.schedules import NoiseSchedule
 from imagen.errors import UserError
@@ -57,7 +58,7 @@ class DiscreteSchedule(NoiseSchedule):
     @property
     def table(self) -> Float64[Tensor, "steps"]:
         """The log-SNR of each t, decreasing; on the CPU."""
-        return _table(self)
+        return torch.tensor(_table(self), dtype=torch.float64, device="cpu")
 
     def __call__(self, time: PerImage) -> NoiseLevel:
         # A float32 time of 0.57 is a little less, and t = 570 of 1000 all the same.
@@ -65,44 +66,42 @@ class DiscreteSchedule(NoiseSchedule):
 
     def at(self, t: Int64[Tensor, "*batch"], dtype: torch.dtype = torch.float64) -> NoiseLevel:
         """The levels of whole-numbered times, which are held to the table's."""
-        table = self.table.to(t.device)
+        table = moved(self.table, t.device)
         return NoiseLevel(table[t.clamp(0, self.steps - 1)].to(torch.promote_types(dtype, torch.float32)))
 
     def index_of(self, log_snr: PerImage) -> Int64[Tensor, "batch"]:
         """The t whose level is nearest to each log-SNR: the very t for a level of the table, in float32 too."""
-        return (_borders(self).to(log_snr.device) < -log_snr.double()[:, None]).sum(dim=1)
+        table = self.table
+        half_way = moved((table[1:] + table[:-1]) / 2, log_snr.device)
+        return (half_way > log_snr.double()[:, None]).sum(dim=1)
 
     def time_of(self, log_snr: PerImage) -> PerImage:
         """The middle of the times that have the nearest level of the table."""
         return ((self.index_of(log_snr) + 0.5) / self.steps).to(log_snr.dtype)
 
 
-def _cosine(schedule: DiscreteSchedule) -> Float64[Tensor, "steps"]:
+def _cosine(schedule: DiscreteSchedule) -> Iterator[float]:
     def bar(t: float) -> float:
         return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
 
     steps = schedule.steps
-    return torch.tensor(
-        [min(1 - bar((t + 1) / steps) / bar(t / steps), MAX_BETA) for t in range(steps)], dtype=torch.float64
-    )
+    return (min(1 - bar((t + 1) / steps) / bar(t / steps), MAX_BETA) for t in range(steps))
 
 
-def _linear(schedule: DiscreteSchedule) -> Float64[Tensor, "steps"]:
-    return torch.linspace(schedule.beta_start, schedule.beta_end, schedule.steps, dtype=torch.float64)
+def _linear(schedule: DiscreteSchedule) -> Iterator[float]:
+    first, last = schedule.beta_start, schedule.beta_end
+    return (first + (last - first) * t / (schedule.steps - 1) for t in range(schedule.steps))
 
 
-TABLES: Mapping[str, Callable[[DiscreteSchedule], Tensor]] = {"cosine": _cosine, "linear": _linear}
+TABLES: Mapping[str, Callable[[DiscreteSchedule], Iterator[float]]] = {"cosine": _cosine, "linear": _linear}
 """By name, the betas of each t."""
 
 
 @lru_cache(maxsize=8)
-def _table(schedule: DiscreteSchedule) -> Float64[Tensor, "steps"]:
-    alpha_squared = torch.cumprod(1 - TABLES[schedule.betas](schedule), dim=0)
-    return (alpha_squared / (1 - alpha_squared)).log()
-
-
-@lru_cache(maxsize=8)
-def _borders(schedule: DiscreteSchedule) -> Float64[Tensor, "borders"]:
-    """Minus the log-SNR half way between neighbours of the table, increasing."""
-    table = _table(schedule)
-    return -(table[1:] + table[:-1]) / 2
+def _table(schedule: DiscreteSchedule) -> tuple[float, ...]:
+    """Numbers and no tensor, which would be kept with the device or mode that it was made under."""
+    alpha_squared, table = 1.0, []
+    for beta in TABLES[schedule.betas](schedule):
+        alpha_squared *= 1 - beta
+        table.append(math.log(alpha_squared / (1 - alpha_squared)))
+    return tuple(table)
