@@ -119,7 +119,8 @@ def make_plan(config: DictConfig, hardware: Hardware) -> Plan:
             raise UserError(f"trainer.{name}={trainer[name]} must be {described(Count)}")
     stage = planned_stage(config)
     sharing = Sharing.of(trainer.get("strategy"), hardware.devices or _devices(trainer))
-    configured = bool(config.stage.denoiser.network.get("checkpointing", False))
+    network = config.stage.denoiser.network
+    configured = bool(network.get("network", network).get("checkpointing", False))  # inside its additions
     has_blocks = checkpoint_blocks(stage.denoiser.network, configured)
     variants = [Variant(configured, step_cost(config, stage, sharing, config.data.batch_size))]
     if has_blocks:

@@ -15,6 +15,7 @@ from imagen.diffusion.unclip.vectors import VectorSignal
 from imagen.errors import UserError
 from imagen.instantiation import as_dict, instantiate
 from imagen.networks.blocks import Block
+from imagen.networks.deepfloyd.unet import DeepFloydUNet
 from imagen.networks.multi_head import attention_as_on_a_gpu
 from imagen.planning.ledger import Ledger
 from imagen.planning.sharing import Sharing
@@ -152,7 +153,10 @@ def checkpoint_blocks(network: nn.Module, on: bool) -> bool:
     blocks = [block for block in network.modules() if isinstance(block, Block)]
     for block in blocks:
         block.checkpointing = on
-    return bool(blocks)
+    published = [part for part in network.modules() if isinstance(part, DeepFloydUNet)]
+    for part in published:
+        part.recompute(on)
+    return bool(blocks or published)
 
 
 class _ShapesOfClip:

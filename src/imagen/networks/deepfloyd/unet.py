@@ -60,14 +60,18 @@ class DeepFloydUNet(nn.Module):
                 f"the U-Net has class_embed_type={unet.config.class_embed_type!r:.60}: "
                 + ("a base stage has none" if augmentation is None else "the noise of the smaller image needs timestep")
             )
-        if checkpointing:
-            unet.enable_gradient_checkpointing()
         unet.conv_out = TwoHeads(unet.conv_out, self.channels)
         self.unet = unet
+        if checkpointing:
+            self.recompute(True)
         self.schedule, self.augmentation = schedule, augmentation
         self.text_tokens, self.learned_variance = text_tokens, learned_variance
         width = text_features or int(unet.config.encoder_hid_dim or unet.config.cross_attention_dim)
         self.register_buffer("empty_prompt", torch.zeros(text_tokens, width))
+
+    def recompute(self, on: bool) -> None:
+        """Recompute blocks in the backward pass, or keep their activations."""
+        (self.unet.enable_gradient_checkpointing if on else self.unet.disable_gradient_checkpointing)()
 
     def forward(self, z: Images, log_snr: PerImage, conditioning: Conditioning) -> Images:
         """The noise in `z` at `log_snr`, shape (batch,); same shape as `z`."""
