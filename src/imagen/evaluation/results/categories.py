@@ -26,8 +26,8 @@ class CategoryResult:
 
 
 def picture_scores(panel: Panel, block: Block) -> dict[str, PerImage]:
-    """By key, one float64 number for each picture: alignments, VQAScore, and Soft-TIFA where questions were asked (NaN
-    of pictures without)."""
+    """By key, one float64 number for each picture: alignments, VQAScore, Soft-TIFA (NaN of pictures that nothing was
+    asked about)."""
     scores = {
         judge.alignment_key: block.cosines[name].double() * judge.alignment_scale
         for name, judge in panel.aligners.items()
@@ -35,10 +35,8 @@ def picture_scores(panel: Panel, block: Block) -> dict[str, PerImage]:
     for judge in panel.answerers:
         keys = {axis: metric.key for axis, metric in judge.metrics.items()}
         scores[keys[VQA]] = block.scores[judge.name].double()
-        if judge.name in block.answers:
-            answers = block.answers[judge.name]
-            scores[keys[SOFT_TIFA_AM]] = arithmetic_means(answers)
-            scores[keys[SOFT_TIFA_GM]] = geometric_means(answers)
+        scores[keys[SOFT_TIFA_AM]] = arithmetic_means(block.answers[judge.name])
+        scores[keys[SOFT_TIFA_GM]] = geometric_means(block.answers[judge.name])
     return scores
 
 
@@ -61,7 +59,7 @@ def measure_kinds(
     `questions`: of each picture of `block`. Questions without a kind are left out.
     """
     names = list(dict.fromkeys(one.kind for asked in questions for one in asked if one.kind is not None))
-    judges = [judge for judge in answerers if judge.name in block.answers]
+    judges = list(answerers)
     return {name: _measure_kind(name, questions, judges, block) for name in names} if judges else {}
 
 

@@ -58,7 +58,7 @@ class Panel:
             resolution=pixels.shape[1],
             thumbnails=thumbnails(pixels),
             scores={judge.name: judge.caption_scores(pixels, texts) for judge in self.answerers},
-            answers={judge.name: judge.answers(pixels, questions) for judge in self.answerers if any(questions)},
+            answers={judge.name: judge.answers(pixels, questions) for judge in self.answerers},
         )
 
 
