@@ -35,6 +35,8 @@ ALLOWED_TARGETS = frozenset(
         "imagen.evaluation.judges.own.own_judges",
         "imagen.evaluation.sweep.own_reference.own_reference",
         "imagen.evaluation.prompts.coco.coco_prompts",
+        "imagen.evaluation.prompts.dpg.dpg_prompts",
+        "imagen.evaluation.prompts.geneval2.geneval2_prompts",
         "imagen.evaluation.prompts.tables.drawbench_prompts",
         "imagen.evaluation.prompts.tables.parti_prompts",
         "imagen.evaluation.prompts.openmoji.openmoji_prompts",

@@ -1,6 +1,7 @@
 """Every file under conf/ composes, and its objects can be built."""
 
 from contextlib import nullcontext
+from inspect import signature
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from small_configurations import options
 from imagen.checks.arguments import check_arguments
 from imagen.commandline.config_errors import check_configuration
 from imagen.errors import UserError
+from imagen.evaluation.judges.answerer import Answerer
 from imagen.evaluation.sweep.reference import Reference
 from imagen.instantiation import ALLOWED_TARGETS, STAGE_PART_PACKAGES, _checked_target, _targets, instantiate, resolved
 
@@ -40,6 +42,8 @@ NEEDED = {
     "litdata": ["data.path=/chunks"],
     "coco": ["prompts.path=captions_val2014.json"],
     "file": ["prompts.path=prompts.txt"],
+    "geneval2": ["prompts.path=geneval2_data.jsonl"],
+    "dpg": ["prompts.path=/dpg_bench"],
     "published": ["metrics.reference.source.path=/pictures"],
     "published_all": ["metrics.reference.source.path=/pictures"],
     "rules_and_weaker": ["guidance.weaker=/weaker"],
@@ -74,6 +78,23 @@ def test_training_pictures_are_a_choice_beside_every_metric(training, compose_co
         target = _checked_target(node["_target_"], "metrics.training", ("imagen.",), ALLOWED_TARGETS)
         assert issubclass(target, Reference)
         check_arguments(target, node, "metrics.training")
+
+
+def test_a_vision_language_model_is_a_choice_beside_every_metric(compose_config):
+    for metrics in options("metrics"):
+        alone = compose_config("evaluate", f"metrics={metrics}", *NEEDED.get(metrics, []))
+        assert "vlm" not in alone.metrics.judges
+        assert "vlm" not in alone.metrics
+        needed = [*NEEDED.get(metrics, []), "metrics.judges.vlm.path=/models/vlm"]
+        config = compose_config("evaluate", f"metrics={metrics}", "metrics/vlm=folder", *needed)
+        node = resolved(config)["metrics"]["judges"]["vlm"]
+        target = _checked_target(node["_target_"], "metrics.judges.vlm", ("imagen.",), ALLOWED_TARGETS)
+        assert issubclass(target, Answerer)
+        check_arguments(target, node, "metrics.judges.vlm")
+        defaults = {
+            name: one.default for name, one in signature(target).parameters.items() if one.default is not one.empty
+        }
+        assert {name: node[name] for name in defaults} == defaults
 
 
 @pytest.mark.parametrize("name", ["train", "sample"])

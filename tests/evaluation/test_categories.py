@@ -16,9 +16,10 @@ def test_every_category_has_the_mean_of_its_own_pictures_with_its_interval(judge
     from imagen.evaluation.judges.checker import ShapesChecker
     from imagen.evaluation.sweep.sweep import Panel
 
-    block = Panel([judge], ShapesChecker()).look(random_pixels, prompts.prompts, keep=0)
+    panel = Panel([judge], ShapesChecker())
+    block = panel.look(random_pixels, prompts.prompts, keep=0)
     categories = ["Colors", None, "Text"] * 4
-    found = measure_categories(categories, [judge], block)
+    found = measure_categories(categories, panel, block)
     assert list(found) == ["Colors", "Text"]
     scores = cosines(block.features["tiny"], judge.text_features(prompts.texts)) * judge.alignment_scale
     for offset, name in ((0, "Colors"), (2, "Text")):

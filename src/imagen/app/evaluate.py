@@ -45,10 +45,10 @@ def evaluate(config: DictConfig) -> None:
     evaluation = make_evaluation(config)
     curves = make_curves(config, evaluation.all_prompts)
     stages = [stage for curve in curves.values() for stage in curve.model.stages]
-    refuse_other_worlds(evaluation.panel.judges, stages, config.across_worlds)
+    refuse_other_worlds(evaluation.panel.everyone, stages, config.across_worlds)
     refuse_prompts_of_another_world(evaluation.all_prompts, stages, config.across_worlds)
     plan = make_plan(config, curves)
-    for name in plan.taught_by(evaluation.panel.judges):
+    for name in plan.taught_by(evaluation.panel.everyone):
         log.warning("judge %s", TAUGHT.format(name))
     keep_identity(evaluation, plan)
     with helping_processes(config):

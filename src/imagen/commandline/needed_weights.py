@@ -16,6 +16,7 @@ JUDGES = {
     "imagen.evaluation.judges.inception.Inception": ("weights", "Inception's file", "inception"),
     "imagen.evaluation.judges.dinov2.Dinov2": ("path", "DINOv2 folder", "dinov2-large"),
     "imagen.evaluation.judges.clip.ClipJudge": ("path", "judge folder", "clip-vit-large-patch14"),
+    "imagen.evaluation.judges.vlm.judge.VlmJudge": ("path", "VLM folder", "Qwen/Qwen3-VL-8B-Instruct"),
 }
 """By target: the key of the path, what it is called, and the model that belongs there."""
 

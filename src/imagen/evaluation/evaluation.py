@@ -12,8 +12,9 @@ import torch
 
 from imagen.checks.names import is_name
 from imagen.errors import UserError
+from imagen.evaluation.judges.answerer import Answerer
 from imagen.evaluation.judges.checker import Checker
-from imagen.evaluation.judges.extractor import Extractor
+from imagen.evaluation.judges.extractor import Extractor, Judge
 from imagen.evaluation.judges.metric import checker_key
 from imagen.evaluation.prompts.prompt_set import PromptSet
 from imagen.evaluation.results.budget import Budget, Spending, spend
@@ -36,7 +37,8 @@ class Evaluation:
     """Curves × guidance weights on the same prompts and noise, measured by judges and a checker.
 
     Args:
-        judges: extractors, at least one (the keys do not matter). Judges that read captions also measure alignment.
+        judges: at least one that has features (the keys do not matter). Judges that read captions also measure
+            alignment, judges that answer questions VQAScore and Soft-TIFA.
         checker: checks what a procedure can read off a picture; `NoChecker()` for prompts without such a procedure.
         prompts: picture i shows prompt i.
         reference: the real pictures for the Fréchet distances.
@@ -53,7 +55,7 @@ class Evaluation:
 
     def __init__(
         self,
-        judges: Mapping[str, Extractor] | Sequence[Extractor],
+        judges: Mapping[str, Any] | Sequence[Any],
         checker: Checker,
         prompts: PromptSet,
         reference: Reference,
@@ -68,7 +70,7 @@ class Evaluation:
             raise UserError(f"block_size is {block_size}; it must be at least 1")
         if budget and prompts.repeats > 1:
             raise UserError(f"a budget adds prompts, so it cannot be with pictures_per_prompt={prompts.repeats}")
-        self.panel = Panel(_distinct(judges), checker)
+        self.panel = _panel(judges, checker)
         self.all_prompts = prompts
         self.count = budget.first_count(len(prompts), block_size) if budget else len(prompts)
         self.prompts = prompts.first(self.count)
@@ -138,7 +140,7 @@ class Evaluation:
         return {
             "seed": self.seed,
             "prompts": dict(self.prompts.identity),
-            "judges": {judge.name: judge.identity for judge in self.panel.judges},
+            "judges": {judge.name: judge.identity for judge in self.panel.everyone},
             "checker": dict(self.panel.checker.identity),
         }
 
@@ -184,7 +186,7 @@ class Evaluation:
             control_intervals={name: control.intervals for name, control in controls.items()},
             steps=comparison.steps(longest),
             audits=summary.audits(made.cells),
-            judges=self.panel.judges,
+            judges=self.panel.everyone,
             texts=self.prompts.texts,
             categories=[prompt.category for prompt in self.prompts.prompts],
             pictures={**kept, **{name: block.pictures for name, block in made.controls.items()}},
@@ -215,7 +217,7 @@ class Evaluation:
             "truncated_captions": {
                 name: judge.truncated_share(self.prompts.texts) for name, judge in self.panel.aligners.items()
             },
-            "taught_by": plan.taught_by(self.panel.judges),
+            "taught_by": plan.taught_by(self.panel.everyone),
             "categories": [checker_key(name) for name in self.panel.checker.categories],
             **({"budget": spending.facts(self.budget)} if spending and self.budget else {}),
             **depends,
@@ -251,11 +253,24 @@ class Made:
     started: float
 
 
-def _distinct(judges: Mapping[str, Extractor] | Sequence[Extractor]) -> list[Extractor]:
-    judges = list(judges.values()) if isinstance(judges, Mapping) else list(judges)
+def _panel(judges: Mapping[str, Any] | Sequence[Any], checker: Checker) -> Panel:
+    """The judges by what they are, in their order.
+
+    Raises UserError if none has features, two have one name, or one is no judge."""
+    every = _distinct(list(judges.values()) if isinstance(judges, Mapping) else list(judges))
+    extractors = [judge for judge in every if isinstance(judge, Extractor)]
+    answerers = [judge for judge in every if isinstance(judge, Answerer)]
+    if not extractors:
+        only = "is empty" if not every else f"has no judge with features beside {every[0].name}, so no distance"
+        raise UserError(f"metrics.judges {only}; give at least one judge such as a ClipJudge")
+    return Panel(extractors, checker, answerers)
+
+
+def _distinct(judges: Sequence[Any]) -> list[Judge]:
+    for judge in judges:
+        if not isinstance(judge, Judge):
+            raise UserError(f"metrics.judges holds {judge!r:.60}, which is no judge; give objects with a _target_")
     names = [judge.name for judge in judges]
-    if not names:
-        raise UserError("metrics.judges is empty; give at least one judge")
     for name in names:
         if not all(is_name(part) for part in name.split(":")):  # used in names of files, plots and logs
             raise UserError(
@@ -263,7 +278,7 @@ def _distinct(judges: Mapping[str, Extractor] | Sequence[Extractor]) -> list[Ext
             )
         if names.count(name) > 1:
             raise UserError(f"two judges are called '{name}'; give each its own name")
-    return judges
+    return list(judges)
 
 
 def _insist_on_agreement(results: Results) -> None:

@@ -8,7 +8,7 @@ from imagen.checks.worlds import World
 from imagen.data.openmoji.source import OPENMOJI
 from imagen.data.shapes_source import SHAPES
 from imagen.errors import UserError
-from imagen.evaluation.judges.extractor import Extractor
+from imagen.evaluation.judges.extractor import Judge
 from imagen.evaluation.prompts.prompt_set import PromptSet
 from imagen.stages.export import StageDescription
 
@@ -21,7 +21,7 @@ JUDGES = "metrics=own with judges of those pictures (imagen train-judge) or metr
 PROMPTS = "prompts=file prompts.path=..."
 
 
-def refuse_other_worlds(judges: Sequence[Extractor], stages: Iterable[StageDescription], insist: bool) -> None:
+def refuse_other_worlds(judges: Sequence[Judge], stages: Iterable[StageDescription], insist: bool) -> None:
     """Compare what judges and stages were trained on. What has no record of that gets a line of warning.
 
     Args:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from imagen.evaluation.compare.sides import SharedCell, Side
-from imagen.evaluation.judges.metric import ALIGNMENT, CHECKED_ALL, FRECHET, Metric
+from imagen.evaluation.judges.metric import ALIGNMENT, CHECKED_ALL, FRECHET, VQA, Metric
 from imagen.evaluation.report.best import best_of, is_better, is_worse, judged, kind_of, paired
 from imagen.evaluation.report.findings import LEVEL_TEXT, interval_text, missing, named, number_text
 from imagen.evaluation.report.tables import Rows, change_text
@@ -12,7 +12,12 @@ from imagen.evaluation.results.results import CellResult
 from imagen.evaluation.statistics.jackknife import LEVEL
 from imagen.evaluation.sweep.plan import Cell
 
-ABOUT = {ALIGNMENT: "Alignment", FRECHET: "Distance to real pictures", CHECKED_ALL: "Right answers"}
+ABOUT = {
+    ALIGNMENT: "Alignment",
+    VQA: "VQAScore",
+    FRECHET: "Distance to real pictures",
+    CHECKED_ALL: "Right answers",
+}
 
 
 def comparison_findings(one: Side, other: Side, shared: Sequence[SharedCell]) -> list[str]:

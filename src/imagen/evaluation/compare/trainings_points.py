@@ -5,13 +5,22 @@ from dataclasses import dataclass
 
 from imagen.evaluation.compare.sides import Side
 from imagen.evaluation.compare.trainings import interval_of_trainings
-from imagen.evaluation.judges.metric import ALIGNMENT, CHECKED_ALL, DIVERSITY, FRECHET, RECALL, Metric
+from imagen.evaluation.judges.metric import (
+    CHECKED_ALL,
+    DIVERSITY,
+    FITTING,
+    FRECHET,
+    RECALL,
+    SOFT_TIFA_AM,
+    SOFT_TIFA_GM,
+    Metric,
+)
 from imagen.evaluation.report.tables import Rows, change_text
 from imagen.evaluation.results.results import CellResult
 from imagen.evaluation.statistics.jackknife import Interval
 from imagen.evaluation.sweep.plan import Cell
 
-SHOWN = (FRECHET, ALIGNMENT, RECALL, DIVERSITY)
+SHOWN = (FRECHET, *FITTING, SOFT_TIFA_AM, SOFT_TIFA_GM, RECALL, DIVERSITY)
 """Axes of the judges' metrics, beside the checker's total and its categories."""
 
 

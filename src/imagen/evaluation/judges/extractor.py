@@ -1,4 +1,4 @@
-"""The contract of all judges: from pictures and captions to feature vectors."""
+"""The contracts of judges: what all share, and those that turn pictures and captions into feature vectors."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -22,21 +22,32 @@ from imagen.evaluation.judges.metric import (
 from imagen.tensors import Features, PerImage, Pixels
 
 
-class Extractor(ABC):
-    """Turns pictures into feature vectors whose Fréchet distance is meaningful.
-
-    `name` labels the extractor in file names and plots, `fidelity_key` names its Fréchet distance in the results.
-    `identity` is everything its numbers depend on: hashes of all files loaded, preprocessing, layer, precision.
-    `suffix` ends the keys of its other numbers (`kid_clean`); None stands for `[name]`. `world` is what it was trained
-    on, None if that is not known. `clip_sha256`: of the CLIP that it is, None if it is none.
+class Judge(ABC):
+    """Measures pictures. `name` labels it in file names and plots. `identity` is everything its numbers depend on:
+    hashes of all files loaded, preprocessing, precision. `world` is what it was trained on, None if that is not known.
+    `clip_sha256`: of the CLIP that it is, None if it is none.
     """
 
     name: str
-    fidelity_key: str
     identity: dict[str, Any]
-    suffix: str | None = None
     world: World | None = EVERY
     clip_sha256: str | None = None
+
+    @property
+    @abstractmethod
+    def metrics(self) -> dict[str, Metric]:
+        """All metrics that it can measure, by axis."""
+
+
+class Extractor(Judge):
+    """Turns pictures into feature vectors whose Fréchet distance is meaningful.
+
+    `fidelity_key` names its Fréchet distance in the results. `identity` also names the layer. `suffix` ends the keys of
+    its other numbers (`kid_clean`); None stands for `[name]`.
+    """
+
+    fidelity_key: str
+    suffix: str | None = None
 
     @property
     def metrics(self) -> dict[str, Metric]:

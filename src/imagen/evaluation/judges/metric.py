@@ -11,6 +11,11 @@ from imagen.evaluation.judges.names import NAMED_BY_HASH, PUBLISHED, looks_publi
 ALIGNMENT, FRECHET, CHECKER = "alignment", "fd", "checker"
 FRECHET_INF, KID, CMMD, PRECISION, RECALL = "fd_inf", "kid", "cmmd", "precision", "recall"
 DIVERSITY = "diversity"
+VQA, SOFT_TIFA_AM, SOFT_TIFA_GM = "vqa", "soft_tifa_am", "soft_tifa_gm"
+ANSWERED = frozenset({VQA, SOFT_TIFA_AM, SOFT_TIFA_GM})
+"""Of judges that answer questions about a picture. No such number has a published name."""
+FITTING = (ALIGNMENT, VQA)
+"""How well a picture fits its caption: what is plotted against a distance."""
 RETRIEVAL = {1: "retrieval1", 5: "retrieval5"}
 """By k, the share of pictures whose own caption is among the k that fit best, R@k."""
 
@@ -31,7 +36,7 @@ ABSTAINED = checker_key("abstained")
 @dataclass(frozen=True)
 class Metric:
     """`key` names the number in results.json, tables and plots; `judge` is the name of the judge that measured it, None
-    for the checker; `axis` is one of this module's constants: Pareto plots show FRECHET against ALIGNMENT."""
+    for the checker; `axis` is one of this module's constants: Pareto plots show FRECHET against FITTING."""
 
     key: str
     judge: str | None
@@ -50,13 +55,16 @@ class Metric:
 
 def pareto_pairs(metrics: Iterable[Metric]) -> list[tuple[str, str]]:
     """The keys (alignment, Fréchet distance) of each judge with a distance. A judge that cannot read captions is paired
-    with the first that can. Empty if no judge reads captions."""
+    with the first that can. Then each VQAScore with the distances of judges that cannot read captions, such as
+    FD-DINOv2, or with all distances where every judge can. Empty if nothing tells how well a picture fits."""
     metrics = list(metrics)
     alignments = {metric.judge: metric.key for metric in metrics if metric.axis == ALIGNMENT}
-    if not alignments:
-        return []
-    first = next(iter(alignments.values()))
-    return [(alignments.get(metric.judge, first), metric.key) for metric in metrics if metric.axis == FRECHET]
+    distances = [metric for metric in metrics if metric.axis == FRECHET]
+    first = next(iter(alignments.values()), None)
+    pairs = [(alignments.get(metric.judge, first), metric.key) for metric in distances] if first else []
+    apart = [metric for metric in distances if metric.judge not in alignments] or distances
+    answered = [metric.key for metric in metrics if metric.axis == VQA]
+    return pairs + [(key, metric.key) for key in answered for metric in apart]
 
 
 def read_metrics(results: Mapping[str, Any], where: str) -> dict[str, Metric]:
@@ -89,7 +97,8 @@ def _is_honest(metric: Metric, identity: object) -> bool:
     """Whether the number is named after its judge, or the judge's `identity` is that of the published one."""
     if metric.judge is None:
         return metric.axis == CHECKER and not looks_published(metric.key)
-    if isinstance(identity, dict) and identity.get("files") in PUBLISHED.get(metric.judge, []):
+    files = identity.get("files") if isinstance(identity, dict) else None
+    if metric.axis not in ANSWERED and files in PUBLISHED.get(metric.judge, []):
         return True
     if looks_published(metric.judge) and not NAMED_BY_HASH.search(metric.judge):
         return False

@@ -57,7 +57,7 @@ PUBLISHED: dict[str, list[Files]] = {
 }
 """The files of the judges of published numbers."""
 
-RESERVED = ("fid", "kid", "cmmd", "clip", "inception", "dino", "vitl14")
+RESERVED = ("fid", "kid", "cmmd", "clip", "inception", "dino", "vitl14", "vqa", "tifa", "geneval", "dpg")
 """Parts of the names of published numbers and their judges, in lower case, letters and digits only."""
 
 CLIP_SCORE = "clip_score"
@@ -106,6 +106,17 @@ def dinov2_names(files: Files) -> ExtractorNames:
     if files in PUBLISHED["dinov2"]:
         return ExtractorNames("dinov2", "fd_dinov2", "_dinov2")
     return _named_by_hash("dinov2", fingerprint(dict(files)))
+
+
+def answerer_name(name: str, files: Files) -> str:
+    """The name of a judge that answers questions, which ends the keys of its numbers (`vqa[name]`). No files are known
+    as those of a published one, so a name that looks published always gets the hash of `files`.
+
+    Raises:
+        UserError: if `name` is not valid in file names.
+    """
+    checked_name(name, "metrics.judges: name")
+    return hashed(name, fingerprint(dict(files))) if looks_published(name) else name
 
 
 def hashed(name: str, sha256: str) -> str:

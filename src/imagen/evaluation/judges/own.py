@@ -5,20 +5,25 @@ from pathlib import Path
 from imagen.checks.arguments import Count
 from imagen.checks.names import as_name
 from imagen.errors import UserError
+from imagen.evaluation.judges.answerer import Answerer
 from imagen.evaluation.judges.clip import ClipJudge
+from imagen.evaluation.judges.extractor import Judge
 from imagen.evaluation.judges.record import FILE, JudgeRecord, read_record
 from imagen.files import user_path
 
 TRAIN = "train judges of your pictures with imagen train-judge data=image_folder data.path=/my/pictures"
 
 
-def own_judges(folder: str | Path, run: str | int | None = None, batch_size: Count = 64) -> dict[str, ClipJudge]:
+def own_judges(
+    folder: str | Path, run: str | int | None = None, batch_size: Count = 64, vlm: Answerer | None = None
+) -> dict[str, Judge]:
     """The judges of one training, by their names; which it is, is printed.
 
     Args:
         folder: with a sub-folder for each training, and in that one for each judge.
         run: name of the training; None takes the one with the newest judge.
         batch_size: pictures at a time.
+        vlm: a vision-language model beside them (`metrics/vlm=folder`).
 
     Raises:
         UserError: if there is none, or one is damaged.
@@ -26,7 +31,8 @@ def own_judges(folder: str | Path, run: str | int | None = None, batch_size: Cou
     records = own_records(folder, run)
     place = next(iter(records)).parent
     print(f"judges: {place} ({'newest' if run is None else 'named'})", flush=True)
-    return {record.name: ClipJudge(path, record.name, batch_size=batch_size) for path, record in records.items()}
+    judges = {record.name: ClipJudge(path, record.name, batch_size=batch_size) for path, record in records.items()}
+    return {**judges, **({} if vlm is None else {vlm.name: vlm})}
 
 
 def own_records(folder: str | Path, run: str | int | None = None) -> dict[Path, JudgeRecord]:

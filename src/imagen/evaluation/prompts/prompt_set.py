@@ -36,14 +36,25 @@ class TrueScene(Truth):
 
 
 @dataclass(frozen=True)
+class Question:
+    """Something asked about the picture of a prompt, and the answer of a right picture, such as "Yes" or "two". `kind`:
+    which skill it asks for, in a set that says so, such as "count"."""
+
+    text: str
+    answer: str
+    kind: str | None = None
+
+
+@dataclass(frozen=True)
 class Prompt:
     """A caption; its description, if the checker of the shapes world can read it; its true picture, if there is one;
-    its category, in a published set that has categories."""
+    its category, in a published set that has categories; what is asked about its picture, in a set with questions."""
 
     text: str
     description: Description | None = None
     truth: Truth | None = None
     category: str | None = None
+    questions: tuple[Question, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from imagen.evaluation.judges.metric import ALIGNMENT, CHECKED_ALL, FRECHET, Metric
+from imagen.evaluation.judges.metric import ALIGNMENT, CHECKED_ALL, FRECHET, VQA, Metric
 from imagen.evaluation.results.results import CellResult
 from imagen.evaluation.statistics.jackknife import LEVEL, Interval
 from imagen.evaluation.sweep.plan import Cell
 
 BEST_OF = {
     ALIGNMENT: ("Alignment", "is highest"),
+    VQA: ("VQAScore", "is highest"),
     FRECHET: ("The distance to real pictures", "is lowest"),
     CHECKED_ALL: ("The checker", "finds most answers right"),
 }

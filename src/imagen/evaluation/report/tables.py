@@ -44,6 +44,8 @@ def category_tables(results: Results, label: str) -> dict[str, Rows]:
     for metric in dict.fromkeys(name for category in categories.values() for name in category.metrics):
         rows = [[f"{metric} by category", "prompts", *_weights(curve)]]
         for name, first in categories.items():
+            if metric not in first.metrics:  # a kind of question has only numbers of its answers
+                continue
             results_of = [result.by_category[name] for result in curve]
             numbers = [with_interval(one.metrics, one.intervals, metric) for one in results_of]
             rows.append([name, str(first.count), *numbers])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imagen.evaluation.judges.metric import ALIGNMENT, CHECKED_ALL, FRECHET
+from imagen.evaluation.judges.metric import CHECKED_ALL, FITTING, FRECHET
 from imagen.evaluation.report.cost.numbers import cost_scalars
 from imagen.evaluation.report.plot_style import around
 from imagen.evaluation.results.results import GROUND_TRUTH, CellResult, Results
@@ -82,7 +82,7 @@ def _margin_charts(results: Results) -> dict[str, dict[str, list[Any]]]:
 
 def _pareto_first(results: Results) -> Sequence[str]:
     """All metrics, with those of the Pareto plots first, because TensorBoard ticks the first five."""
-    first = [name for axis in (ALIGNMENT, FRECHET) for name, metric in results.metrics.items() if metric.axis == axis]
+    first = [name for axis in (*FITTING, FRECHET) for name, metric in results.metrics.items() if metric.axis == axis]
     return [*first, CHECKED_ALL, *(n for n in results.metric_names if n not in (*first, CHECKED_ALL))]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from imagen.evaluation.judges.metric import VQA
 from imagen.evaluation.results.results import Step
 from imagen.evaluation.results.summary import Measured, Summary
 from imagen.evaluation.sweep.blocks import Block
@@ -43,6 +44,7 @@ class Comparison:
     def _axes(self) -> list[str]:
         panel = self.summary.panel
         alignments = [judge.alignment_key for judge in panel.aligners.values()]
+        alignments += [judge.metrics[VQA].key for judge in panel.answerers]
         return alignments + [judge.fidelity_key for judge in panel.judges]
 
     def _steps_of(self, pair: Neighbours, cells: Mapping[Cell, Block]) -> list[Step]:

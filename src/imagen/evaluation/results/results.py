@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from imagen.evaluation.judges.extractor import Extractor
+from imagen.evaluation.judges.extractor import Judge
 from imagen.evaluation.judges.metric import Metric
 from imagen.evaluation.results.categories import CategoryResult
 from imagen.evaluation.results.copies import Copies
@@ -66,7 +66,7 @@ class Results:
     controls: Mapping[str, Mapping[str, float]]
     steps: Sequence[Step]
     audits: Sequence[Audit]
-    judges: Sequence[Extractor]
+    judges: Sequence[Judge]
     texts: Sequence[str]
     pictures: Mapping[str, Pixels]
     facts: Mapping[str, Any]

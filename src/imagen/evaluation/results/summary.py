@@ -12,7 +12,7 @@ from imagen.evaluation.judges import metric
 from imagen.evaluation.judges.checker import tallies
 from imagen.evaluation.judges.extractor import Extractor, cosines
 from imagen.evaluation.prompts.prompt_set import PromptSet
-from imagen.evaluation.results.categories import CategoryResult, measure_categories
+from imagen.evaluation.results.categories import CategoryResult, measure_categories, measure_kinds, picture_scores
 from imagen.evaluation.statistics.audit import Audit, audit_alignment, audit_frechet, audit_kernel
 from imagen.evaluation.statistics.diversity import variance_within
 from imagen.evaluation.statistics.extrapolation import frechet_at_infinity
@@ -32,7 +32,7 @@ from imagen.evaluation.statistics.retrieval import caption_ranks
 from imagen.evaluation.sweep.blocks import Block
 from imagen.evaluation.sweep.plan import Cell
 from imagen.evaluation.sweep.sweep import Panel
-from imagen.tensors import Features
+from imagen.tensors import Features, PerImage
 
 LARGE = 512
 """Features with more dimensions are audited in one cell only, because the libraries take seconds for each."""
@@ -75,13 +75,14 @@ class Summary:
         self.cmmd = {name: KernelDistance(CMMD, reference[name]) for name in panel.aligners}
 
     def measure(self, block: Block) -> Measured:
-        """All numbers of a cell or control: distances, precision and recall, alignments, retrieval, rates of the
-        checker.
+        """All numbers of a cell or control: distances, precision and recall, alignments, answers, retrieval, rates of
+        the checker.
 
         Retrieval is among the captions of the block's own pictures, so it compares at equal numbers only.
         """
         values: dict[str, float] = {}
         jackknives: dict[str, Jackknife] = {}
+        scores = picture_scores(self.panel, block)
         for judge in self.panel.judges:
             features = block.features[judge.name]
             if not features.isfinite().all():
@@ -89,10 +90,10 @@ class Summary:
             if len(features) > 1:
                 self._distances(judge, features, values, jackknives)
             if aligner := self.panel.aligners.get(judge.name):
-                scores = block.cosines[aligner.name].double() * aligner.alignment_scale
-                values[aligner.alignment_key] = float(scores.mean())
-                if len(scores) > 1:
-                    jackknives[aligner.alignment_key] = jackknife_mean(scores)
+                _mean(aligner.alignment_key, scores, values, jackknives)
+        for judge in self.panel.answerers:
+            for measured in judge.metrics.values():
+                _mean(measured.key, scores, values, jackknives)
         intervals = {name: jackknife.interval for name, jackknife in jackknives.items()}
         for name, answers in {**self._retrieval(block), **tallies(block.verdicts)}.items():
             values[name] = sum(answers) / len(answers)
@@ -100,8 +101,9 @@ class Summary:
             intervals[name] = wilson(sum(answers) / self.prompts.repeats, len(answers) / self.prompts.repeats)
             if len(answers) > 1:
                 jackknives[name] = jackknife_mean(torch.tensor(answers, dtype=torch.float64))
-        categories = [prompt.category for prompt in self.all_prompts.prompts[: len(block)]]
-        by_category = measure_categories(categories, self.panel.aligners.values(), block)
+        prompts = self.all_prompts.prompts[: len(block)]
+        by_category = measure_categories([prompt.category for prompt in prompts], self.panel, block)
+        by_category |= measure_kinds([prompt.questions for prompt in prompts], self.panel.answerers, block)
         return Measured(values, intervals, jackknives, by_category)
 
     def _retrieval(self, block: Block) -> dict[str, list[bool]]:
@@ -197,6 +199,15 @@ class Summary:
             judge.fidelity_key: SAMPLES_PER_DIMENSION * self.reference[judge.name].shape[1]
             for judge in self.panel.judges
         }
+
+
+def _mean(key: str, scores: Mapping[str, PerImage], values: dict[str, float], jackknives: dict[str, Jackknife]) -> None:
+    """Put the mean of `scores[key]` over the pictures that have it into `values`, and its jackknife."""
+    known = scores[key][~scores[key].isnan()] if key in scores else torch.empty(0)
+    if len(known):
+        values[key] = float(known.mean())
+    if len(known) > 1:
+        jackknives[key] = jackknife_mean(known)
 
 
 def shuffled(text_rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Block files: features, cosines and verdicts for one block of prompts in one cell of the sweep.
+"""Block files: features, cosines, answers and verdicts for one block of prompts in one cell of the sweep.
 
 Each block is a safetensors file, written atomically. Its header holds a fingerprint of everything that its content
 depends on; a file with another fingerprint is not used.
@@ -7,7 +7,7 @@ depends on; a file with another fingerprint is not used.
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,10 @@ FORMAT = 2
 class Block:
     """`features` and `cosines` by judge; one verdict for each picture (None if its prompt cannot be checked); the first
     few pictures themselves, for the grids; the size of all pictures; thumbnails of all of them, which blocks of earlier
-    versions lack; a timing for each picture, None for those that earlier versions sampled. Controls have no timings."""
+    versions lack; a timing for each picture, None for those that earlier versions sampled. Controls have no timings.
+
+    Of judges that answer questions: `scores`, how well each picture fits its caption; `answers`, for each picture the
+    probability of the right answer to each question of its prompt. Both are empty without such a judge."""
 
     features: dict[str, Float[Tensor, "batch _"]]
     cosines: dict[str, PerImage]
@@ -37,6 +40,8 @@ class Block:
     resolution: int
     thumbnails: UInt8[Tensor, "batch side side 3"] | None = None
     timings: Sequence[Timing | None] = ()
+    scores: dict[str, PerImage] = field(default_factory=dict)
+    answers: dict[str, list[list[float]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.verdicts)
@@ -51,6 +56,8 @@ class Block:
             resolution=self.resolution,
             thumbnails=None if self.thumbnails is None else self.thumbnails[:count],
             timings=self.timings[:count],
+            scores={name: values[:count] for name, values in self.scores.items()},
+            answers={name: values[:count] for name, values in self.answers.items()},
         )
 
 
@@ -89,9 +96,12 @@ class BlockStore:
         }
         if any(block.timings):
             header["timings"] = block.timings
+        if block.answers:
+            header["answers"] = block.answers
         tensors = {"pictures": block.pictures.contiguous()}
         tensors |= {f"features/{name}": values.contiguous() for name, values in block.features.items()}
         tensors |= {f"cosines/{name}": values.contiguous() for name, values in block.cosines.items()}
+        tensors |= {f"scores/{name}": values.contiguous() for name, values in block.scores.items()}
         if block.thumbnails is not None:
             tensors["thumbnails"] = block.thumbnails.contiguous()
         path = self.path(cell, index)
@@ -123,6 +133,8 @@ def join(blocks: Sequence[Block]) -> Block:
         resolution=first.resolution,
         thumbnails=torch.cat(small) if len(small) == len(blocks) else None,
         timings=[timing for block in blocks for timing in block.timings],
+        scores={name: torch.cat([block.scores[name] for block in blocks]) for name in first.scores},
+        answers={name: [one for block in blocks for one in block.answers[name]] for name in first.answers},
     )
 
 
@@ -150,4 +162,6 @@ def _unpack(header: dict[str, Any], tensors: dict[str, Tensor]) -> Block:
         resolution=header["resolution"],
         thumbnails=tensors.get("thumbnails"),
         timings=[one and Timing(*one) for one in header.get("timings", [None] * len(header["verdicts"]))],
+        scores=group("scores/"),
+        answers=header.get("answers", {}),
     )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from imagen.diffusion.guidance import LARGEST_WEIGHT
 from imagen.errors import UserError
-from imagen.evaluation.judges.extractor import Extractor
+from imagen.evaluation.judges.extractor import Judge
 from imagen.evaluation.sweep.timing import Timed
 
 LABEL = re.compile(r"[\w(][\w .,:+=()-]*")
@@ -101,7 +101,7 @@ class Plan:
         """The identity of each curve, by label."""
         return {label: dict(curve.identity) for label, curve in self.curves.items()}
 
-    def taught_by(self, judges: Sequence[Extractor]) -> list[str]:
+    def taught_by(self, judges: Sequence[Judge]) -> list[str]:
         """Names of the judges that are the CLIP whose vectors stages were trained on: to them their pictures look
         better than they are."""
         clips = frozenset[str]().union(*(curve.clips for curve in self.curves.values()))

@@ -14,8 +14,9 @@ import numpy as np
 from torch import Tensor
 
 from imagen.data.pixels import as_pixels
+from imagen.evaluation.judges.answerer import Answerer
 from imagen.evaluation.judges.checker import Checker
-from imagen.evaluation.judges.extractor import AlignmentJudge, Extractor, cosines
+from imagen.evaluation.judges.extractor import AlignmentJudge, Extractor, Judge, cosines
 from imagen.evaluation.prompts.prompt_set import Prompt, PromptSet
 from imagen.evaluation.sweep.blocks import Block, BlockStore, join
 from imagen.evaluation.sweep.thumbnails import thumbnails
@@ -26,10 +27,16 @@ from imagen.tensors import Pixels
 
 @dataclass(frozen=True)
 class Panel:
-    """The judges and the checker."""
+    """The judges that have features, the checker, and the judges that answer questions, which have none."""
 
     judges: Sequence[Extractor]
     checker: Checker
+    answerers: Sequence[Answerer] = ()
+
+    @property
+    def everyone(self) -> list[Judge]:
+        """All judges."""
+        return [*self.judges, *self.answerers]
 
     @cached_property
     def aligners(self) -> dict[str, AlignmentJudge]:
@@ -37,9 +44,10 @@ class Panel:
         return {judge.name: judge for judge in self.judges if isinstance(judge, AlignmentJudge)}
 
     def look(self, pixels: Pixels, prompts: Sequence[Prompt], keep: int) -> Block:
-        """Features, cosines, verdicts and thumbnails of the pictures, and the first `keep` pictures themselves."""
+        """Features, cosines, answers, verdicts and thumbnails of the pictures, and the first `keep` pictures
+        themselves."""
         features = {judge.name: judge.image_features(pixels) for judge in self.judges}
-        texts = [prompt.text for prompt in prompts]
+        texts, questions = [prompt.text for prompt in prompts], [prompt.questions for prompt in prompts]
         return Block(
             features=features,
             cosines={
@@ -49,6 +57,8 @@ class Panel:
             pictures=pixels[:keep].clone(),
             resolution=pixels.shape[1],
             thumbnails=thumbnails(pixels),
+            scores={judge.name: judge.caption_scores(pixels, texts) for judge in self.answerers},
+            answers={judge.name: judge.answers(pixels, questions) for judge in self.answerers},
         )
 
 
@@ -121,7 +131,11 @@ class Sweep:
 
     def _content(self, ids: range, job: Job) -> dict[str, Any]:
         texts = self.prompts.texts[ids.start : ids.stop]
-        return {"ids": list(ids), "prompts": texts, "keep": self._kept(ids), "settings": dict(job.settings)}
+        content = {"ids": list(ids), "prompts": texts, "keep": self._kept(ids), "settings": dict(job.settings)}
+        questions = [prompt.questions for prompt in self.prompts.prompts[ids.start : ids.stop]]
+        if self.panel.answerers and any(questions):
+            content["questions"] = [[[one.text, one.answer] for one in asked] for asked in questions]
+        return content
 
     def _kept(self, ids: range) -> int:
         return max(0, min(self.keep - ids.start, len(ids)))

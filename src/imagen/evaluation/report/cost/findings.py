@@ -1,6 +1,6 @@
 """The cheapest curve that cannot be told apart from the best, in a sentence."""
 
-from imagen.evaluation.judges.metric import ALIGNMENT, FRECHET, Metric
+from imagen.evaluation.judges.metric import FITTING, FRECHET, Metric
 from imagen.evaluation.report.best import best_of, judged
 from imagen.evaluation.report.cost.numbers import machine_text
 from imagen.evaluation.results.cost import NOTICEABLE, PASSES, SECONDS, Measure
@@ -13,7 +13,7 @@ def cost_finding(results: Results) -> str:
     measure = results.compared_by
     if measure is None:
         return ""
-    chosen = [metric for metric in judged(results.metrics.values()) if metric.axis in (ALIGNMENT, FRECHET)]
+    chosen = [metric for metric in judged(results.metrics.values()) if metric.axis in (*FITTING, FRECHET)]
     clauses = [clause for metric in chosen if (clause := _clause(metric, results, measure))]
     if not clauses:
         return ""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from imagen.evaluation.judges.metric import ALIGNMENT, FRECHET, Metric
+from imagen.evaluation.judges.metric import FITTING, FRECHET, Metric
 from imagen.evaluation.report.cost.numbers import machine_text
 from imagen.evaluation.report.pareto_plot import dominated, label_weights
 from imagen.evaluation.report.plot_style import (
@@ -28,7 +28,7 @@ def plot_cost(results: Results, path: Path) -> None:
     curve. Weights are written beside the points; a point is grey where another costs no more and is no worse. Nothing
     is drawn, and an earlier plot removed, where the curves do not differ in cost."""
     measure = results.compared_by
-    metrics = [metric for metric in results.metrics.values() if metric.axis in (FRECHET, ALIGNMENT)]
+    metrics = [metric for metric in results.metrics.values() if metric.axis in (FRECHET, *FITTING)]
     if measure is None or not metrics:
         path.unlink(missing_ok=True)
         return

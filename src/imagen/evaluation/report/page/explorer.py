@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from imagen.evaluation.judges.metric import ALIGNMENT, CHECKED_ALL, FRECHET, Metric
+from imagen.evaluation.judges.metric import CHECKED_ALL, FITTING, FRECHET, Metric
 from imagen.evaluation.report.cost.numbers import cost_numbers
 from imagen.evaluation.report.page.document import own
 from imagen.evaluation.report.pareto_plot import Line
@@ -104,7 +104,7 @@ def scene_data(scene: Scene) -> dict[str, Any] | None:
 
 
 def _is_headline(metric: Metric) -> bool:
-    return metric.axis in (ALIGNMENT, FRECHET) or metric.key == CHECKED_ALL
+    return metric.axis in (*FITTING, FRECHET) or metric.key == CHECKED_ALL
 
 
 def _curve(number: int, one: Shown, scene: Scene, keys: Sequence[str], album: "Album") -> dict[str, Any]:

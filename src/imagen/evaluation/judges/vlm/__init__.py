@@ -1,0 +1,1 @@
+"""A vision-language model as a judge: how probable it finds an answer about a picture."""
