@@ -93,6 +93,7 @@ def test_a_signal_ends_a_command_with_one_line_that_says_what_is_kept(number, co
         (["stage=bass"], "did you mean base"),
         (["data=image_folder"], "data.path"),
         (["stage.optimizer.lr=[1"], "lr"),
+        (["debug=null"], "debug=null: choose a name, or leave it out"),
     ],
 )
 def test_a_wrong_configuration_gets_one_line_and_exit_code_2(arguments, expected):

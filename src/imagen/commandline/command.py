@@ -178,7 +178,14 @@ def _run_hydra(
         except (UserError, OmegaConfBaseException, OSError) as error:  # past Hydra, which would announce it itself
             caught.append(error)
 
-    hydra.main(config_path=str(ROOT / "conf"), config_name=config_name, version_base="1.3")(checked)()
+    try:
+        hydra.main(config_path=str(ROOT / "conf"), config_name=config_name, version_base="1.3")(checked)()
+    except ValueError as error:  # Hydra's own, raised while it composes
+        if "Config group override must be" not in str(error):
+            raise
+        pairs = [each.partition("=") for each in sys.argv[1:]]
+        given = [f"{key}={value}" for key, _, value in pairs if value == "null" and (ROOT / "conf" / key).is_dir()]
+        raise UserError(f"{' '.join(given) or error}: choose a name, or leave it out") from None
     if caught:
         raise caught[0]
 
