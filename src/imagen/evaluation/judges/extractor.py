@@ -14,6 +14,7 @@ from imagen.evaluation.judges.metric import (
     FRECHET,
     FRECHET_INF,
     KID,
+    MIND,
     PRECISION,
     RECALL,
     RETRIEVAL,
@@ -42,7 +43,7 @@ class Extractor(ABC):
     def metrics(self) -> dict[str, Metric]:
         """All metrics that its features allow, by axis."""
         suffix = f"[{self.name}]" if self.suffix is None else self.suffix
-        others = (FRECHET_INF, KID, PRECISION, RECALL, DIVERSITY)
+        others = (FRECHET_INF, KID, MIND, PRECISION, RECALL, DIVERSITY)
         keys = {FRECHET: self.fidelity_key} | {axis: axis + suffix for axis in others}
         return {axis: Metric.of_judge(key, self.name, axis) for axis, key in keys.items()}
 

@@ -29,6 +29,7 @@ from imagen.evaluation.statistics.jackknife import (
 from imagen.evaluation.statistics.kernel_distance import CMMD, KID, KernelDistance
 from imagen.evaluation.statistics.precision_recall import precision_recall
 from imagen.evaluation.statistics.retrieval import caption_ranks
+from imagen.evaluation.statistics.sliced_distance import SlicedDistance
 from imagen.evaluation.sweep.blocks import Block
 from imagen.evaluation.sweep.plan import Cell
 from imagen.evaluation.sweep.sweep import Panel
@@ -72,6 +73,7 @@ class Summary:
         self.reference = reference
         self.gaussians = {name: Gaussian.fit(features) for name, features in reference.items()}
         self.kid = {name: KernelDistance(KID, features) for name, features in reference.items()}
+        self.mind = {name: SlicedDistance(features) for name, features in reference.items()}
         self.cmmd = {name: KernelDistance(CMMD, reference[name]) for name in panel.aligners}
 
     def measure(self, block: Block) -> Measured:
@@ -130,7 +132,7 @@ class Summary:
             values[judge.metrics[metric.FRECHET_INF].key] = frechet_at_infinity(gaussian, features)
         else:
             values[judge.fidelity_key] = frechet_distance(gaussian, Gaussian.fit(features))
-        for axis, distances in ((metric.KID, self.kid), (metric.CMMD, self.cmmd)):
+        for axis, distances in ((metric.KID, self.kid), (metric.MIND, self.mind), (metric.CMMD, self.cmmd)):
             if judge.name not in distances:
                 continue
             key = judge.metrics[axis].key
