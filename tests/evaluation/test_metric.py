@@ -53,8 +53,8 @@ class Letters(AlignmentJudge, Colours):
     def text_features(self, captions):
         return torch.tensor([[len(caption), 30.0, caption.count("a")] for caption in captions])
 
-    def truncated_share(self, captions):
-        return 0.0
+    def too_long(self, captions):
+        return [False] * len(captions)
 
 
 def evaluated(out, judges, **changes):

@@ -64,7 +64,7 @@ def test_two_judges_are_trained_that_find_the_captions_of_pictures_they_have_not
 def test_a_judge_of_ones_own_loads_as_every_other_and_its_record_is_no_part_of_its_identity(judges, tmp_path):
     judge = ClipJudge(judges / "a", "my-a", device="cpu")
     assert (judge.fidelity_key, judge.alignment_key) == ("fd[my-a]", "align[my-a]")
-    assert judge.truncated_share(["red on the left", "grün auf der linken Seite"]) == 0
+    assert not any(judge.too_long(["red on the left", "grün auf der linken Seite"]))
     copy = shutil.copytree(judges / "a", tmp_path / "copy")
     (copy / FILE).unlink()
     without = ClipJudge(copy, "my-a", device="cpu")

@@ -69,13 +69,23 @@ class AlignmentJudge(Extractor):
         """One float32 feature vector per caption, comparable with `image_features` by cosine."""
 
     @abstractmethod
-    def truncated_share(self, captions: Sequence[str]) -> float:
-        """The share of captions that are too long for the judge and are truncated, 0 to 1."""
+    def too_long(self, captions: Sequence[str]) -> list[bool]:
+        """For each caption, whether it is longer than the judge reads: its number would be of a part of it."""
 
 
 def cosines(image_features: Features, text_features: Features) -> PerImage:
     """Cosine of each picture with its own caption, float64 in [-1, 1]: the raw cosine of the Imagen paper's plots."""
     return torch.nn.functional.cosine_similarity(image_features.double(), text_features.double())
+
+
+def left_out_line(judge: str, count: int, total: int) -> str:
+    """That `count` of `total` captions are too long for a judge, and what follows."""
+    if count == total:
+        return f"all {total} captions are longer than {judge} reads: it gives no alignment; use another judge for that"
+    return (
+        f"{count} of the {total} captions are longer than {judge} reads: their pictures are left out of its alignment "
+        "and retrieval"
+    )
 
 
 def pick_device(device: str) -> str:

@@ -42,7 +42,7 @@ class Comparison:
 
     def _axes(self) -> list[str]:
         panel = self.summary.panel
-        alignments = [judge.alignment_key for judge in panel.aligners.values()]
+        alignments = [judge.alignment_key for name, judge in panel.aligners.items() if self.summary.whole[name].any()]
         return alignments + [judge.fidelity_key for judge in panel.judges]
 
     def _steps_of(self, pair: Neighbours, cells: Mapping[Cell, Block]) -> list[Step]:
