@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from imagen.evaluation.judges.checker import NoChecker
-from imagen.evaluation.judges.extractor import cosines, left_out_line
+from imagen.evaluation.judges.extractor import cosines, left_out_lines
 from imagen.evaluation.prompts.prompt_set import Prompt, PromptSet, list_prompts
 from imagen.evaluation.report.report import as_markdown
 from imagen.evaluation.report.tables import category_tables, control_table, curve_table
@@ -119,7 +119,7 @@ def test_the_report_says_how_many(tmp_path, judge, sampler, prompts):
     results = made.run(plan(sampler, [1, 4]))
     count = made.captions_too_long()["tiny"]
     assert json.loads((tmp_path / "results.json").read_text())["captions_too_long"] == {"tiny": count}
-    line = left_out_line("tiny", count, 12)
+    (line,) = left_out_lines({"tiny": count}, 12)
     assert line in as_markdown(results)
     assert line in (tmp_path / "report.html").read_text()
     rows = {row[0]: row[1:] for row in curve_table(results, "static")}
@@ -132,8 +132,9 @@ def test_the_report_says_how_many(tmp_path, judge, sampler, prompts):
 
 
 def test_a_line_says_that_a_judge_reads_nothing():
-    assert left_out_line("tiny", 12, 12).startswith("all 12 captions are longer than tiny reads: it gives no alignment")
-    assert left_out_line("tiny", 3, 12).startswith("3 of the 12 captions")
+    some, none = left_out_lines({"a": 3, "b": 0, "c": 12}, 12)
+    assert some.startswith("3 of the 12 captions are longer than a reads: their pictures are left out")
+    assert none.startswith("all 12 captions are longer than c reads: it gives no alignment")
 
 
 def test_the_mean_of_some_is_their_mean_and_that_of_all_as_before():

@@ -1,7 +1,7 @@
 """The contract of all judges: from pictures and captions to feature vectors."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -78,14 +78,16 @@ def cosines(image_features: Features, text_features: Features) -> PerImage:
     return torch.nn.functional.cosine_similarity(image_features.double(), text_features.double())
 
 
-def left_out_line(judge: str, count: int, total: int) -> str:
-    """That `count` of `total` captions are too long for a judge, and what follows."""
-    if count == total:
-        return f"all {total} captions are longer than {judge} reads: it gives no alignment; use another judge for that"
-    return (
-        f"{count} of the {total} captions are longer than {judge} reads: their pictures are left out of its alignment "
-        "and retrieval"
-    )
+def left_out_lines(too_long: Mapping[str, int], total: int) -> list[str]:
+    """For each judge that cannot read all captions, a line that says so.
+
+    Args:
+        too_long: by judge, how many captions are longer than it reads.
+        total: number of captions.
+    """
+    some = "{} of the {} captions are longer than {} reads: their pictures are left out of its alignment and retrieval"
+    none = "all {1} captions are longer than {2} reads: it gives no alignment; use another judge for that"
+    return [(none if n == total else some).format(n, total, judge) for judge, n in too_long.items() if n]
 
 
 def pick_device(device: str) -> str:

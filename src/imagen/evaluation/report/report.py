@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from imagen.evaluation.judges.extractor import left_out_line
+from imagen.evaluation.judges.extractor import left_out_lines
 from imagen.evaluation.report.copies import HEADING, copies_json, copies_lines, copies_table, write_copies
 from imagen.evaluation.report.cost.numbers import cost_json
 from imagen.evaluation.report.cost.plot import plot_cost
@@ -191,9 +191,7 @@ def headline(results: Results) -> list[str]:
     lines.append(f"- intervals: {INTERVALS_ARE}.")
     for judge in facts["taught_by"]:
         lines.append(f"- **{TAUGHT.format(judge)}**")
-    for judge, count in facts["captions_too_long"].items():
-        if count:
-            lines.append(f"- **{left_out_line(judge, count, facts['pictures_per_cell'])}**")
+    lines += [f"- **{line}**" for line in left_out_lines(facts["captions_too_long"], facts["pictures_per_cell"])]
     return lines
 
 
