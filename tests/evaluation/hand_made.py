@@ -22,7 +22,7 @@ class Judge(AlignmentJudge):
     """Gives its metrics their names, and never looks at a picture."""
 
     name, fidelity_key, alignment_key, alignment_scale, identity = "j", FD, ALIGN, 1.0, {}
-    image_features = text_features = truncated_share = None
+    image_features = text_features = too_long = None
 
 
 def scores(mean, own=0.0):
@@ -44,7 +44,7 @@ def made(curves, pictures=None, texts=(), **facts):
     cells = [cell(label, weight, numbers) for label, points in curves.items() for weight, numbers in points.items()]
     known = {
         "pictures_per_cell": COUNT, "resolution": 8, "reference": {"count": 99}, "samples_per_dimension": {},
-        "pictures_for_interval": {}, "truncated_captions": {}, "taught_by": [], "weight_of": "base stage",
+        "pictures_for_interval": {}, "captions_too_long": {}, "taught_by": [], "weight_of": "base stage",
         "fingerprint": "0" * 64,
     }  # fmt: skip
     controls = {GROUND_TRUTH: {ALIGN: 9.0, FD: 0.5, CHECKED_ALL: 1.0}}

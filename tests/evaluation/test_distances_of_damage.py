@@ -11,6 +11,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from imagen.evaluation.judges.clip import ClipJudge
 from imagen.evaluation.statistics.frechet import Gaussian, frechet_distance
 from imagen.evaluation.statistics.kernel_distance import CMMD, KID, KernelDistance
+from imagen.evaluation.statistics.sliced_distance import SlicedDistance
 from imagen.shapes import draw, sample_scene
 
 JUDGE = Path(__file__).parents[2] / "assets" / "judge_a"
@@ -41,4 +42,5 @@ def test_every_distance_rises_with_damage(judge, pictures, damage, strengths):
     damaged = [clean, *(judge.image_features(damage(pictures, strength)) for strength in strengths)]
     frechet = [frechet_distance(Gaussian.fit(clean), Gaussian.fit(features)) for features in damaged]
     kernels = [[KernelDistance(form, clean)(features).value for features in damaged] for form in (KID, CMMD)]
-    assert all(low < high for found in (frechet, *kernels) for low, high in pairwise(found))
+    sliced = [SlicedDistance(clean)(features).value for features in damaged]
+    assert all(low < high for found in (frechet, sliced, *kernels) for low, high in pairwise(found))

@@ -72,10 +72,10 @@ def test_a_long_caption_is_cut_before_the_end_of_text_token(judge):
     assert kept[-1] == judge.tokenizer.eos_token_id
 
 
-def test_the_share_of_cut_captions_is_reported(judge):
-    assert judge.truncated_share(["short", "long " * 40, "a", "b"]) == 0.25
-    assert judge.truncated_share(["a" * 75]) == 0  # 75 letters and two special tokens just fit
-    assert judge.truncated_share(["a" * 76]) == 1
+def test_captions_that_are_too_long_are_known(judge):
+    assert judge.too_long(["short", "long " * 40, "a", "short"]) == [False, True, False, False]
+    assert judge.too_long(["a" * 75, "a" * 76]) == [False, True]  # 75 letters and two special tokens just fit
+    assert judge.too_long([]) == []
 
 
 def test_captions_are_encoded_once(clip):

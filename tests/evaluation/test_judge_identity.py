@@ -162,7 +162,7 @@ def test_fid_and_fd_dinov2_take_the_published_files():
 @pytest.mark.parametrize(
     "name",
     ["fid", "FID", "f.i.d", "Fid-50k", "clip-score", "CLIP_Score", "CLIP ViT-L/14", "ViT-L-14", "openai_clip",
-     "Inception-v3", "inception_clean", "DINOv2", "dino-v2", "KID", "ＦＩＤ"],
+     "Inception-v3", "inception_clean", "DINOv2", "dino-v2", "KID", "MIND-5k", "ＦＩＤ"],
 )  # fmt: skip
 def test_a_name_that_could_be_taken_for_a_published_one_is_seen(name):
     assert looks_published(name)

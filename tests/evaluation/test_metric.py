@@ -17,7 +17,7 @@ from imagen.evaluation.compare.report import write_comparison
 from imagen.evaluation.compare.sides import load_side, read_results
 from imagen.evaluation.judges.checker import NoChecker
 from imagen.evaluation.judges.extractor import AlignmentJudge, Extractor
-from imagen.evaluation.judges.metric import ALIGNMENT, CHECKER, FRECHET, KID, Metric, pareto_pairs, read_metrics
+from imagen.evaluation.judges.metric import ALIGNMENT, CHECKER, FRECHET, KID, MIND, Metric, pareto_pairs, read_metrics
 from imagen.evaluation.judges.names import INCEPTION_SHA256, PUBLISHED
 from imagen.evaluation.prompts.prompt_set import shapes_prompts
 from imagen.evaluation.report.pareto_plot import plot_pareto
@@ -53,8 +53,8 @@ class Letters(AlignmentJudge, Colours):
     def text_features(self, captions):
         return torch.tensor([[len(caption), 30.0, caption.count("a")] for caption in captions])
 
-    def truncated_share(self, captions):
-        return 0.0
+    def too_long(self, captions):
+        return [False] * len(captions)
 
 
 def evaluated(out, judges, **changes):
@@ -79,7 +79,7 @@ PAIRS = [
 
 
 def test_a_judge_of_published_numbers_names_them_all():
-    inception = {"fid", "fd_inf", "kid", "precision", "recall", "diversity"}
+    inception = {"fid", "fd_inf", "kid", "mind", "precision", "recall", "diversity"}
     assert {metric.key for metric in Colours().metrics.values()} == inception
     dino = {f"{name}_dinov2" for name in ("fd", *inception - {"fid"})}
     assert {metric.key for metric in Dino().metrics.values()} == dino
@@ -98,7 +98,14 @@ def test_every_judge_stands_against_its_own_alignment_or_else_the_first(publishe
 
 def test_the_best_cell_is_the_lowest_distance_and_the_highest_alignment(published):
     results, *_ = published
-    for key, choose in (("fid", min), ("kid", min), ("fd_dinov2", min), ("clip_score", max), ("precision", max)):
+    for key, choose in (
+        ("fid", min),
+        ("kid", min),
+        ("mind", min),
+        ("fd_dinov2", min),
+        ("clip_score", max),
+        ("precision", max),
+    ):
         assert best(results, key)[2] == choose(cell.metrics[key] for cell in results.cells)
 
 
@@ -155,6 +162,7 @@ BORROWED = (
     Metric("clip_score", "shapes-judge-a", ALIGNMENT, False),
     Metric("CLIP score", "a", ALIGNMENT, False),
     Metric("kid", "a", KID, True),
+    Metric("mind", "a", MIND, True),
     Metric("precision", "a", "precision", False),
     Metric("align[CLIP ViT-L/14]", "CLIP ViT-L/14", ALIGNMENT, False),
     Metric("fd[Inception-v3]", "Inception-v3", FRECHET, True),

@@ -66,7 +66,7 @@ def test_intervals_hold_the_numbers_and_a_distance_of_few_pictures_has_none(run)
     found = json.loads((out / "results.json").read_text())
     for cell in found["cells"]:
         assert "fd[tiny]" not in cell["intervals"]
-        assert {"kid[tiny]", "cmmd[tiny]", "align[tiny]", "checker[all]"} <= cell["intervals"].keys()
+        assert {"kid[tiny]", "mind[tiny]", "cmmd[tiny]", "align[tiny]", "checker[all]"} <= cell["intervals"].keys()
         for name in ("align[tiny]", "checker[all]"):  # without bias, so the plain number is inside
             assert cell["intervals"][name]["low"] <= cell["metrics"][name] <= cell["intervals"][name]["high"]
     assert found["pictures_for_interval"] == {"fd[tiny]": 64}

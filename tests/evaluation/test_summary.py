@@ -15,6 +15,7 @@ from imagen.evaluation.statistics.frechet import Gaussian
 from imagen.evaluation.statistics.jackknife import jackknife_mean
 from imagen.evaluation.statistics.kernel_distance import CMMD, KID, KernelDistance
 from imagen.evaluation.statistics.precision_recall import precision_recall
+from imagen.evaluation.statistics.sliced_distance import SlicedDistance
 from imagen.evaluation.sweep.plan import Cell
 from imagen.evaluation.sweep.sweep import Panel
 
@@ -73,11 +74,13 @@ def test_features_that_are_no_numbers_are_refused_by_the_name_of_the_judge(judge
     [
         (lambda one, few: KernelDistance(KID, one)(few), "at least 2 pictures on each side, found 1"),
         (lambda one, few: KernelDistance(CMMD, few)(one), "at least 2 pictures on each side, found 1"),
+        (lambda one, few: SlicedDistance(one)(few), "at least 2 pictures on each side, found 1"),
+        (lambda one, few: SlicedDistance(few)(one), "at least 2 pictures on each side, found 1"),
         (lambda one, few: precision_recall(one, few, 3), "more than 3 pictures on each side, found 1"),
         (lambda one, few: precision_recall(few, few[:3], 3), "more than 3 pictures on each side, found 3"),
         (lambda one, few: jackknife_mean(one[:, 0].double()), "at least 2 pictures, found 1"),
     ],
-    ids=["kid", "cmmd", "precision", "recall", "mean"],
+    ids=["kid", "cmmd", "mind", "mind of one", "precision", "recall", "mean"],
 )
 def test_too_few_pictures_are_said_in_one_line(number, expected):
     with pytest.raises(UserError, match=expected):

@@ -133,7 +133,8 @@ class TestSweep:
 
         results = evaluation(tmp_path, [judge], prompts).run(Plan({"none": Curve(noise, {})}, [1, 4]))
         assert set(results.controls) == {"noise", "shuffled-captions"}
-        assert set(results.metric_names) == {"fd[tiny]", "kid[tiny]", "cmmd[tiny]", "align[tiny]", "retrieval1[tiny]"}
+        names = {f"{axis}[tiny]" for axis in ("fd", "kid", "mind", "cmmd", "align", "retrieval1")}
+        assert set(results.metric_names) == names
 
     def test_a_reference_that_cannot_be_read_is_found_out_with_the_first_block(self, tmp_path, judge, prompts, sampler):
         class Damaged(ShapesReference):

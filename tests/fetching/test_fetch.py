@@ -206,7 +206,25 @@ def test_lock_files_that_lead_elsewhere_or_are_damaged_are_refused(run, lock, tm
     path = lock({"weights.bin": CONTENT})
     whole = path.read_text()
     for wrong, expected in (
-        (whole.replace('"weights.bin"', '"../weights.bin"'), "leads out of its folder"),
+        *(
+            (whole.replace('"weights.bin"', json.dumps(name)), "leads out of its folder, or is no name")
+            for name in (
+                "../weights.bin",
+                "unet/../../weights.bin",
+                "/weights.bin",
+                "unet//weights.bin",
+                "unet/",
+                "",
+                ".",
+                "unet\\..\\weights.bin",
+                "C:/weights.bin",
+                "~/weights.bin",
+                "unet/.hidden",
+                "a\0b",
+                7,
+            )
+        ),
+        (whole.replace('"use"', '"gated": 7, "use"'), "gated is 7, no text"),
         (whole.replace("http://", "file://"), "not an http or https address"),
         (whole[:-5], "not JSON"),
     ):
@@ -214,6 +232,35 @@ def test_lock_files_that_lead_elsewhere_or_are_damaged_are_refused(run, lock, tm
         code, said = run()
         assert code == 2
         assert expected in said
+
+
+def test_files_in_folders_of_a_model_arrive_in_them(run, lock, served, tmp_path):
+    names = ["model_index.json", "unet/config.json", "text_encoder/model-00001-of-00002.safetensors"]
+    path = lock({name: name.encode() for name in names})
+    served.files |= {name.rsplit("/", 1)[-1]: name.encode() for name in names}
+    assert run()[0] == 0
+    assert all((tmp_path / "models" / "toy" / name).read_bytes() == name.encode() for name in names)
+    shutil.move(tmp_path / "models" / "toy", tmp_path / "copy")
+    assert path.is_file()
+    assert run("--from", f"{tmp_path}/copy")[0] == 0
+    assert (tmp_path / "models" / "toy" / "unet" / "config.json").is_file()
+    assert len(served.asked) == 3
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_of_a_gated_model_says_the_way_in(run, lock, served, tmp_path, status):
+    path = lock({"unet/weights.bin": CONTENT})
+    path.write_text(path.read_text().replace('"use"', '"gated": "accept the licence", "use"'))
+    served.statuses = [status]
+    code, said = run()
+    assert code == 3
+    way_in = (
+        f"accept the licence, then `hf download me/toy unet/weights.bin --local-dir {tmp_path}/models/toy` with your"
+    )
+    assert f"toy is gated: {way_in}" in said  # before it asks
+    assert f"toy is not given to everybody: {way_in} token, or `imagen fetch toy --from FOLDER" in said.splitlines()[-1]
+    served.statuses = [404]
+    assert "answers 404" in run()[1]
 
 
 def start(lock_file, models):

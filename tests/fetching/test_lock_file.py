@@ -19,6 +19,7 @@ def test_what_the_issue_asks_for_is_in_the_lock(published):
     assert set(published) == {
         "inception", "clip-vit-large-patch14", "dinov2-large",
         *(f"t5-v1_1-{size}" for size in ("small", "base", "large", "xl", "xxl")),
+        "if-i-m", "if-i-l", "if-i-xl", "if-ii-m", "if-ii-l",
     }  # fmt: skip
 
 
@@ -63,6 +64,28 @@ def test_a_model_is_found_by_its_hub_name_once_all_of_its_files_are_there(publis
     assert fetched_folder("facebook/dinov2-large") == folder
     assert fetched_folder("somebody/else") is None
     assert "yes" in table(published, tmp_path)
+
+
+def test_stages_of_deepfloyd_hold_what_the_cascade_reads_and_say_that_they_are_gated(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGEN_MODELS", str(tmp_path))
+    gated = {name: model for name, model in published.items() if model.gated}
+    assert list(gated) == ["if-i-m", "if-i-l", "if-i-xl", "if-ii-m", "if-ii-l"]
+    for name, model in gated.items():
+        files = [file.name for file in model.files]
+        assert {"unet/config.json", "unet/diffusion_pytorch_model.safetensors", "model_index.json"} <= set(files)
+        assert ("text_encoder/config.json" in files) == ("tokenizer/spiece.model" in files) == ("-ii-" not in name)
+        assert ("image_noising_scheduler/scheduler_config.json" in files) == ("-ii-" in name)
+        said = model.way_in(tmp_path)
+        assert said.startswith("accept the DeepFloyd IF licence on the model's page, then `hf download DeepFloyd/IF-")
+        assert f"{' '.join(files)} --local-dir {tmp_path}/{name}` with your token" in said
+        assert f"`imagen fetch {name} --from FOLDER" in said
+        assert "gated: first accept the DeepFloyd IF licence" in how_to_fetch(name)
+        for file in model.files:
+            (tmp_path / name / file.name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file.name).touch()
+        assert fetched_folder(model.repository) == tmp_path / name
+    assert all(len(line) < 145 for line in table(published, tmp_path).splitlines() if line.startswith("if-"))
+    assert "DeepFloyd-IF-License (gated)" in table(published, tmp_path)
 
 
 def test_the_way_to_fetch_names_command_size_and_place(tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def test_two_judges_are_trained_that_find_the_captions_of_pictures_they_have_not
 def test_a_judge_of_ones_own_loads_as_every_other_and_its_record_is_no_part_of_its_identity(judges, tmp_path):
     judge = ClipJudge(judges / "a", "my-a", device="cpu")
     assert (judge.fidelity_key, judge.alignment_key) == ("fd[my-a]", "align[my-a]")
-    assert judge.truncated_share(["red on the left", "grün auf der linken Seite"]) == 0
+    assert not any(judge.too_long(["red on the left", "grün auf der linken Seite"]))
     copy = shutil.copytree(judges / "a", tmp_path / "copy")
     (copy / FILE).unlink()
     without = ClipJudge(copy, "my-a", device="cpu")
@@ -213,9 +213,11 @@ def test_a_damaged_record_of_a_judge_is_refused_in_one_line(change, expected, ju
 
 @pytest.mark.slow
 def test_a_cascade_of_the_same_pictures_is_measured_and_one_of_others_refused(
-    judges, picture_folder, compose_config, tmp_path
+    judges, picture_folder, compose_config, tmp_path, caplog
 ):
-    (tmp_path / "prompts.txt").write_text("red on the left\nblue on the top\ngreen on the right\nblack on the left\n")
+    (tmp_path / "prompts.txt").write_text(
+        "red on the left\nblue on the top\ngreen on the right\nblack on the left\n" + 60 * "red on the left " + "\n"
+    )
     stages = export_readers_of_shapes_t5(tmp_path / "cascade")
     config = compose_config(
         "evaluate", "metrics=own", f"metrics.folder={judges.parent}", "prompts=file", "sampler.num_steps=1",
@@ -235,9 +237,12 @@ def test_a_cascade_of_the_same_pictures_is_measured_and_one_of_others_refused(
     trained_on(ImageFolderSource(picture_folder).world)
     torch.manual_seed(0)
     evaluate(config)
+    said = "1 of the 5 captions are longer than my-{} reads: their pictures are left out of its alignment"
+    assert all(any(message.startswith(said.format(name)) for message in caplog.messages) for name in "ab")
     (results,) = tmp_path.rglob("results.json")
+    assert json.loads(results.read_text())["captions_too_long"] == {"my-a": 1, "my-b": 1}
     (cell,) = json.loads(results.read_text())["cells"]
-    wanted = {f"{kind}[my-{name}]" for kind in ("fd", "align", "kid", "precision", "recall") for name in "ab"}
+    wanted = {f"{kind}[my-{name}]" for kind in ("fd", "align", "kid", "mind", "precision", "recall") for name in "ab"}
     assert wanted <= cell["metrics"].keys()
     interval = cell["intervals"]["align[my-a]"]
     assert interval["low"] < cell["metrics"]["align[my-a]"] < interval["high"]

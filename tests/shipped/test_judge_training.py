@@ -68,4 +68,4 @@ def test_training_is_a_function_of_the_recipe_and_makes_a_judge(tmp_path, monkey
     judge = ClipJudge(tmp_path, "tiny", device="cpu")
     assert judge.text_features(["a red circle on a white background"]).shape == (1, 64)
     assert len(judge.tokenizer.tokenize("a red circle to the left of two purple crosses")) == 10
-    assert judge.truncated_share(["a red circle to the left of a blue square on a white background"]) == 0
+    assert judge.too_long(["a red circle to the left of a blue square on a white background"]) == [False]

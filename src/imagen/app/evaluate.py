@@ -13,6 +13,7 @@ from imagen.evaluation.begun import keep_identity
 from imagen.evaluation.compare.report import comparison_files, write_comparison
 from imagen.evaluation.compare.sides import Side, load_side
 from imagen.evaluation.compare.trainings_report import FILES, write_trainings
+from imagen.evaluation.judges.extractor import left_out_lines
 from imagen.evaluation.sweep.plan import TAUGHT
 from imagen.evaluation.worlds import refuse_other_worlds, refuse_prompts_of_another_world
 from imagen.files import user_path
@@ -50,6 +51,8 @@ def evaluate(config: DictConfig) -> None:
     plan = make_plan(config, curves)
     for name in plan.taught_by(evaluation.panel.everyone):
         log.warning("judge %s", TAUGHT.format(name))
+    for line in left_out_lines(evaluation.captions_too_long(), evaluation.count):
+        log.warning("%s", line)
     keep_identity(evaluation, plan)
     with helping_processes(config):
         write_strips(config, curves, evaluation.prompts.texts)

@@ -35,6 +35,8 @@ def fetch_all(arguments: argparse.Namespace) -> None:
     network = Network(arguments.mirror, arguments.proxy, arguments.timeout, arguments.tries, arguments.first_wait)
     for model in [find_model(name, published) for name in arguments.ids]:
         print(printable(f"{model.id}: {model.about}, {model.size}, licence {model.licences}"), file=sys.stderr)
+        if model.gated and arguments.source is None:
+            print(printable(f"{model.id} is gated: {model.way_in(models)}"), file=sys.stderr)
         folder = fetch(model, models, Origin(network, arguments.source), arguments.trust_on_first_use)
         print(printable(f"{model.id} -> {folder}; {model.use}"))
 
@@ -45,7 +47,8 @@ def table(published: dict, models: Path) -> str:
     for model in published.values():
         known = sum(file.sha256 is not None for file in model.files)
         here = "yes" if model.present(models / model.id) else "no"
-        rows.append((model.id, model.size, f"{known} of {len(model.files)}", model.licences, here, model.about))
+        licence = f"{model.licences} (gated)" if model.gated else model.licences
+        rows.append((model.id, model.size, f"{known} of {len(model.files)}", licence, here, model.about))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "\n".join([*lines, f"kept in {models}"])

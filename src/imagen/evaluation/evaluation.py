@@ -144,6 +144,10 @@ class Evaluation:
             "checker": dict(self.panel.checker.identity),
         }
 
+    def captions_too_long(self) -> dict[str, int]:
+        """By judge that reads captions, how many of those that every cell has are longer than it reads."""
+        return {name: sum(judge.too_long(self.prompts.texts)) for name, judge in self.panel.aligners.items()}
+
     def _sweep(self) -> Sweep:
         store = BlockStore(self.out / "blocks", self.identity())
         return Sweep(self.panel, self.all_prompts, store, self.block_size, self.grid_prompts)
@@ -214,9 +218,7 @@ class Evaluation:
             "weight_of": plan.weight_of,
             "samples_per_dimension": summary.samples_per_dimension(self.count),
             "pictures_for_interval": summary.pictures_for_interval(),
-            "truncated_captions": {
-                name: judge.truncated_share(self.prompts.texts) for name, judge in self.panel.aligners.items()
-            },
+            "captions_too_long": self.captions_too_long(),
             "taught_by": plan.taught_by(self.panel.everyone),
             "categories": [checker_key(name) for name in self.panel.checker.categories],
             **({"budget": spending.facts(self.budget)} if spending and self.budget else {}),

@@ -28,10 +28,12 @@ def absent_error(kind: str, path: str | Path, name: str) -> UserError:
 
 
 def how_to_fetch(name: str) -> str:
-    """The command that fetches a model of the lock file, its size and folder; `hf download` for any other model."""
+    """The command that fetches a model of the lock file, its size and folder, and whether it is gated; `hf download`
+    for any other model."""
     model = published_model(name)
     if model is None:
         return f"`hf download {name}`"
     trust = "" if all(file.sha256 for file in model.files) else " --trust-on-first-use"
-    fetched = f"`imagen fetch {model.id}{trust}` ({model.size}, into {models_folder() / model.id})"
+    gated = f"; gated: first {model.gated}, and the command says the rest" if model.gated else ""
+    fetched = f"`imagen fetch {model.id}{trust}` ({model.size}, into {models_folder() / model.id}{gated})"
     return f"{fetched} and convert it with `imagen convert {model.id}`" if model.pickled else fetched

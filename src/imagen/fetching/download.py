@@ -57,6 +57,10 @@ class Network:
         return urllib.request.build_opener(proxies)
 
 
+class ForbiddenError(UserError):
+    """The server gives the file to those it knows only: 401 or 403."""
+
+
 class _TransientError(Exception):
     """The connection failed in a way that another try may fix."""
 
@@ -139,7 +143,8 @@ def _refused(error: urllib.error.HTTPError, address: str, file: BinaryIO, offset
         raise _TransientError("the kept part does not fit the server's file") from error
     if error.code in TRANSIENT or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise _TransientError(f"the server answers {error.code} {error.reason}") from error
-    raise UserError(
+    kind = ForbiddenError if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) else UserError
+    raise kind(
         f"{address}: the server answers {error.code} {error.reason}; try --mirror, or --from with a copy of yours",
         environment=True,
     ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from imagen.checks.arguments import fits
 from imagen.checks.foreign import read_json
 from imagen.errors import UserError
-from imagen.fetching.download import Network, download
+from imagen.fetching.download import ForbiddenError, Network, download
 from imagen.fetching.lock import LockedFile, PublishedModel
 from imagen.files import publish, sha256_of_file, write_atomically
 
@@ -28,7 +28,13 @@ class Origin:
     def obtain(self, model: PublishedModel, file: LockedFile, part: Path) -> None:
         """Put the file's content into `part`. Raises UserError if it is not available."""
         if self.local is None:
-            download(file.url, part, file.bytes, self.network)
+            try:
+                download(file.url, part, file.bytes, self.network)
+            except ForbiddenError as error:
+                if model.gated is None:
+                    raise
+                way_in = model.way_in(part.parents[file.name.count("/") + 1])
+                raise UserError(f"{model.id} is not given to everybody: {way_in}", environment=True) from error
             return
         candidates = [self.local / model.id / file.name, self.local / file.name]
         copy = next((path for path in candidates if path.is_file()), None)

@@ -4,10 +4,12 @@ import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from imagen.checks.arguments import fits
 from imagen.checks.foreign import read_json
+from imagen.checks.names import is_name
 from imagen.errors import UserError
 from imagen.files import user_path
 from imagen.places import ROOT
@@ -29,7 +31,8 @@ class LockedFile:
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """The files of one model, kept in the folder `<models>/<id>`; `repository` is its name on the model hub."""
+    """The files of one model, kept in the folder `<models>/<id>`; `repository` is its name on the model hub. `gated`:
+    what one does to be given its files, if they are not given to everybody."""
 
     id: str
     about: str
@@ -37,6 +40,15 @@ class PublishedModel:
     use: str
     approximate_bytes: int
     files: tuple[LockedFile, ...]
+    gated: str | None = None
+
+    def way_in(self, models: Path) -> str:
+        """How to get the files of a gated model into `models`."""
+        names = " ".join(file.name for file in self.files)
+        return (
+            f"{self.gated}, then `hf download {self.repository} {names} --local-dir {models / self.id}` with your "
+            f"token, or `imagen fetch {self.id} --from FOLDER --trust-on-first-use` with a copy of yours"
+        )
 
     @property
     def licences(self) -> str:
@@ -101,7 +113,11 @@ def in_units(count: int) -> str:
 
 def _model(name: str, node: Mapping[str, Any]) -> PublishedModel:
     facts = {field: node[field] for field in ("about", "repository", "use", "approximate_bytes")}
-    return PublishedModel(id=_inside(name), files=tuple(_file(entry) for entry in node["files"]), **facts)
+    gated = node.get("gated")
+    if not fits(gated, str | None):
+        raise TypeError(f"{name}: gated is {gated!r:.60}, no text")
+    files = tuple(_file(entry) for entry in node["files"])
+    return PublishedModel(id=_inside(name), files=files, gated=gated, **facts)
 
 
 def _file(entry: Mapping[str, Any]) -> LockedFile:
@@ -110,8 +126,8 @@ def _file(entry: Mapping[str, Any]) -> LockedFile:
 
 
 def _inside(name: str) -> str:
-    """Return `name` if it is a relative path that stays in its folder; otherwise raise UserError."""
-    path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts:
-        raise UserError(f"lock file: {name!r} leads out of its folder; restore the lock file")
+    """Return `name` if it is a file's name, or a path of such names with `/` between them, which stays in its folder on
+    any system; otherwise raise UserError."""
+    if not isinstance(name, str) or not all(map(is_name, name.split("/"))):
+        raise UserError(f"lock file: {name!r:.120} leads out of its folder, or is no name; restore the lock file")
     return name

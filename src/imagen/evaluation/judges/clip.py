@@ -69,6 +69,8 @@ class ClipJudge(AlignmentJudge):
             self._texts.update(zip(some, caption_features(self.model, self.tokenizer, some), strict=True))
         return torch.stack([self._texts[caption] for caption in captions])
 
-    def truncated_share(self, captions: Sequence[str]) -> float:
-        lengths = [len(ids) for ids in self.tokenizer(list(captions), truncation=False)["input_ids"]]
-        return sum(length > self.max_tokens for length in lengths) / max(len(lengths), 1)
+    def too_long(self, captions: Sequence[str]) -> list[bool]:
+        different = list(dict.fromkeys(captions))
+        tokens = self.tokenizer(different, truncation=False)["input_ids"] if different else []
+        long = {caption: len(ids) > self.max_tokens for caption, ids in zip(different, tokens, strict=True)}
+        return [long[caption] for caption in captions]

@@ -1,7 +1,7 @@
 """The contracts of judges: what all share, and those that turn pictures and captions into feature vectors."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from imagen.evaluation.judges.metric import (
     FRECHET,
     FRECHET_INF,
     KID,
+    MIND,
     PRECISION,
     RECALL,
     RETRIEVAL,
@@ -53,7 +54,7 @@ class Extractor(Judge):
     def metrics(self) -> dict[str, Metric]:
         """All metrics that its features allow, by axis."""
         suffix = f"[{self.name}]" if self.suffix is None else self.suffix
-        others = (FRECHET_INF, KID, PRECISION, RECALL, DIVERSITY)
+        others = (FRECHET_INF, KID, MIND, PRECISION, RECALL, DIVERSITY)
         keys = {FRECHET: self.fidelity_key} | {axis: axis + suffix for axis in others}
         return {axis: Metric.of_judge(key, self.name, axis) for axis, key in keys.items()}
 
@@ -79,13 +80,25 @@ class AlignmentJudge(Extractor):
         """One float32 feature vector per caption, comparable with `image_features` by cosine."""
 
     @abstractmethod
-    def truncated_share(self, captions: Sequence[str]) -> float:
-        """The share of captions that are too long for the judge and are truncated, 0 to 1."""
+    def too_long(self, captions: Sequence[str]) -> list[bool]:
+        """For each caption, whether it is longer than the judge reads: its number would be of a part of it."""
 
 
 def cosines(image_features: Features, text_features: Features) -> PerImage:
     """Cosine of each picture with its own caption, float64 in [-1, 1]: the raw cosine of the Imagen paper's plots."""
     return torch.nn.functional.cosine_similarity(image_features.double(), text_features.double())
+
+
+def left_out_lines(too_long: Mapping[str, int], total: int) -> list[str]:
+    """For each judge that cannot read all captions, a line that says so.
+
+    Args:
+        too_long: by judge, how many captions are longer than it reads.
+        total: number of captions.
+    """
+    some = "{} of the {} captions are longer than {} reads: their pictures are left out of its alignment and retrieval"
+    none = "all {1} captions are longer than {2} reads: it gives no alignment; use another judge for that"
+    return [(none if n == total else some).format(n, total, judge) for judge, n in too_long.items() if n]
 
 
 def pick_device(device: str) -> str:

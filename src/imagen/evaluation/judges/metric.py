@@ -10,7 +10,7 @@ from imagen.evaluation.judges.names import NAMED_BY_HASH, PUBLISHED, looks_publi
 
 ALIGNMENT, FRECHET, CHECKER = "alignment", "fd", "checker"
 FRECHET_INF, KID, CMMD, PRECISION, RECALL = "fd_inf", "kid", "cmmd", "precision", "recall"
-DIVERSITY = "diversity"
+MIND, DIVERSITY = "mind", "diversity"
 VQA, SOFT_TIFA_AM, SOFT_TIFA_GM = "vqa", "soft_tifa_am", "soft_tifa_gm"
 ANSWERED = frozenset({VQA, SOFT_TIFA_AM, SOFT_TIFA_GM})
 """Of judges that answer questions about a picture. No such number has a published name."""
@@ -19,8 +19,9 @@ FITTING = (ALIGNMENT, VQA)
 RETRIEVAL = {1: "retrieval1", 5: "retrieval5"}
 """By k, the share of pictures whose own caption is among the k that fit best, R@k."""
 
-LOWER_IS_BETTER = frozenset({FRECHET, FRECHET_INF, KID, CMMD})
-BARE = frozenset({FRECHET_INF, KID, PRECISION, RECALL, DIVERSITY})  # bare keys name metrics of the published Inception
+LOWER_IS_BETTER = frozenset({FRECHET, FRECHET_INF, KID, CMMD, MIND})
+BARE = frozenset({FRECHET_INF, KID, MIND, PRECISION, RECALL, DIVERSITY})
+"""Bare keys name metrics of the published Inception."""
 EVALUATE_AGAIN = "evaluate again with this version"
 
 

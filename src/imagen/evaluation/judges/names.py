@@ -57,7 +57,7 @@ PUBLISHED: dict[str, list[Files]] = {
 }
 """The files of the judges of published numbers."""
 
-RESERVED = ("fid", "kid", "cmmd", "clip", "inception", "dino", "vitl14", "vqa", "tifa", "geneval", "dpg")
+RESERVED = ("fid", "kid", "cmmd", "mind", "clip", "inception", "dino", "vitl14", "vqa", "tifa", "geneval", "dpg")
 """Parts of the names of published numbers and their judges, in lower case, letters and digits only."""
 
 CLIP_SCORE = "clip_score"

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from imagen.evaluation.judges.extractor import left_out_lines
 from imagen.evaluation.report.copies import HEADING, copies_json, copies_lines, copies_table, write_copies
 from imagen.evaluation.report.cost.numbers import cost_json
 from imagen.evaluation.report.cost.plot import plot_cost
@@ -190,9 +191,7 @@ def headline(results: Results) -> list[str]:
     lines.append(f"- intervals: {INTERVALS_ARE}.")
     for judge in facts["taught_by"]:
         lines.append(f"- **{TAUGHT.format(judge)}**")
-    for judge, share in facts["truncated_captions"].items():
-        if share:
-            lines.append(f"- {share:.1%} of the captions are longer than {judge} reads and were cut")
+    lines += [f"- **{line}**" for line in left_out_lines(facts["captions_too_long"], facts["pictures_per_cell"])]
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from imagen.evaluation.judges.metric import CHECKED_ALL, CHECKER, RETRIEVAL
+from imagen.evaluation.judges.metric import ALIGNMENT, CHECKED_ALL, CHECKER, RETRIEVAL
 from imagen.evaluation.report.cost.numbers import cost_rows
 from imagen.evaluation.results.results import GROUND_TRUTH, CellResult, Results
 from imagen.evaluation.statistics.audit import Audit
@@ -25,15 +25,23 @@ def table_metrics(results: Results) -> list[str]:
 
 def curve_table(results: Results, label: str) -> Rows:
     """The numbers of one curve with their intervals: metrics down, weights across, and what a picture costs. Retrieval
-    also as a share of that of real pictures."""
+    also as a share of that of real pictures; below an alignment, how many pictures it is not of."""
     curve = results.curve(label)
     rows = [["", *_weights(curve)]]
     for name in table_metrics(results):
         rows.append([name, *(with_interval(result.metrics, result.intervals, name) for result in curve)])
+        if count := _left_out(results, name):
+            rows.append([f"{name}: pictures left out", *[f"{count}"] * len(curve)])
         ceiling = results.controls.get(GROUND_TRUTH, {}).get(name)
         if results.metrics[name].axis in RETRIEVAL.values() and ceiling:
             rows.append([f"{name}, of real", *(f"{result.metrics[name] / ceiling:.2f}" for result in curve)])
     return rows + cost_rows(curve)
+
+
+def _left_out(results: Results, name: str) -> int:
+    """The number of pictures that an alignment is not of, because the judge cannot read their captions."""
+    metric = results.metrics[name]
+    return results.facts["captions_too_long"].get(metric.judge, 0) if metric.axis == ALIGNMENT else 0
 
 
 def category_tables(results: Results, label: str) -> dict[str, Rows]:

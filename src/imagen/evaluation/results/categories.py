@@ -8,7 +8,7 @@ import torch
 from imagen.evaluation.judges.answerer import Answerer
 from imagen.evaluation.judges.metric import CHECKED_ALL, SOFT_TIFA_AM, SOFT_TIFA_GM, VQA
 from imagen.evaluation.prompts.prompt_set import Question
-from imagen.evaluation.statistics.jackknife import Interval, jackknife_mean, wilson
+from imagen.evaluation.statistics.jackknife import Interval, enough_for_mean, jackknife_mean, wilson
 from imagen.evaluation.statistics.soft_tifa import arithmetic_means, geometric_means, pooled_mean
 from imagen.evaluation.sweep.blocks import Block
 from imagen.evaluation.sweep.sweep import Panel
@@ -44,7 +44,7 @@ def measure_categories(categories: Sequence[str | None], panel: Panel, block: Bl
     """`picture_scores` and the checker's share of right pictures, by category in the order of the prompts.
 
     `categories`: one for each picture of `block`; pictures without a category are left out. Distances are not split,
-    because a category has too few pictures.
+    because a category has too few pictures. A cosine that is NaN is of a picture whose caption the judge cannot read.
     """
     names = list(dict.fromkeys(category for category in categories if category is not None))
     scores = picture_scores(panel, block) if names else {}
@@ -87,11 +87,12 @@ def _measure(chosen: Sequence[bool], scores: Mapping[str, PerImage], block: Bloc
     metrics: dict[str, float] = {}
     intervals: dict[str, Interval] = {}
     for key, every in scores.items():
-        known = every[torch.tensor(chosen) & ~every.isnan()]
+        own = every[torch.tensor(chosen)]
+        known = own[~own.isnan()]
         if len(known):
             metrics[key] = float(known.mean())
-        if len(known) > 1:
-            intervals[key] = jackknife_mean(known).interval
+        if enough_for_mean(own):
+            intervals[key] = jackknife_mean(own).interval
     verdicts = [
         verdict for verdict, selected in zip(block.verdicts, chosen, strict=True) if selected and verdict is not None
     ]

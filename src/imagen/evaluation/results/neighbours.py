@@ -43,7 +43,7 @@ class Comparison:
 
     def _axes(self) -> list[str]:
         panel = self.summary.panel
-        alignments = [judge.alignment_key for judge in panel.aligners.values()]
+        alignments = [judge.alignment_key for name, judge in panel.aligners.items() if self.summary.whole[name].any()]
         alignments += [judge.metrics[VQA].key for judge in panel.answerers]
         return alignments + [judge.fidelity_key for judge in panel.judges]
 

@@ -1,10 +1,11 @@
 """From block files to numbers with intervals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from imagen.errors import UserError
@@ -22,6 +23,7 @@ from imagen.evaluation.statistics.jackknife import (
     Interval,
     Jackknife,
     enough_for_frechet,
+    enough_for_mean,
     jackknife_frechet,
     jackknife_mean,
     wilson,
@@ -29,6 +31,7 @@ from imagen.evaluation.statistics.jackknife import (
 from imagen.evaluation.statistics.kernel_distance import CMMD, KID, KernelDistance
 from imagen.evaluation.statistics.precision_recall import precision_recall
 from imagen.evaluation.statistics.retrieval import caption_ranks
+from imagen.evaluation.statistics.sliced_distance import SlicedDistance
 from imagen.evaluation.sweep.blocks import Block
 from imagen.evaluation.sweep.plan import Cell
 from imagen.evaluation.sweep.sweep import Panel
@@ -72,14 +75,17 @@ class Summary:
         self.reference = reference
         self.gaussians = {name: Gaussian.fit(features) for name, features in reference.items()}
         self.kid = {name: KernelDistance(KID, features) for name, features in reference.items()}
+        self.mind = {name: SlicedDistance(features) for name, features in reference.items()}
         self.cmmd = {name: KernelDistance(CMMD, reference[name]) for name in panel.aligners}
 
     def measure(self, block: Block) -> Measured:
         """All numbers of a cell or control: distances, precision and recall, alignments, answers, retrieval, rates of
         the checker.
 
-        Retrieval is among the captions of the block's own pictures, so it compares at equal numbers only.
+        Retrieval is among the captions of the block's own pictures, so it compares at equal numbers only. Pictures
+        whose caption a judge cannot read whole are left out of its alignment and retrieval.
         """
+        block = self._readable(block)
         values: dict[str, float] = {}
         jackknives: dict[str, Jackknife] = {}
         scores = picture_scores(self.panel, block)
@@ -95,28 +101,50 @@ class Summary:
             for measured in judge.metrics.values():
                 _mean(measured.key, scores, values, jackknives)
         intervals = {name: jackknife.interval for name, jackknife in jackknives.items()}
-        for name, answers in {**self._retrieval(block), **tallies(block.verdicts)}.items():
-            values[name] = sum(answers) / len(answers)
+        checked = {name: torch.tensor(found, dtype=torch.float64) for name, found in tallies(block.verdicts).items()}
+        for name, answers in {**self._retrieval(block), **checked}.items():
+            known = answers[~answers.isnan()]
+            right, count = float(known.sum()), len(known)
+            values[name] = right / count
             # Cautious where prompts repeat: as if the pictures of a prompt were one.
-            intervals[name] = wilson(sum(answers) / self.prompts.repeats, len(answers) / self.prompts.repeats)
-            if len(answers) > 1:
-                jackknives[name] = jackknife_mean(torch.tensor(answers, dtype=torch.float64))
+            intervals[name] = wilson(right / self.prompts.repeats, count / self.prompts.repeats)
+            if enough_for_mean(answers):
+                jackknives[name] = jackknife_mean(answers)
         prompts = self.all_prompts.prompts[: len(block)]
         by_category = measure_categories([prompt.category for prompt in prompts], self.panel, block)
         by_category |= measure_kinds([prompt.questions for prompt in prompts], self.panel.answerers, block)
         return Measured(values, intervals, jackknives, by_category)
 
-    def _retrieval(self, block: Block) -> dict[str, list[bool]]:
-        """For each R@k of each judge that reads captions, whether each picture found its own caption. No k that finds
-        every caption, because there are no more than k."""
-        captions = self.all_prompts.texts[: len(block)]
-        found: dict[str, list[bool]] = {}
+    def _retrieval(self, block: Block) -> dict[str, Float64[Tensor, "batch"]]:
+        """For each R@k of each judge that reads captions, whether each picture found its own caption, NaN if the judge
+        cannot read it. No k that finds every caption, because there are no more than k."""
+        found = {}
         for name, judge in self.panel.aligners.items():
-            rank = caption_ranks(block.features[name], self._texts[name][: len(block)], captions)
+            whole = self.whole[name][: len(block)]
+            captions = [self.all_prompts.texts[index] for index in whole.nonzero()[:, 0].tolist()]
+            if len(set(captions)) <= min(metric.RETRIEVAL):
+                continue
+            texts = self._texts[name][: len(block)]
+            rank = torch.full((len(block),), torch.nan, dtype=torch.float64)
+            rank[whole] = caption_ranks(block.features[name][whole], texts[whole], captions).double()
             for k, axis in metric.RETRIEVAL.items():
                 if len(set(captions)) > k:
-                    found[judge.metrics[axis].key] = (rank < k).tolist()
+                    found[judge.metrics[axis].key] = (rank < k).double().masked_fill(~whole, torch.nan)
         return found
+
+    @cached_property
+    def whole(self) -> dict[str, Bool[Tensor, "prompts"]]:
+        """By judge that reads captions, which of all prompts it reads whole."""
+        texts = self.all_prompts.texts
+        return {name: ~torch.tensor(judge.too_long(texts)) for name, judge in self.panel.aligners.items()}
+
+    def _readable(self, block: Block) -> Block:
+        """The block with NaN for the cosines of captions that a judge does not read whole."""
+        cosines = {
+            name: values.masked_fill(~self.whole[name][: len(block)], torch.nan)
+            for name, values in block.cosines.items()
+        }
+        return replace(block, cosines=cosines)
 
     @cached_property
     def _texts(self) -> dict[str, Features]:
@@ -132,7 +160,7 @@ class Summary:
             values[judge.metrics[metric.FRECHET_INF].key] = frechet_at_infinity(gaussian, features)
         else:
             values[judge.fidelity_key] = frechet_distance(gaussian, Gaussian.fit(features))
-        for axis, distances in ((metric.KID, self.kid), (metric.CMMD, self.cmmd)):
+        for axis, distances in ((metric.KID, self.kid), (metric.MIND, self.mind), (metric.CMMD, self.cmmd)):
             if judge.name not in distances:
                 continue
             key = judge.metrics[axis].key
@@ -160,13 +188,15 @@ class Summary:
             values[key] = jackknives[key].value
 
     def shuffled_alignment(self, block: Block) -> dict[str, float]:
-        """Mean alignment of pictures with the next picture's caption: a judge's value for unrelated captions."""
-        if len(self.prompts) < 2:
-            return {}
+        """Mean alignment of pictures with the next picture's caption: a judge's value for unrelated captions. Of the
+        pictures whose own caption it reads."""
         alignments = {}
         for name, judge in self.panel.aligners.items():
-            others = shuffled(judge.text_features(self.prompts.texts))
-            mean = float(cosines(block.features[name], others).mean())
+            whole = self.whole[name][: len(self.prompts)]
+            if whole.sum() < 2:
+                continue
+            others = shuffled(judge.text_features(self.prompts.texts)[whole])
+            mean = float(cosines(block.features[name][whole], others).mean())
             alignments[judge.alignment_key] = mean * judge.alignment_scale
         return alignments
 
@@ -180,11 +210,12 @@ class Summary:
                 if len(features) > 1:
                     audits.append(audit_frechet(f"{judge.fidelity_key} {cell.name}", features, real))
                     audits.append(audit_kernel(f"{judge.metrics[metric.KID].key} {cell.name}", features, real))
-                if aligner := self.panel.aligners.get(judge.name):
-                    texts = aligner.text_features(self.prompts.texts)
-                    mean = float(block.cosines[aligner.name].mean()) * aligner.alignment_scale
+                aligner = self.panel.aligners.get(judge.name)
+                if aligner and (whole := self.whole[judge.name][: len(self.prompts)]).any():
+                    texts = aligner.text_features(self.prompts.texts)[whole]
+                    mean = float(block.cosines[aligner.name][whole].mean()) * aligner.alignment_scale
                     label = f"{aligner.alignment_key} {cell.name}"
-                    audits.append(audit_alignment(label, features, texts, aligner.alignment_scale, mean))
+                    audits.append(audit_alignment(label, features[whole], texts, aligner.alignment_scale, mean))
                 if features.shape[1] > LARGE:
                     break
         return audits
@@ -203,11 +234,13 @@ class Summary:
 
 def _mean(key: str, scores: Mapping[str, PerImage], values: dict[str, float], jackknives: dict[str, Jackknife]) -> None:
     """Put the mean of `scores[key]` over the pictures that have it into `values`, and its jackknife."""
-    known = scores[key][~scores[key].isnan()] if key in scores else torch.empty(0)
+    if key not in scores:
+        return
+    known = scores[key][~scores[key].isnan()]
     if len(known):
         values[key] = float(known.mean())
-    if len(known) > 1:
-        jackknives[key] = jackknife_mean(known)
+    if enough_for_mean(scores[key]):
+        jackknives[key] = jackknife_mean(scores[key])
 
 
 def shuffled(text_rows: Tensor) -> Tensor:

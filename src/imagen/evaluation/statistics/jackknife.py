@@ -128,12 +128,24 @@ def jackknife_frechet(reference: Gaussian, features: Features | Features64) -> J
     return _jackknife(frechet_distance(reference, Gaussian.fit(features)), without, len(features))
 
 
+def enough_for_mean(values: Float64[Tensor, "batch"]) -> bool:
+    """Whether a number is left without any one group. NaN stands for a picture without a number."""
+    return len(groups_of(len(values))[~values.isnan()].unique()) > 1
+
+
 def jackknife_mean(values: Float64[Tensor, "batch"]) -> Jackknife:
-    """The mean of one number per picture. Raises UserError for fewer than two pictures."""
-    if len(values) < 2:
-        raise UserError(f"an interval of a mean needs at least 2 pictures, found {len(values)}")
+    """The mean of one number per picture. A picture without one, NaN, stays in its group and counts for nothing: so
+    the groups are the same for every number of the same pictures, and hold all pictures of a prompt.
+
+    Raises:
+        UserError: unless two groups have numbers, as two pictures have.
+    """
+    known = ~values.isnan()
+    if not enough_for_mean(values):
+        raise UserError(f"an interval of a mean needs at least 2 pictures, found {int(known.sum())}")
     group = groups_of(len(values))
-    return _jackknife(float(values.mean()), lambda index: float(values[group != index].mean()), len(values))
+    mean = float(values[known].mean())
+    return _jackknife(mean, lambda index: float(values[(group != index) & known].mean()), len(values))
 
 
 def wilson(right: float | int, count: float | int) -> Interval:
