@@ -16,7 +16,7 @@ from imagen.randomness import make_generator
 from imagen.tensors import Features, ReferenceFeatures
 
 DIRECTIONS = 1000
-"""As in torch-fidelity. Drawn once for all, so that cells differ in their pictures alone."""
+"""Public implementations take 100 to 10,000. Drawn once for all, so that cells differ in their pictures alone."""
 
 TOGETHER = 100
 """Directions in memory at a time."""
