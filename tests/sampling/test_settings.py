@@ -189,6 +189,8 @@ def test_settings_are_described_as_the_configuration_that_makes_them(compose_con
     (settings,) = configured_settings(config, ["base"], [3.0])
     plain = OmegaConf.to_container(config, resolve=True)
     expected = {key: plain[key] for key in ("sampler", "thresholding", "guidance_rule")}
+    for key, added_later in (("sampler", "learned_variance"), ("thresholding", "cap")):
+        assert not expected[key].pop(added_later, None), "off, it is left out"
     assert settings.describe() == {"guidance_weight": 3.0, "aug_level": 0.0} | expected
     assert instantiate(settings.describe()["sampler"]) == settings.sampler
 

@@ -15,6 +15,7 @@ from small_configurations import TINY_NETWORK, options
 from small_stages import denoiser_config, describe, export_random_stage
 from torch import Tensor, nn
 
+from benchmarks.deepfloyd.tiny import save_if_base
 from imagen.cascade.embeddings import FromPrior
 from imagen.cascade.settings import SamplingSettings, path_of
 from imagen.cascade.stage import sample_images
@@ -32,6 +33,7 @@ from imagen.evaluation.judges.inception import Inception, TensorFlowResize
 from imagen.instantiation import as_dict, instantiate
 from imagen.places import ROOT
 from imagen.planning.step import planned_stage
+from imagen.published.adoption import adopt
 from imagen.randomness import make_generator
 from imagen.stages.diffusion_stage import DiffusionStage
 from imagen.stages.distillation.student import StudentStage
@@ -210,7 +212,7 @@ def settings(compose_config, *choices: str, **others: Any) -> SamplingSettings:
 
 
 CHOICES = [
-    *(f"sampler={name}" for name in options("sampler")),
+    *(f"sampler={name}" for name in options("sampler") if name != "deepfloyd"),
     *(f"thresholding={name}" for name in options("thresholding")),
     # These need another stage, below.
     *(f"guidance_rule={name}" for name in options("guidance_rule") if name not in ("autoguidance", "embedding_alone")),
@@ -225,6 +227,26 @@ def test_every_choice_of_sampling_never_waits(choice, compose_config, monkeypatc
 @pytest.mark.parametrize("kind", ["base_self_conditioned", "base_unclip", "prior", "sr1"])
 def test_other_stages_are_sampled_without_waiting(kind, compose_config, monkeypatch):
     sample(planned(compose_config, f"stage={kind}"), monkeypatch, settings(compose_config))
+
+
+def published(compose_config, folder) -> DiffusionStage:
+    """A tiny stage of DeepFloyd IF that reads such captions as `batch_of` has."""
+    save_if_base(folder)
+    text = ["text=deepfloyd", f"text.encoder.path={folder}", "text.features=16"]
+    config = compose_config("train", f"init_from={folder}", *text)
+    adopt(config)
+    network = config.stage.denoiser.network
+    network.config.encoder_hid_dim = network.text_features = FEATURES
+    network.text_tokens, network.learned_variance = TOKENS, True
+    return planned_stage(config)
+
+
+def test_a_published_stage_is_trained_and_sampled_without_waiting(compose_config, monkeypatch, tmp_path):
+    pytest.importorskip("diffusers")
+    stage = published(compose_config, tmp_path / "IF-I")
+    with absent_gpu() as watch:
+        assert train_one_step(stage, watch) == 1
+    sample(published(compose_config, tmp_path / "again"), monkeypatch, settings(compose_config, "sampler=deepfloyd"))
 
 
 def test_guidance_by_an_embedding_never_waits(compose_config, monkeypatch):

@@ -127,15 +127,12 @@ def _unet(config: Mapping[str, Any]) -> Any:
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     except ImportError:
         raise UserError("DeepFloyd IF needs the package diffusers: pip install -e '.[deepfloyd]'") from None
-
     if (kind := config.get("_class_name", KIND)) != KIND:
         raise UserError(f"the U-Net is a {kind!r:.60}; {KIND} is read")
     if config.get("addition_embed_type") not in (None, "text"):
         raise UserError(f"addition_embed_type={config['addition_embed_type']!r:.60} of the U-Net: only text is read")
     try:
         return UNet2DConditionModel.from_config({name: value for name, value in config.items() if name[:1] != "_"})
-    except UserError:
-        raise
     except Exception as error:  # no list foresees what a stranger's numbers lead to
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"the configuration of the U-Net makes no network ({reason:.200})") from error
