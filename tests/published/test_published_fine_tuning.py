@@ -179,6 +179,7 @@ def test_recomputed_blocks_change_no_step(configured):
     [
         (["text=shapes_t5"], "base", "text names a HuggingFaceEncoder; published stages read text=deepfloyd"),
         (["lora=attention", "lora.targets=[nothing]"], "base", r"lora.targets=\['nothing'\]: the network has no such"),
+        (["text.features=8"], "base", "text.features=8, and T5 gives 16: set text.features=16"),
         (["lora=attention", "lora.rank=0"], "base", "lora: rank=0 and alpha=8 must be above 0"),
         (["lora=attention", "init_from=null"], "base", "lora is for published stages: give the folder"),
         (["init_from={upscaler}"], "base", "is not of stage=base: give stage=sr1"),

@@ -35,6 +35,8 @@ def adopt(config: DictConfig) -> None:
     if (parts.low_resolution is None) != (config.stage.name == "base"):
         right = "base" if parts.low_resolution is None else "sr1"
         raise UserError(f"init_from={folder} is not of stage={config.stage.name}: give stage={right}")
+    if config.text.features != (width := parts.network["text_features"]):
+        raise UserError(f"text.features={config.text.features}, and T5 gives {width}: set text.features={width}")
     checkpointing = bool(OmegaConf.select(config, "stage.denoiser.network.checkpointing", default=False))
     network: dict[str, Any] = {**parts.network, **TRAINED, "checkpointing": checkpointing}
     if config.lora is not None:
