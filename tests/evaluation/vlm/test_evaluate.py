@@ -32,3 +32,6 @@ def test_the_command_gives_vqascore_and_soft_tifa_of_the_questions_of_geneval2(c
     assert written["judges"]["vlm"]["prompt"] == 'Does this figure show "{caption}"? Please answer yes or no.'
     assert len(written["prompts"]["sha256"]) == 64
     assert (tmp_path / "out" / "pareto.png").is_file()
+    found = (tmp_path / "out" / "report.md").read_text()
+    assert "VQAScore is highest" in found
+    assert "vQAScore" not in found

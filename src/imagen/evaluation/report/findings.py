@@ -145,7 +145,8 @@ def _summary(bests: Sequence[Best], results: Results) -> str:
     for kind, group in groupby(bests, key=lambda one: kind_of(one.metric)):
         what, is_best = BEST_OF[kind]
         places = dict.fromkeys(_place(one.result.cell, results) for one in group)
-        clauses.append(f"{what[0].lower()}{what[1:]} {is_best} at {' or '.join(places)}")
+        within = what if what[:2].isupper() else f"{what[0].lower()}{what[1:]}"  # VQAScore
+        clauses.append(f"{within} {is_best} at {' or '.join(places)}")
     text = f"With {results.facts['pictures_per_cell']} pictures for each point, {listed(clauses)}"
     others = max(one.others for one in bests)
     if not others:
