@@ -1,6 +1,7 @@
 """Training published stages further: their weights whole, or low-rank additions to their attention."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from imagen.published.stage import load_published
 from imagen.published.text import PublishedText
 from imagen.runs.weights import AVERAGED, load_weights
 from imagen.sampling.text_to_image import TextToImage
+from imagen.stages.export import read_description
 
 pytest.importorskip("diffusers")
 pytest.importorskip("peft")
@@ -111,6 +113,9 @@ def test_an_export_of_additions_is_small_and_loads_again_on_the_published_weight
     )
     assert from_export.keys() == from_checkpoint.keys()
     assert all(torch.equal(from_export[name], from_checkpoint[name]) for name in from_export)
+    one = read_description(run / "export")
+    moved, other = (replace(one, adds_to=one.adds_to | change) for change in ({"path": "/x"}, {"weights_sha256": "0"}))
+    assert moved.identity == one.identity != other.identity
     again = export(run, tmp_path / "again")
     assert load_file(again / "model.safetensors").keys() == tensors.keys()
     pictures = [

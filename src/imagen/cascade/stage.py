@@ -69,8 +69,8 @@ def sample_images(
     if not path:
         return resize(given["start"].images, size)
     conditioning = model.conditioner.for_sampling(given, size, settings.aug_level, generators)
-    denoise = _Denoise(model, settings, conditioning, begun(model.conditioner.rule(settings.guidance), path))
-    denoise.corrections, denoise.watch = corrections, watch
+    guidance = begun(model.conditioner.rule(settings.guidance), path)
+    denoise = _Denoise(model, settings, conditioning, guidance, corrections, watch)
     z = randn_per_image(generators, (model.conditioner.channels, *size), device)
     if settings.strength < 1:
         z = level_of(z, path[0]).add_noise(resize(given["start"].images, size), z)
@@ -80,13 +80,17 @@ def sample_images(
 class _Denoise:
     """(z, level) -> x0 of one batch, guided, thresholded and corrected: what a sampler calls."""
 
-    corrections: Sequence[Correction | None] | None = None
-    watch: Watch | None = None
-
     def __init__(
-        self, model: StageModel, settings: SamplingSettings, conditioning: Conditioning, guidance: Guidance
+        self,
+        model: StageModel,
+        settings: SamplingSettings,
+        conditioning: Conditioning,
+        guidance: Guidance,
+        corrections: Sequence[Correction | None] | None,
+        watch: Watch | None,
     ) -> None:
         self._model, self._conditioning = model, conditioning
+        self._corrections, self._watch = corrections, watch
         self._guidance, self._thresholding = guidance, settings.thresholding
         self._variance = KeptVariance(model.denoiser) if takes_variance(settings) else None
         self._estimator = self._variance or _estimator(model, settings)
@@ -101,11 +105,11 @@ class _Denoise:
     def __call__(self, z: Images, level: NoiseLevel) -> Images:
         self._images = len(z)
         x0 = self._thresholding(self._guidance(self._estimator, z, level, self._conditioning))
-        if self.corrections is not None:
-            x0 = correct(self.corrections, x0, z, level)
+        if self._corrections is not None:
+            x0 = correct(self._corrections, x0, z, level)
         self._conditioning = self._model.conditioner.with_estimate(self._conditioning, x0)
-        if self.watch is not None:
-            self.watch(self._model.name, Estimate(level.first(), x0))
+        if self._watch is not None:
+            self._watch(self._model.name, Estimate(level.first(), x0))
         return x0
 
 

@@ -5,11 +5,15 @@ from omegaconf import DictConfig
 from imagen.checks.worlds import World
 from imagen.files import user_path
 from imagen.instantiation import as_dict
+from imagen.networks.adapters.low_rank import LowRank
 from imagen.stages.conditioners import CleanLowResConditioner, LowResConditioner, TextConditioner
 from imagen.stages.distillation.record import Distilled
 from imagen.stages.export import StageDescription
 from imagen.stages.unclip.clip import FrozenClip
 from imagen.text.record import record_of
+
+WITH_ADDITIONS = f"{LowRank.__module__}.{LowRank.__qualname__}"
+"""The network of a run that trains additions alone."""
 
 IMAGENS_CONDITIONERS = {
     f"{kind.__module__}.{kind.__qualname__}" for kind in (TextConditioner, LowResConditioner, CleanLowResConditioner)
@@ -56,7 +60,7 @@ def describe(
         text_source=record_of(as_dict(config.text)),
         trained_on=None if trained_on is None else trained_on.as_record(),
         distilled=None if taught_by is None else _distilled(stage, taught_by).as_record(),
-        adds_to=_published(config, init_from) if "rank" in stage["denoiser"]["network"] else None,
+        adds_to=_published(config, init_from) if stage["denoiser"]["network"]["_target_"] == WITH_ADDITIONS else None,
     )
 
 

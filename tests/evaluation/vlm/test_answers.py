@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import pytest
 import torch
-from safetensors import safe_open
 
 from imagen.errors import UserError
 from imagen.evaluation.compare.report import write_comparison
@@ -22,6 +21,7 @@ from imagen.evaluation.results.budget import Budget
 from imagen.evaluation.statistics.jackknife import jackknife_mean
 from imagen.evaluation.statistics.soft_tifa import arithmetic_means, geometric_means, pooled_mean
 from imagen.evaluation.sweep.blocks import Block, join
+from imagen.files import read_tensors
 
 from ..stand_ins import DrawingSampler, plan
 from ..test_sweep import evaluation
@@ -203,9 +203,9 @@ def test_without_such_a_judge_blocks_and_their_fingerprints_are_as_before(judge,
 
 
 def _header(path):
-    with safe_open(path, "pt") as file:
-        assert not any(name.startswith("scores/") for name in file.keys())  # noqa: SIM118
-        header = json.loads(file.metadata()["block"])
+    metadata, tensors = read_tensors(path)
+    assert not any(name.startswith("scores/") for name in tensors)
+    header = json.loads(metadata["block"])
     return {name: value for name, value in header.items() if name != "timings"}
 
 

@@ -10,8 +10,8 @@ from imagen.checks.arguments import Count, fits
 from imagen.checks.captions import checked_prompt
 from imagen.checks.foreign import parse_json
 from imagen.errors import UserError
-from imagen.evaluation.prompts.prompt_set import Prompt, PromptSet, Question, list_prompts, numbered_lines
-from imagen.files import open_regular, user_path
+from imagen.evaluation.prompts.prompt_set import Prompt, PromptSet, Question, content_of, list_prompts, numbered_lines
+from imagen.files import user_path
 
 WAY_OUT = "use the published geneval2_data.jsonl"
 
@@ -26,11 +26,7 @@ def geneval2_prompts(path: str | Path, count: int | None = None) -> PromptSet:
         UserError: for a file or line that is not like that (names the line), and if there are fewer prompts.
     """
     path = user_path(path)
-    try:
-        with open_regular(path) as file:
-            content = file.read()
-    except OSError as error:
-        raise UserError(f"GenEval 2 file {path} cannot be read: {error.strerror}") from error
+    content = content_of(path, "GenEval 2 file")
     lines = numbered_lines(content, f"GenEval 2 file {path}")
     if count is not None and not 1 <= count <= len(lines):
         raise UserError(f"GenEval 2 file {path} has {len(lines)} prompts; prompts.count is {count}")

@@ -147,16 +147,20 @@ def file_prompts(path: str | Path, count: int | None = None) -> PromptSet:
     than `count` prompts.
     """
     path = user_path(path)
-    try:
-        with open_regular(path) as file:
-            content = file.read()
-    except OSError as error:
-        raise UserError(f"prompt file {path} cannot be read: {error.strerror}") from error
-    texts = numbered_lines(content, f"prompt file {path}")
+    texts = numbered_lines(content_of(path, "prompt file"), f"prompt file {path}")
     if count is not None and not 1 <= count <= len(texts):
         raise UserError(f"prompt file {path} has {len(texts)} prompts; prompts.count is {count}")
     prompts = tuple(_prompt(text, f"{path}, line {number}") for number, text in texts[:count])
     return PromptSet(prompts, {"kind": "file", "name": path.name})
+
+
+def content_of(path: Path, what: str) -> bytes:
+    """The bytes of a file of prompts. Raises UserError, which calls it `what`, if it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except OSError as error:
+        raise UserError(f"{what} {path} cannot be read: {error.strerror}") from error
 
 
 def numbered_lines(content: bytes, where: str) -> list[tuple[int, str]]:
