@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from imagen.errors import UserError
 from imagen.evaluation.compare.report import write_comparison
